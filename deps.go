@@ -1,0 +1,37 @@
+//go:build deps
+
+package deps
+
+import (
+	_ "github.com/bougou/go-ipmi/pkg/client"
+	_ "github.com/coder/websocket"
+	_ "github.com/diskfs/go-diskfs"
+	_ "github.com/golang-jwt/jwt/v5"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/google/uuid"
+	_ "github.com/gophercloud/gophercloud/v2"
+	_ "github.com/insomniacslk/dhcp/dhcpv4"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jedib0t/go-pretty/v6/table"
+	_ "github.com/lima-vm/go-qcow2reader"
+	_ "github.com/minio/minio-go/v7"
+	_ "github.com/pin/tftp/v3"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "github.com/stmcginnis/gofish"
+	_ "github.com/u-root/u-root/pkg/cpio"
+	_ "github.com/vishvananda/netlink"
+	_ "github.com/vishvananda/netns"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/vmihailenco/msgpack/v5"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/mdlayher/packet"
+	_ "golang.org/x/term"
+	_ "golang.org/x/text/unicode/norm"
+	_ "modernc.org/sqlite"
+)
