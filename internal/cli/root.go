@@ -1,0 +1,68 @@
+// Package cli is the operator's command line: `tripleo undercloud …`,
+// `tripleo overcloud …` and `tripleo lab …`. It reaches an undercloud only
+// through its REST APIs; `tripleo undercloud up` alone is the server itself.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what every command needs of its surroundings.
+type app struct {
+	stdout, stderr io.Writer
+	cloudName      string // --os-cloud
+}
+
+// exitError ends the program with a code of its own; its text, if any, has
+// been shown already.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// Main runs the command line args (without the program's name) and returns
+// the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 when
+// interrupted.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{stdout: stdout, stderr: stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		_, _ = fmt.Fprintln(stderr, "interrupted")
+		return 130
+	default:
+		_, _ = fmt.Fprintln(stderr, "tripleo:", err)
+		return 1
+	}
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tripleo",
+		Short:         "Deploy OpenStack on bare metal with OpenStack",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&a.cloudName, "os-cloud", os.Getenv("OS_CLOUD"),
+		"cloud of clouds.yaml to talk to (environment OS_CLOUD); without it the OS_* variables count, else the cloud \"undercloud\"")
+	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newLabCommand(a))
+	return root
+}
