@@ -1,0 +1,125 @@
+package dhcp_test
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/tripleo/tripleo/internal/network/dhcp"
+)
+
+var ( //nolint:gochecknoglobals // fixtures
+	mac  = net.HardwareAddr{0x52, 0x54, 0, 0x24, 0, 1}
+	host = &dhcp.Host{
+		Address: netip.MustParsePrefix("192.168.24.55/24"), Gateway: netip.MustParseAddr("192.168.24.1"), MTU: 1500,
+		DNS:    []netip.Addr{netip.MustParseAddr("192.168.24.1")},
+		Routes: []dhcp.Route{{Destination: netip.MustParsePrefix("169.254.169.254/32"), NextHop: netip.MustParseAddr("192.168.24.1")}},
+		Options: []dhcp.Option{
+			{Name: "tag:!ipxe,67", Value: "undionly.kpxe"},
+			{Name: "tag:!ipxe,tag:efi-x86_64,67", Value: "ipxe.efi"},
+			{Name: "tag:ipxe,bootfile-name", Value: "http://192.168.24.1:8088/x.ipxe"},
+			{Name: "server-ip-address", Value: "192.168.24.1"},
+			{Name: "150", Value: "192.168.24.1"},
+		},
+	}
+)
+
+func server() *dhcp.Server {
+	return &dhcp.Server{Address: netip.MustParseAddr("192.168.24.1"), LeaseTime: time.Hour, Log: slog.New(slog.DiscardHandler)}
+}
+
+func discover(t testing.TB, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+	t.Helper()
+	req, err := dhcpv4.NewDiscovery(mac, mods...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+func reply(t testing.TB, req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	t.Helper()
+	r, err := server().Reply(req, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r == nil {
+		return nil
+	}
+	again, err := dhcpv4.FromBytes(r.ToBytes()) // what the client reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+func TestBootFileFollowsStageAndArchitecture(t *testing.T) {
+	for _, tc := range []struct {
+		reason string
+		mods   []dhcpv4.Modifier
+		want   string
+	}{
+		{"a BIOS ROM", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(iana.INTEL_X86PC))}, "undionly.kpxe"},
+		{"a UEFI ROM takes the more special option, which comes later", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(iana.EFI_X86_64))}, "ipxe.efi"},
+		{"iPXE by user class, plain text as iPXE sends it", []dhcpv4.Modifier{dhcpv4.WithGeneric(dhcpv4.OptionUserClassInformation, []byte("iPXE"))}, "http://192.168.24.1:8088/x.ipxe"},
+		{"iPXE by RFC 3004 user class", []dhcpv4.Modifier{dhcpv4.WithUserClass("iPXE", true)}, "http://192.168.24.1:8088/x.ipxe"},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			r := reply(t, discover(t, tc.mods...))
+			if r.MessageType() != dhcpv4.MessageTypeOffer || r.YourIPAddr.String() != "192.168.24.55" {
+				t.Errorf("%s of %s, expected an offer of 192.168.24.55", r.MessageType(), r.YourIPAddr)
+			}
+			if r.BootFileName != tc.want || r.ServerIPAddr.String() != "192.168.24.1" {
+				t.Errorf("boot file %q at %s, expected %q at 192.168.24.1", r.BootFileName, r.ServerIPAddr, tc.want)
+			}
+		})
+	}
+}
+
+func TestRequests(t *testing.T) {
+	request := func(mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+		return discover(t, append([]dhcpv4.Modifier{dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest)}, mods...)...)
+	}
+	for _, tc := range []struct {
+		reason string
+		req    *dhcpv4.DHCPv4
+		want   dhcpv4.MessageType // none: no answer
+	}{
+		{"the offered address", request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(192, 168, 24, 55)))), dhcpv4.MessageTypeAck},
+		{"an address of another time", request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 0, 0, 9)))), dhcpv4.MessageTypeNak},
+		{"another server was chosen", request(dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(192, 168, 24, 2)))), dhcpv4.MessageTypeNone},
+		{"release", discover(t, dhcpv4.WithMessageType(dhcpv4.MessageTypeRelease)), dhcpv4.MessageTypeNone},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			got := dhcpv4.MessageTypeNone
+			if r := reply(t, tc.req); r != nil {
+				got = r.MessageType()
+			}
+			if got != tc.want {
+				t.Errorf("answered %s, expected %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(discover(f).ToBytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		req, err := dhcpv4.FromBytes(b)
+		if err != nil {
+			return
+		}
+		r, err := server().Reply(req, host)
+		if err != nil || r == nil {
+			return
+		}
+		if _, err := dhcpv4.FromBytes(r.ToBytes()); err != nil {
+			t.Errorf("the reply cannot be read: %v", err)
+		}
+	})
+}
