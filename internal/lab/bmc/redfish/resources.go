@@ -343,7 +343,7 @@ func (h *Handler) getChassis(w http.ResponseWriter, _ *http.Request, id string, 
 		"@odata.id": root + "/Chassis/" + id, "@odata.type": "#Chassis.v1_14_0.Chassis", "Id": id, "Name": info.Name, "ChassisType": "RackMount",
 		"Manufacturer": info.Manufacturer, "Model": info.Product, "SerialNumber": info.Serial, "PowerState": powerState(sys), "IndicatorLED": "Off",
 		"Status": health,
-		"Links": object{"ComputerSystems": []object{ref(root + "/Systems/" + id)}, "ManagedBy": []object{ref(root + "/Managers/" + id)}},
+		"Links":  object{"ComputerSystems": []object{ref(root + "/Systems/" + id)}, "ManagedBy": []object{ref(root + "/Managers/" + id)}},
 	})
 	return nil
 }
