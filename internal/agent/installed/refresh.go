@@ -1,0 +1,184 @@
+package installed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/tripleo/tripleo/internal/agent/installed/apply"
+	"github.com/tripleo/tripleo/internal/agent/installed/collect"
+	"github.com/tripleo/tripleo/internal/agent/installed/heatconfig"
+	"github.com/tripleo/tripleo/internal/agent/installed/hooks"
+	"github.com/tripleo/tripleo/internal/agent/installed/host"
+)
+
+// phaseDir holds an operator's own scripts, one folder a phase, run in the order of their names.
+const phaseDir = "/usr/libexec/os-refresh-config"
+
+// refresh is one run of os-refresh-config's phases. A failing script ends it, after those in error.d.
+func (a *agent) refresh(ctx context.Context) error {
+	merged := a.merged()
+	data, err := json.Marshal(merged)
+	if err != nil {
+		return err
+	}
+	if err := a.host.PutState(path.Join(StateDir, "metadata.json"), data); err != nil {
+		return err
+	}
+	phases := []struct {
+		name string
+		own  func(context.Context, map[string]any) error
+	}{
+		{"pre-configure", nil},
+		{"configure", a.configure},
+		{"post-configure", nil},
+		{"migration", nil},
+	}
+	for _, p := range phases {
+		err := a.runParts(ctx, p.name+".d")
+		if err == nil && p.own != nil {
+			err = p.own(ctx, merged)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				if errParts := a.runParts(ctx, "error.d"); errParts != nil {
+					err = errors.Join(err, errParts)
+				}
+			}
+			return fmt.Errorf("phase %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+func (a *agent) configure(ctx context.Context, merged map[string]any) error {
+	changes, err := a.applier.Apply(ctx, settings(merged))
+	for _, c := range changes {
+		a.log.Info("applied", "change", c)
+	}
+	if err != nil {
+		a.log.Error("host settings not applied", "error", err)
+	}
+	list, err := heatconfig.Parse(merged)
+	if err != nil {
+		return err
+	}
+	return a.runner.Apply(ctx, list)
+}
+
+// settings are the top-level keys that say how the host itself has to be.
+func settings(merged map[string]any) map[string]any {
+	out := map[string]any{}
+	for _, k := range []string{apply.KeyHostname, apply.KeyHosts, apply.KeyNetwork} {
+		if v, ok := merged[k]; ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// applyHook is the hook of the groups apply-config, os-apply-config and Heat::Ungrouped: the config's keys are settings of
+// the host.
+func (a *agent) applyHook(ctx context.Context, d hooks.Deployment, log io.Writer) (hooks.Result, error) {
+	cfg, err := d.ConfigMap()
+	if err != nil {
+		return hooks.Failed("deployment %s: %v", d.Name, err), nil
+	}
+	changes, err := a.applier.Apply(ctx, cfg)
+	text := strings.Join(append(changes, ""), "\n")
+	_, _ = io.WriteString(log, text)
+	if ctx.Err() != nil {
+		return hooks.Result{}, ctx.Err()
+	}
+	if err != nil {
+		r := hooks.Failed("deployment %s: %v", d.Name, err)
+		r.Stdout = text
+		return r, nil
+	}
+	return hooks.Result{Stdout: text}, nil
+}
+
+// runParts runs the executables of a folder in the order of their names, with OS_CONFIG_FILES as os-collect-config sets it.
+func (a *agent) runParts(ctx context.Context, name string) error {
+	dir := path.Join(phaseDir, name)
+	entries, err := os.ReadDir(a.host.Path(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return strings.Compare(x.Name(), y.Name()) })
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+			continue
+		}
+		p := path.Join(dir, e.Name())
+		res, err := a.host.Run.Run(ctx, host.Command{
+			Args: []string{a.host.Path(p)},
+			Env:  []string{"OS_CONFIG_FILES=" + a.host.Path(path.Join(StateDir, "metadata.json")), "OS_REFRESH_CONFIG_BASE_DIR=" + phaseDir},
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		if res.Code != 0 {
+			return fmt.Errorf("%s: exit code %d: %s", p, res.Code, strings.TrimSpace(string(res.Stderr)))
+		}
+	}
+	return nil
+}
+
+// publicKeys are the keys Nova put into the instance's metadata, in the order of their names.
+func publicKeys(meta map[string]any) []string {
+	m, _ := collect.Lookup(meta, "public_keys").(map[string]any)
+	var out []string
+	for _, v := range m {
+		if s, ok := v.(string); ok && strings.TrimSpace(s) != "" && !strings.Contains(strings.TrimSpace(s), "\n") {
+			out = append(out, strings.TrimSpace(s))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sshUser is the account Nova's key pair opens, TripleO's heat-admin where the image has it.
+const sshUser = "heat-admin"
+
+// authorize lets the keys in, keeping those that are there.
+func (a *agent) authorize(keys []string) error {
+	user, err := a.host.Account(sshUser)
+	if errors.Is(err, host.ErrNoAccount) || errors.Is(err, fs.ErrNotExist) {
+		user, err = a.host.Account("root")
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, host.ErrNoAccount) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	dir := path.Join(user.Home, ".ssh")
+	if _, err := a.host.PutDir(dir, 0o700, user.Name, ""); err != nil {
+		return err
+	}
+	file := path.Join(dir, "authorized_keys")
+	old, err := a.host.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	text := strings.TrimRight(string(old), "\n")
+	for _, k := range keys {
+		if !strings.Contains(text, k) {
+			text += "\n" + k
+		}
+	}
+	_, err = a.host.Put(host.FileSpec{Path: file, Data: []byte(strings.TrimLeft(text, "\n") + "\n"), Mode: 0o600, Owner: user.Name})
+	return err
+}
