@@ -1,0 +1,380 @@
+package compute
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
+
+	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/compute/configdrive"
+	"github.com/tripleo/tripleo/internal/compute/scheduler"
+	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// safetyPoll stands behind the notifications of a node's changes.
+const safetyPoll = 15 * time.Second
+
+// build is one run of a server's job.
+type build struct {
+	svc     *Service
+	s       *Server
+	session *cloud.Session
+	ironic  *gophercloud.ServiceClient
+	neutron *gophercloud.ServiceClient
+}
+
+// runServer makes the next step of a server. Each step is idempotent: it looks
+// at the node and the ports before it changes them.
+func (svc *Service) runServer(ctx context.Context, j jobs.Job) jobs.Result {
+	b, err := svc.open(ctx, j.Key)
+	if errors.Is(err, store.ErrNotFound) {
+		return jobs.Done()
+	}
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	for {
+		res, again, err := b.step(ctx)
+		if err != nil {
+			return jobs.Fail(err)
+		}
+		if !again {
+			return res
+		}
+	}
+}
+
+func (svc *Service) open(ctx context.Context, id string) (*build, error) {
+	b := &build{svc: svc}
+	err := svc.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		b.s, err = serverOf(tx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if b.session, err = svc.cfg.Cloud.Service(ctx); err != nil {
+		return nil, err
+	}
+	if b.ironic, err = b.session.Baremetal(); err != nil {
+		return nil, err
+	}
+	b.neutron, err = b.session.Network()
+	return b, err
+}
+
+func (b *build) step(ctx context.Context) (jobs.Result, bool, error) {
+	switch b.s.Task {
+	case taskDeleting:
+		return b.tearDown(ctx)
+	case taskScheduling:
+		return b.schedule(ctx)
+	case taskNetworking:
+		return b.connect(ctx)
+	case taskSpawning:
+		return b.spawn(ctx)
+	default:
+		return jobs.Done(), false, nil
+	}
+}
+
+// save stores the server unless somebody asked for its deletion meanwhile:
+// then the deletion goes on from what was reached.
+func (b *build) save(ctx context.Context) error {
+	return b.svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		now, err := serverOf(tx, b.s.ID)
+		if err != nil {
+			return err
+		}
+		if now.Task == taskDeleting {
+			b.s.Task = taskDeleting
+		}
+		b.s.Name, b.s.Metadata, b.s.Description = now.Name, now.Metadata, now.Description
+		return b.svc.saveServer(tx, b.s)
+	})
+}
+
+func (b *build) node(ctx context.Context) (*nodes.Node, error) {
+	return nodes.Get(ctx, b.ironic, b.s.NodeID).Extract()
+}
+
+func (b *build) wait() jobs.Result { return jobs.Wait(safetyPoll, "baremetal/node/"+b.s.NodeID) }
+
+// schedule takes a node: the claim is the node's instance_uuid, which Ironic
+// gives to one only.
+func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
+	all, err := listNodes(ctx, b.ironic)
+	if err != nil {
+		return jobs.Result{}, false, err
+	}
+	for _, n := range all { // a claim made before a crash
+		if n.InstanceUUID == b.s.ID {
+			return b.claimed(ctx, n.UUID, n.Name)
+		}
+	}
+	fit, refused := scheduler.Pick(schedulerNodes(all), b.request())
+	for _, n := range fit {
+		err := b.claim(ctx, n.ID)
+		switch {
+		case err == nil:
+			return b.claimed(ctx, n.ID, n.Name)
+		case gophercloud.ResponseCodeIs(err, http.StatusConflict):
+			current, getErr := nodes.Get(ctx, b.ironic, n.ID).Extract()
+			if getErr == nil && current.InstanceUUID == "" {
+				return jobs.After(time.Second), false, nil // locked for a moment
+			}
+			refused = append(refused, scheduler.Refusal{Node: n.Name, Reason: "taken by another server just now"})
+		default:
+			return jobs.Result{}, false, fmt.Errorf("claim node %s: %w", n.ID, err)
+		}
+	}
+	b.s.fail(http.StatusInternalServerError, "No valid host was found for server %s with flavor %s. %s", b.s.Name, b.s.Flavor.Name, scheduler.Explain(refused))
+	b.svc.cfg.Log.Warn("no node for server", "server", b.s.ID, "name", b.s.Name, "reason", b.s.Fault.Message)
+	return jobs.Done(), false, b.save(ctx)
+}
+
+func (b *build) claim(ctx context.Context, nodeID string) error {
+	_, err := nodes.Update(ctx, b.ironic, nodeID, nodes.UpdateOpts{
+		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_uuid", Value: b.s.ID},
+	}).Extract()
+	return err
+}
+
+func (b *build) claimed(ctx context.Context, id, name string) (jobs.Result, bool, error) {
+	b.s.NodeID, b.s.NodeName, b.s.Task = id, name, taskNetworking
+	b.svc.cfg.Log.Info("node taken for server", "server", b.s.ID, "name", b.s.Name, "node", id, "node_name", name)
+	return jobs.Result{}, true, b.save(ctx)
+}
+
+func listNodes(ctx context.Context, ironic *gophercloud.ServiceClient) ([]nodes.Node, error) {
+	page, err := nodes.ListDetail(ironic, nodes.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	all, err := nodes.ExtractNodes(page)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	return all, nil
+}
+
+func schedulerNodes(all []nodes.Node) []scheduler.Node {
+	out := make([]scheduler.Node, 0, len(all))
+	for _, n := range all {
+		out = append(out, scheduler.Node{
+			ID: n.UUID, Name: n.Name, State: n.ProvisionState, PowerState: n.PowerState, Maintenance: n.Maintenance,
+			Retired: n.Retired, Instance: n.InstanceUUID, ResourceClass: n.ResourceClass, Traits: n.Traits,
+			Capabilities: Capabilities(n.Properties["capabilities"]), CPUs: number(n.Properties["cpus"]),
+			MemoryMB: number(n.Properties["memory_mb"]), DiskGB: number(n.Properties["local_gb"]),
+		})
+	}
+	return out
+}
+
+// Capabilities parses Ironic's "k1:v1,k2:v2".
+func Capabilities(v any) map[string]string {
+	out := map[string]string{}
+	text, _ := v.(string)
+	for pair := range strings.SplitSeq(text, ",") {
+		if k, val, ok := strings.Cut(strings.TrimSpace(pair), ":"); ok {
+			out[k] = val
+		}
+	}
+	return out
+}
+
+// number reads a property, which operators write as text or as a number.
+func number(v any) int {
+	switch x := v.(type) {
+	case float64:
+		return int(x)
+	case string:
+		n, err := strconv.Atoi(x)
+		if err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+func (b *build) request() scheduler.Request {
+	f := &b.s.Flavor
+	return scheduler.Request{
+		Flavor: f.Name, VCPUs: f.VCPUs, MemoryMB: f.RAM, DiskGB: f.Disk, ExtraSpecs: specs(f), Hints: b.s.Hints, Host: b.s.Host,
+	}
+}
+
+// spawn has the node deployed and waits for the end of it.
+func (b *build) spawn(ctx context.Context) (jobs.Result, bool, error) {
+	n, err := b.node(ctx)
+	if err != nil {
+		return jobs.Result{}, false, fmt.Errorf("get node %s: %w", b.s.NodeID, err)
+	}
+	if n.InstanceUUID != b.s.ID {
+		b.s.fail(http.StatusInternalServerError, "Node %s no longer belongs to this server.", b.label())
+		return jobs.Done(), false, b.save(ctx)
+	}
+	if !b.s.Deploying {
+		return b.deploy(ctx, n)
+	}
+	switch n.ProvisionState {
+	case "active":
+		b.s.Status, b.s.Task, b.s.Launched = statusActive, "", time.Now().UTC()
+		b.svc.cfg.Log.Info("server is active", "server", b.s.ID, "name", b.s.Name, "node", b.s.NodeID)
+		return jobs.Done(), false, b.save(ctx)
+	case "deploy failed", "error":
+		b.s.fail(http.StatusInternalServerError, "Failed to provision server %s on node %s: %s", b.s.Name, b.label(), n.LastError)
+		return jobs.Done(), false, b.save(ctx)
+	case "available": // the order got lost with a crash between two stores
+		b.s.Deploying = false
+		return jobs.Result{}, true, b.save(ctx)
+	default:
+		return b.wait(), false, nil
+	}
+}
+
+func (b *build) label() string {
+	if b.s.NodeName != "" {
+		return b.s.NodeName
+	}
+	return b.s.NodeID
+}
+
+func (b *build) deploy(ctx context.Context, n *nodes.Node) (jobs.Result, bool, error) {
+	if n.ProvisionState == "available" {
+		info := map[string]any{
+			"image_source": b.s.ImageID, "root_gb": strconv.Itoa(b.s.Flavor.Disk), "swap_mb": strconv.Itoa(b.s.Flavor.Swap),
+			"display_name": b.s.Name, "vcpus": strconv.Itoa(b.s.Flavor.VCPUs), "memory_mb": strconv.Itoa(b.s.Flavor.RAM),
+			"local_gb": fmt.Sprint(n.Properties["local_gb"]), "nova_host_id": "tripleo", "capabilities": b.instanceCapabilities(),
+		}
+		_, err := nodes.Update(ctx, b.ironic, b.s.NodeID, nodes.UpdateOpts{
+			nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info", Value: info},
+		}).Extract()
+		if err != nil {
+			return b.busy(err, "prepare node")
+		}
+		drive, err := b.configDrive()
+		if err != nil {
+			return jobs.Result{}, false, err
+		}
+		err = nodes.ChangeProvisionState(ctx, b.ironic, b.s.NodeID, nodes.ProvisionStateOpts{
+			Target: nodes.TargetActive, ConfigDrive: drive,
+		}).ExtractErr()
+		if err != nil {
+			return b.busy(err, "deploy node")
+		}
+	}
+	b.s.Deploying = true
+	return b.wait(), false, b.save(ctx)
+}
+
+// busy waits out a locked node and fails the server for what will not pass.
+func (b *build) busy(err error, doing string) (jobs.Result, bool, error) {
+	if gophercloud.ResponseCodeIs(err, http.StatusConflict) || gophercloud.ResponseCodeIs(err, http.StatusServiceUnavailable) {
+		return jobs.After(time.Second), false, nil
+	}
+	if gophercloud.ResponseCodeIs(err, http.StatusBadRequest) {
+		b.s.fail(http.StatusInternalServerError, "Cannot %s %s for server %s: %s", doing, b.label(), b.s.Name, reason(err))
+		return jobs.Done(), false, b.save(context.Background())
+	}
+	return jobs.Result{}, false, fmt.Errorf("%s %s: %w", doing, b.label(), err)
+}
+
+// reason is what the other service said.
+func reason(err error) string {
+	var unexpected gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &unexpected) {
+		return strings.TrimSpace(string(unexpected.Body))
+	}
+	return err.Error()
+}
+
+func (b *build) instanceCapabilities() map[string]string {
+	out := map[string]string{}
+	for k, v := range b.s.Flavor.ExtraSpecs {
+		if name, ok := strings.CutPrefix(k, "capabilities:"); ok {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func (b *build) configDrive() (string, error) {
+	user, err := base64.StdEncoding.DecodeString(b.s.UserData)
+	if err != nil {
+		return "", fmt.Errorf("decode user data: %w", err)
+	}
+	return configdrive.Build(configdrive.Data{MetaData: b.s.metaData(), NetworkData: b.s.networkData(), UserData: user})
+}
+
+// tearDown frees the node and the ports, then forgets the server.
+func (b *build) tearDown(ctx context.Context) (jobs.Result, bool, error) {
+	if b.s.NodeID == "" { // perhaps claimed, but not written down
+		all, err := listNodes(ctx, b.ironic)
+		if err != nil {
+			return jobs.Result{}, false, err
+		}
+		if i := slices.IndexFunc(all, func(n nodes.Node) bool { return n.InstanceUUID == b.s.ID }); i >= 0 {
+			b.s.NodeID, b.s.NodeName = all[i].UUID, all[i].Name
+		}
+	}
+	if b.s.NodeID != "" {
+		freed, res, err := b.freeNode(ctx)
+		if err != nil || !freed {
+			return res, false, err
+		}
+	}
+	if err := b.disconnect(ctx); err != nil {
+		return jobs.Result{}, false, err
+	}
+	err := b.svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(`DELETE FROM compute_servers WHERE id = ?`, b.s.ID)
+		b.svc.cfg.Bus.PublishTx(tx, "compute/server/"+b.s.ID)
+		return err
+	})
+	return jobs.Done(), false, err
+}
+
+func (b *build) freeNode(ctx context.Context) (bool, jobs.Result, error) {
+	n, err := b.node(ctx)
+	if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+		return true, jobs.Result{}, nil
+	}
+	if err != nil {
+		return false, jobs.Result{}, fmt.Errorf("get node %s: %w", b.s.NodeID, err)
+	}
+	if n.InstanceUUID != b.s.ID {
+		return true, jobs.Result{}, nil
+	}
+	switch n.ProvisionState {
+	case "available", "manageable", "enroll":
+		if err := b.detachVIFs(ctx); err != nil {
+			return false, jobs.Result{}, err
+		}
+		_, err = nodes.Update(ctx, b.ironic, b.s.NodeID, nodes.UpdateOpts{
+			nodes.UpdateOperation{Op: nodes.RemoveOp, Path: "/instance_uuid"},
+			nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info", Value: map[string]any{}},
+		}).Extract()
+	case "active", "deploy failed", "wait call-back", "error", "rescue", "rescue failed", "inspect failed":
+		err = nodes.ChangeProvisionState(ctx, b.ironic, b.s.NodeID, nodes.ProvisionStateOpts{Target: nodes.TargetDeleted}).ExtractErr()
+	default: // on its way; it tells us when it is there
+		return false, b.wait(), nil
+	}
+	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+		return false, jobs.After(time.Second), nil
+	}
+	if err != nil {
+		return false, jobs.Result{}, fmt.Errorf("free node %s: %w", b.label(), err)
+	}
+	return false, b.wait(), nil
+}

@@ -1,0 +1,115 @@
+package compute
+
+import (
+	"net/http"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
+
+	"github.com/tripleo/tripleo/internal/api"
+)
+
+// Each bare-metal node is a hypervisor of its own, as with Nova's ironic
+// driver.
+
+func (svc *Service) nodes(r *http.Request) ([]nodes.Node, error) {
+	session, err := svc.cfg.Cloud.Service(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	ironic, err := session.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	return listNodes(r.Context(), ironic)
+}
+
+func usable(n *nodes.Node) bool {
+	return !n.Maintenance && (n.ProvisionState == "available" || n.ProvisionState == "active" || n.InstanceUUID != "")
+}
+
+func hypervisorView(n *nodes.Node, detail bool) map[string]any {
+	state := "up"
+	if n.Maintenance {
+		state = "down"
+	}
+	v := map[string]any{"id": n.UUID, "hypervisor_hostname": n.UUID, "state": state, "status": "enabled"}
+	if !detail {
+		return v
+	}
+	cpus, mem, disk := number(n.Properties["cpus"]), number(n.Properties["memory_mb"]), number(n.Properties["local_gb"])
+	used := n.InstanceUUID != ""
+	part := func(total int) int {
+		if used {
+			return total
+		}
+		return 0
+	}
+	for k, val := range map[string]any{
+		"hypervisor_type": "ironic", "hypervisor_version": 1, "host_ip": "127.0.0.1", "cpu_info": "",
+		"vcpus": cpus, "vcpus_used": part(cpus), "memory_mb": mem, "memory_mb_used": part(mem), "free_ram_mb": mem - part(mem),
+		"local_gb": disk, "local_gb_used": part(disk), "free_disk_gb": disk - part(disk), "disk_available_least": disk - part(disk),
+		"current_workload": 0, "running_vms": part(1),
+		"service": map[string]any{"id": n.UUID, "host": "undercloud", "disabled_reason": nil},
+	} {
+		v[k] = val
+	}
+	return v
+}
+
+func (svc *Service) respondHypervisors(w http.ResponseWriter, r *http.Request, detail bool) error {
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	for i := range all {
+		if usable(&all[i]) {
+			out = append(out, hypervisorView(&all[i], detail))
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisors": out})
+}
+
+func (svc *Service) listHypervisors(w http.ResponseWriter, r *http.Request) error {
+	return svc.respondHypervisors(w, r, false)
+}
+
+func (svc *Service) listHypervisorsDetail(w http.ResponseWriter, r *http.Request) error {
+	return svc.respondHypervisors(w, r, true)
+}
+
+func (svc *Service) showHypervisor(w http.ResponseWriter, r *http.Request) error {
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if all[i].UUID == r.PathValue("id") {
+			return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor": hypervisorView(&all[i], true)})
+		}
+	}
+	return api.NotFound("Hypervisor with ID '%s' could not be found.", r.PathValue("id"))
+}
+
+func (svc *Service) hypervisorStatistics(w http.ResponseWriter, r *http.Request) error {
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	sum := map[string]int{"count": 0}
+	for i := range all {
+		if !usable(&all[i]) {
+			continue
+		}
+		sum["count"]++
+		v := hypervisorView(&all[i], true)
+		for _, k := range []string{
+			"vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb", "local_gb_used",
+			"free_disk_gb", "disk_available_least", "current_workload", "running_vms",
+		} {
+			n, _ := v[k].(int)
+			sum[k] += n
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor_statistics": sum})
+}
