@@ -1,0 +1,353 @@
+package identity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+const defaultDomain = "default"
+
+type entities struct {
+	domains, projects, users, groups, roles, regions, services, endpoints, credentials *entity
+}
+
+func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+func isConflict(err error) bool { return errors.Is(err, store.ErrConflict) }
+
+func str(v any) string { s, _ := v.(string); return s }
+
+// newEntities is the table of kinds.
+func newEntities(s *Service) entities {
+	name := field{name: "name", required: true}
+	description := field{name: "description", def: ""}
+	enabled := field{name: "enabled", typ: boolean, def: true}
+	id := field{name: "id"}
+	domain := field{name: "domain_id", immutable: true}
+	return entities{
+		domains: &entity{
+			s: s, singular: "domain", plural: "domains", table: "identity_domains",
+			fields: []field{id, name, description, enabled},
+			own: func(r *http.Request, doc document) error {
+				return mine(caller(r).DomainID == doc["id"] || caller(r).UserDomainID == doc["id"])
+			},
+			changed: s.domainChanged, deleting: s.domainDeleting,
+		},
+		projects: &entity{
+			s: s, singular: "project", plural: "projects", table: "identity_projects",
+			fields: []field{id, name, domain, {name: "parent_id", immutable: true}, description, enabled},
+			own: func(r *http.Request, doc document) error {
+				return mine(caller(r).ProjectID == doc["id"])
+			},
+			incoming: s.projectIncoming, changed: s.projectChanged, deleting: s.projectDeleting,
+			show: func(doc document) {
+				doc["is_domain"] = false
+				if doc["tags"] == nil {
+					doc["tags"] = []any{}
+				}
+				if doc["options"] == nil {
+					doc["options"] = document{}
+				}
+			},
+		},
+		users: &entity{
+			s: s, singular: "user", plural: "users", table: "identity_users",
+			fields: []field{id, name, domain, {name: "default_project_id"}, {name: "description"}, enabled, {name: "password_hash"}},
+			own: func(r *http.Request, doc document) error {
+				return mine(caller(r).UserID == doc["id"])
+			},
+			incoming: s.userIncoming, changed: s.userChanged, deleting: s.userDeleting, show: showUser,
+		},
+		groups: &entity{
+			s: s, singular: "group", plural: "groups", table: "identity_groups",
+			fields:   []field{id, name, domain, description},
+			incoming: s.domainIncoming, deleting: s.groupDeleting,
+		},
+		roles: &entity{
+			s: s, singular: "role", plural: "roles", table: "identity_roles",
+			fields: []field{id, name, {name: "domain_id", immutable: true}, {name: "description"}},
+			own:    func(*http.Request, document) error { return nil },
+			show: func(doc document) {
+				if doc["options"] == nil {
+					doc["options"] = document{}
+				}
+			},
+			deleting: s.roleDeleting,
+		},
+		regions: &entity{
+			s: s, singular: "region", plural: "regions", table: "identity_regions",
+			fields:   []field{{name: "id", clientID: true}, description, {name: "parent_region_id"}},
+			own:      func(*http.Request, document) error { return nil },
+			incoming: s.regionIncoming, deleting: s.regionDeleting,
+		},
+		services: &entity{
+			s: s, singular: "service", plural: "services", table: "identity_services",
+			fields:   []field{id, {name: "type", required: true}, {name: "name"}, {name: "description"}, enabled},
+			incoming: s.catalogChanged,
+			deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
+		},
+		endpoints: &entity{
+			s: s, singular: "endpoint", plural: "endpoints", table: "identity_endpoints",
+			fields:   []field{id, {name: "service_id", required: true}, {name: "interface", required: true}, {name: "region_id"}, {name: "url", required: true}, enabled},
+			incoming: s.endpointIncoming,
+			deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
+			show:     func(doc document) { doc["region"] = doc["region_id"] },
+		},
+		credentials: &entity{
+			s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
+			fields: []field{id, {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
+			own: func(r *http.Request, doc document) error {
+				return mine(caller(r).UserID == doc["user_id"])
+			},
+			incoming: s.credentialIncoming,
+		},
+	}
+}
+
+func mine(yes bool) error {
+	if yes {
+		return nil
+	}
+	return api.Forbidden("not yours")
+}
+
+// domainIncoming puts a new document into a domain that exists.
+func (s *Service) domainIncoming(tx *store.Tx, old, doc document) error {
+	if old != nil {
+		return nil
+	}
+	if str(doc["domain_id"]) == "" {
+		doc["domain_id"] = defaultDomain
+	}
+	if _, err := s.entities.domains.get(tx, str(doc["domain_id"])); err != nil {
+		return api.Invalid("domain %v does not exist", doc["domain_id"]).Wrap(err)
+	}
+	return nil
+}
+
+func (s *Service) domainChanged(tx *store.Tx, old, doc document) error {
+	if old["enabled"] == true && doc["enabled"] == false {
+		return s.revoke(tx, "domain", str(doc["id"]))
+	}
+	return nil
+}
+
+func (s *Service) domainDeleting(tx *store.Tx, doc document) error {
+	if doc["id"] == defaultDomain {
+		return api.Forbidden("the default domain cannot be deleted")
+	}
+	if doc["enabled"] == true {
+		return api.Forbidden("Cannot delete a domain that is enabled, please disable it first.")
+	}
+	for _, e := range []*entity{s.entities.users, s.entities.groups, s.entities.projects} {
+		if err := removeAll(tx, e, doc["id"]); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(`DELETE FROM identity_assignments WHERE target_type = 'domain' AND target_id = ?`, doc["id"]); err != nil {
+		return err
+	}
+	return s.revoke(tx, "domain", str(doc["id"]))
+}
+
+// removeAll removes all documents of a domain, children before their parents.
+func removeAll(tx *store.Tx, e *entity, domain any) error {
+	for {
+		docs, err := e.list(tx, " WHERE domain_id = ?", domain)
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		left := 0
+		for _, d := range docs {
+			err := e.remove(tx, d)
+			if errors.Is(err, errHasChildren) {
+				left++
+			} else if err != nil {
+				return err
+			}
+		}
+		if left == len(docs) {
+			return fmt.Errorf("projects of domain %v form a cycle", domain)
+		}
+	}
+}
+
+func (s *Service) projectIncoming(tx *store.Tx, old, doc document) error {
+	if doc["is_domain"] == true {
+		return api.Invalid("a project that is a domain is created as a domain")
+	}
+	delete(doc, "is_domain")
+	if old != nil {
+		return nil
+	}
+	parent := str(doc["parent_id"])
+	if parent == "" || parent == str(doc["domain_id"]) {
+		if err := s.domainIncoming(tx, nil, doc); err != nil {
+			return err
+		}
+		doc["parent_id"] = doc["domain_id"]
+		return nil
+	}
+	up, err := s.entities.projects.get(tx, parent)
+	if isNotFound(err) {
+		up, err = s.entities.domains.get(tx, parent)
+		if err != nil {
+			return api.Invalid("parent project %s does not exist", parent).Wrap(err)
+		}
+		doc["domain_id"] = up["id"]
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if d := str(doc["domain_id"]); d != "" && d != up["domain_id"] {
+		return api.Invalid("project.domain_id is %q but the parent is in domain %v", d, up["domain_id"])
+	}
+	doc["domain_id"] = up["domain_id"]
+	return nil
+}
+
+func (s *Service) projectChanged(tx *store.Tx, old, doc document) error {
+	if old["enabled"] == true && doc["enabled"] == false {
+		return s.revoke(tx, "project", str(doc["id"]))
+	}
+	return nil
+}
+
+var errHasChildren = errors.New("project has children")
+
+func (s *Service) projectDeleting(tx *store.Tx, doc document) error {
+	var n int64
+	if err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM identity_projects WHERE parent_id = ?`, doc["id"]); err != nil {
+		return err
+	}
+	if n > 0 {
+		return api.Forbidden("Cannot delete the project %v since it is not a leaf in the hierarchy.", doc["id"]).Wrap(errHasChildren)
+	}
+	for _, q := range []string{
+		`DELETE FROM identity_assignments WHERE target_type = 'project' AND target_id = ?`,
+		`DELETE FROM identity_app_credentials WHERE project_id = ?`,
+		`DELETE FROM identity_credentials WHERE project_id = ?`,
+		`DELETE FROM identity_trusts WHERE project_id = ?`,
+	} {
+		if _, err := tx.Exec(q, doc["id"]); err != nil {
+			return err
+		}
+	}
+	return s.revoke(tx, "project", str(doc["id"]))
+}
+
+func (s *Service) groupDeleting(tx *store.Tx, doc document) error {
+	members, err := s.memberIDs(tx, str(doc["id"]))
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if err := s.revoke(tx, "user", m); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(`DELETE FROM identity_assignments WHERE actor_type = 'group' AND actor_id = ?`, doc["id"])
+	return err
+}
+
+// roleDeleting ends the tokens of everybody who held the role.
+func (s *Service) roleDeleting(tx *store.Tx, doc document) error {
+	return s.revokeHolders(tx, `role_id = ?`, doc["id"])
+}
+
+func (s *Service) regionIncoming(tx *store.Tx, _, doc document) error {
+	if p := str(doc["parent_region_id"]); p != "" {
+		if _, err := s.entities.regions.get(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) regionDeleting(tx *store.Tx, doc document) error {
+	var n int64
+	err := tx.Get([]any{&n}, `SELECT (SELECT COUNT(*) FROM identity_regions WHERE parent_region_id = ?) + (SELECT COUNT(*) FROM identity_endpoints WHERE region_id = ?)`, doc["id"], doc["id"])
+	if err == nil && n > 0 {
+		return api.Conflict("region %v is in use", doc["id"])
+	}
+	return err
+}
+
+// catalogChanged has the catalog read again once tx has committed.
+func (s *Service) catalogChanged(tx *store.Tx, _, _ document) error {
+	tx.AfterCommit(s.forgetCatalog)
+	return nil
+}
+
+func (s *Service) endpointIncoming(tx *store.Tx, _, doc document) error {
+	tx.AfterCommit(s.forgetCatalog)
+	if region := str(doc["region"]); region != "" && str(doc["region_id"]) == "" {
+		doc["region_id"] = region // the older name of the field
+	}
+	delete(doc, "region")
+	if _, err := s.entities.services.get(tx, str(doc["service_id"])); err != nil {
+		return api.Invalid("service %v does not exist", doc["service_id"]).Wrap(err)
+	}
+	switch doc["interface"] {
+	case "public", "internal", "admin":
+	default:
+		return api.Invalid("endpoint.interface is %q, expected public, internal or admin", doc["interface"])
+	}
+	if u, err := url.Parse(trimTemplate(str(doc["url"]))); err != nil || u.Host == "" {
+		return api.Invalid("endpoint.url is %q, expected an absolute URL", doc["url"])
+	}
+	if region := str(doc["region_id"]); region != "" {
+		if _, err := s.entities.regions.get(tx, region); isNotFound(err) {
+			return s.entities.regions.insert(tx, document{"id": region, "description": ""})
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) credentialIncoming(tx *store.Tx, _, doc document) error {
+	if _, err := s.entities.users.get(tx, str(doc["user_id"])); err != nil {
+		return api.Invalid("user %v does not exist", doc["user_id"]).Wrap(err)
+	}
+	if blob, ok := doc["blob"].(map[string]any); ok { // older clients send the object itself
+		b, err := json.Marshal(blob)
+		if err != nil {
+			return err
+		}
+		doc["blob"] = string(b)
+	}
+	return nil
+}
+
+// putRegion answers PUT /v3/regions/{id}.
+func (s *Service) putRegion(w http.ResponseWriter, r *http.Request) error {
+	e := s.entities.regions
+	doc, err := e.decode(r)
+	if err != nil {
+		return err
+	}
+	if id := str(doc["id"]); id != "" && id != r.PathValue("id") {
+		return api.Invalid("region.id is %q but the path says %q", id, r.PathValue("id"))
+	}
+	doc["id"] = r.PathValue("id")
+	err = s.db.Tx(r.Context(), func(tx *store.Tx) error {
+		if err := e.fill(doc); err != nil {
+			return err
+		}
+		if err := s.regionIncoming(tx, nil, doc); err != nil {
+			return err
+		}
+		return e.insert(tx, doc)
+	})
+	if err != nil {
+		return err
+	}
+	return e.reply(w, http.StatusCreated, doc)
+}

@@ -1,0 +1,169 @@
+package identity
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/notify"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// CatalogEntry is one service of the undercloud itself.
+type CatalogEntry struct {
+	Type string // OpenStack service type
+	Name string // service name, e.g. "nova"
+	URL  string // public, internal and admin alike; may contain %(project_id)s
+}
+
+// Bootstrap says who exists from the first start on.
+type Bootstrap struct {
+	AdminPassword   string // of user admin
+	ServiceUser     string // "" means tripleo
+	ServicePassword string
+}
+
+// Config is what the service needs.
+type Config struct {
+	DB        *store.DB
+	Bus       *notify.Bus
+	Log       *slog.Logger
+	Tokens    *auth.Tokens
+	BaseURL   string // as clients reach it, e.g. http://127.0.0.1:8000/identity
+	Region    string // "" means regionOne
+	Catalog   []CatalogEntry
+	Bootstrap Bootstrap
+	TokenLife time.Duration // 0 means 4 h
+	Now       func() time.Time
+}
+
+// Service is Keystone.
+type Service struct {
+	cfg      Config
+	db       *store.DB
+	tokens   *auth.Tokens
+	now      func() time.Time
+	base     string // ".../v3"
+	pass     *passwords
+	revoked  *revocations
+	entities entities
+
+	mu      sync.Mutex
+	catalog []catalogService // nil: to be read again
+}
+
+// New migrates and bootstraps the database and returns the service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Tokens == nil {
+		return nil, errors.New("identity: no token keys")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Region == "" {
+		cfg.Region = "regionOne"
+	}
+	if cfg.TokenLife == 0 {
+		cfg.TokenLife = 4 * time.Hour
+	}
+	if cfg.Bootstrap.ServiceUser == "" {
+		cfg.Bootstrap.ServiceUser = "tripleo"
+	}
+	pass, err := newPasswords()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, db: cfg.DB, tokens: cfg.Tokens, now: cfg.Now,
+		base: strings.TrimSuffix(cfg.BaseURL, "/") + "/v3", pass: pass, revoked: newRevocations(),
+	}
+	s.entities = newEntities(s)
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	ctx := context.Background()
+	if err := s.db.Migrate(ctx, "identity", sub); err != nil {
+		return nil, err
+	}
+	if err := s.bootstrap(ctx); err != nil {
+		return nil, fmt.Errorf("identity bootstrap: %w", err)
+	}
+	if err := s.loadRevocations(ctx); err != nil {
+		return nil, err
+	}
+	s.tokens.SetRevoked(s.revoked.has)
+	return s, nil
+}
+
+// Handler answers Keystone's API; paths begin at "/".
+func (s *Service) Handler() http.Handler {
+	return api.NewHandler(api.HandlerOptions{
+		Service: "identity", Routes: s.routes(), Auth: s.tokens, Log: s.cfg.Log, Fault: fault, MaxBody: 1 << 20,
+	})
+}
+
+// Run keeps the revocations of other processes at hand and drops expired rows,
+// until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	sub := s.cfg.Bus.Subscribe(topicRevocations)
+	defer sub.Close()
+	prune := time.NewTicker(10 * time.Minute)
+	defer prune.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.C():
+			if err := s.loadRevocations(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("cannot read token revocations", "error", err)
+			}
+		case <-prune.C:
+			if err := s.pruneRevocations(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("cannot prune token revocations", "error", err)
+			}
+		}
+	}
+}
+
+// fault writes Keystone's error envelope.
+func fault(w http.ResponseWriter, _ *http.Request, f api.Fault) {
+	type body struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Title   string `json:"title"`
+	}
+	_ = api.WriteJSON(w, f.Status, map[string]body{"error": {f.Status, f.Message, http.StatusText(f.Status)}})
+}
+
+// caller returns the identity of an authenticated request.
+func caller(r *http.Request) *auth.Identity {
+	id, ok := auth.FromContext(r.Context())
+	if !ok {
+		return &auth.Identity{}
+	}
+	return id
+}
+
+// selfOrAdmin refuses callers that are neither the user nor admin.
+func selfOrAdmin(r *http.Request, userID string) error {
+	if id := caller(r); id.UserID == userID || id.IsAdmin() {
+		return nil
+	}
+	return api.Forbidden("You are not authorized to perform the requested action.")
+}
