@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 
+	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
 )
@@ -220,6 +222,12 @@ func (f *gptFile) Seek(off int64, whence int) (int64, error) {
 	}
 	return f.pos, nil
 }
+
+// Sys is part of backend.Storage; not every Device has a file behind it.
+func (f *gptFile) Sys() (*os.File, error) { return nil, backend.ErrNotSuitable }
+
+// Writable is part of backend.Storage.
+func (f *gptFile) Writable() (backend.WritableFile, error) { return f, nil }
 
 // Close does nothing: the device belongs to the caller.
 func (f *gptFile) Close() error { return nil }

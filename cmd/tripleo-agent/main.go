@@ -1,0 +1,76 @@
+// Command tripleo-agent runs on the servers: "tripleo-agent ramdisk" in the deployment ramdisk, where it is the
+// first process, and "tripleo-agent run" in the installed system.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tripleo/tripleo/internal/agent/installed"
+	"github.com/tripleo/tripleo/internal/agent/ramdisk"
+)
+
+func main() {
+	if err := run(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "tripleo-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if os.Getpid() == 1 && len(args) == 1 || filepath.Base(args[0]) == "init" {
+		return ramdisk.Main(context.Background(), os.Stderr)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return newCommand().ExecuteContext(ctx)
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tripleo-agent",
+		Short:         "What runs on a server: inspects and deploys it in the ramdisk, configures it afterwards",
+		Version:       ramdisk.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(&cobra.Command{
+		Use:   "ramdisk",
+		Short: "Inspect the machine and serve Ironic, as ironic-python-agent does",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return ramdisk.Main(cmd.Context(), os.Stderr) },
+	}, newRunCommand())
+	return root
+}
+
+func newRunCommand() *cobra.Command {
+	var o installed.Options
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Collect the node's metadata, apply it and signal the results",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if debug {
+				level = slog.LevelDebug
+			}
+			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			return installed.Run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.Once, "once", false, "collect once, apply, signal and return")
+	f.BoolVar(&o.AllowApt, "allow-apt", false, "install missing packages from the node's package sources")
+	f.StringVar(&o.ConfigDrive, "config-drive", "", "device, image file or directory (default: the device labelled config-2)")
+	f.StringVar(&o.MetadataURL, "metadata-url", "", "overrides the metadata URL of the config drive")
+	f.BoolVar(&debug, "debug", false, "log more")
+	return cmd
+}

@@ -1,0 +1,252 @@
+package ramdisk
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tripleo/tripleo/internal/agent/disk"
+	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/ramdisk/kmod"
+)
+
+// powerGrace is how long the API stays up after a power command.
+const powerGrace = 2 * time.Second
+
+// Main is the ramdisk's whole life. As the first process of a machine it mounts what is missing, loads modules,
+// and ends by rebooting or powering off; it never returns then. Otherwise it returns when ctx ends or a power
+// command was given, which it only reports. console gets the log.
+func Main(ctx context.Context, console io.Writer) error {
+	logs := NewLogBuffer(console)
+	level := new(slog.LevelVar)
+	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
+	first := os.Getpid() == 1
+	if first {
+		var stop context.CancelCauseFunc
+		ctx, stop = context.WithCancelCause(ctx)
+		go firstProcessSignals(ctx, stop, log)
+		prepare(log)
+	}
+	for attempt := 1; ; attempt++ {
+		action, err := live(ctx, log, logs, level, first)
+		if cause := context.Cause(ctx); cause != nil {
+			var s stopError
+			if errors.As(cause, &s) {
+				action, err = s.action, nil
+			}
+		}
+		if action == ActionNone && ctx.Err() != nil {
+			err = nil // stopped from outside, as asked
+		}
+		if !first {
+			if action != ActionNone {
+				log.Info("not the first process: the machine is left as it is", "action", action)
+			}
+			return err
+		}
+		if action != ActionNone {
+			halt(action, log)
+		}
+		if err != nil {
+			log.Error("the agent failed; starting it again", "err", err)
+		}
+		// The first process must not end: the kernel would panic.
+		time.Sleep(Backoff(attempt, 30*time.Second))
+	}
+}
+
+type stopError struct{ action Action }
+
+func (e stopError) Error() string { return "asked to " + string(e.action) }
+
+// live runs the agent once, from the kernel arguments to its end.
+func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.LevelVar, first bool) (Action, error) {
+	text, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return ActionNone, fmt.Errorf("kernel arguments: %w", err)
+	}
+	cfg, err := ConfigFrom(ParseCmdline(string(text)))
+	if err != nil {
+		return ActionNone, err
+	}
+	if cfg.Debug {
+		level.Set(slog.LevelDebug)
+	}
+	src := systemSources()
+	src.BootIF = cfg.BootMAC
+	log.Info("tripleo-agent in the ramdisk", "version", Version, "api", cfg.APIURL, "inspection", cfg.InspectionURL,
+		"boot_mac", cfg.BootMAC, "boot_mode", hardware.BootMode(src.Sys), "first_process", first)
+	if err := (&network{src: src, log: log, bootMAC: cfg.BootMAC}).up(ctx); err != nil {
+		return ActionNone, err
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", net.JoinHostPort("", DefaultPort))
+	if err != nil {
+		return ActionNone, err
+	}
+	return Run(ctx, Options{
+		Config: cfg, Sources: src, Log: log, Logs: logs, Listener: listener, AdvertiseIP: AdvertiseIP,
+		Client: clientTimeouts(&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: cfg.Insecure}}), //nolint:gosec // ipa-insecure asks for it
+		OpenDisk: func(path string) (disk.Device, error) {
+			d, err := disk.Open(path)
+			if err != nil {
+				return nil, err
+			}
+			return d, nil
+		},
+		Version: Version, Now: time.Now, Random: rand.Float64, Backoff: Backoff, Grace: powerGrace,
+	})
+}
+
+func systemSources() hardware.Sources {
+	src := hardware.Sources{Proc: os.DirFS("/proc"), Sys: os.DirFS("/sys"), Dev: os.DirFS("/dev"), Addresses: interfaceAddresses}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		src.Architecture = unix.ByteSliceToString(u.Machine[:])
+	} else {
+		src.Architecture = runtime.GOARCH
+	}
+	if name, err := os.Hostname(); err == nil && name != "(none)" {
+		src.Hostname = name
+	}
+	return src
+}
+
+// prepare makes the kernel's file systems available where nobody did yet, and loads modules where there are
+// some for the running kernel.
+func prepare(log *slog.Logger) {
+	mounts := []struct {
+		target, kind, options, proof string
+		flags                        uintptr
+	}{
+		{"/proc", "proc", "", "/proc/self", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
+		{"/sys", "sysfs", "", "/sys/class", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
+		{"/dev", "devtmpfs", "mode=0755", "/dev/null", unix.MS_NOSUID},
+		{"/run", "tmpfs", "mode=0755", "/run/lock", unix.MS_NOSUID | unix.MS_NODEV},
+		{"/tmp", "tmpfs", "mode=1777", "/tmp/.", unix.MS_NOSUID | unix.MS_NODEV},
+	}
+	for _, m := range mounts {
+		if _, err := os.Stat(m.proof); err == nil {
+			continue // somebody prepared it
+		}
+		err := os.MkdirAll(m.target, 0o755) //nolint:gosec // directories of the root file system
+		if err == nil {
+			err = unix.Mount(m.kind, m.target, m.kind, m.flags, m.options)
+		}
+		if err != nil {
+			log.Warn("not mounted", "target", m.target, "err", err)
+		}
+	}
+	if err := loadModules(log); err != nil {
+		log.Debug("no modules loaded", "err", err)
+	}
+}
+
+// loadModules loads the drivers of everything in the machine. Packet sockets, which DHCP needs, have no device
+// that would ask for them.
+func loadModules(log *slog.Logger) error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	dir := "/lib/modules/" + unix.ByteSliceToString(u.Release[:])
+	index, err := kmod.Parse(os.DirFS(dir))
+	if err != nil {
+		return err
+	}
+	l := &kmod.Loader{Index: index, Insert: func(file string) error { return insertModule(dir + "/" + file) }}
+	for _, name := range []string{"af_packet", "ipv6"} {
+		if err := l.Load(name); err != nil {
+			log.Warn("module not loaded", "module", name, "err", err)
+		}
+	}
+	// Buses are probed in the background: look again until two looks in a row find nothing new.
+	before, quiet := -1, 0
+	for range 20 {
+		loaded, failed := l.Coldplug(os.DirFS("/sys"))
+		for _, err := range failed {
+			log.Warn("module not loaded", "err", err)
+		}
+		if len(loaded) == before {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		if before = len(loaded); quiet == 2 {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	log.Info("modules loaded", "files", before)
+	return nil
+}
+
+func insertModule(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			return fs.ErrExist
+		}
+		return err
+	}
+	return nil
+}
+
+// firstProcessSignals does what init owes the kernel: it collects orphaned children, and treats the power
+// button (SIGPWR, SIGTERM) and Ctrl-Alt-Del (SIGINT) as what they mean.
+func firstProcessSignals(ctx context.Context, stop context.CancelCauseFunc, log *slog.Logger) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGPWR, unix.SIGINT)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			switch s {
+			case unix.SIGCHLD:
+				for {
+					if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+						break
+					}
+				}
+			case unix.SIGINT:
+				log.Info("asked to reboot", "signal", s.String())
+				stop(stopError{ActionReboot})
+			default:
+				log.Info("asked to power off", "signal", s.String())
+				stop(stopError{ActionPowerOff})
+			}
+		}
+	}
+}
+
+// halt ends the machine.
+func halt(action Action, log *slog.Logger) {
+	log.Info("the machine ends its ramdisk", "action", strings.ToUpper(string(action)))
+	unix.Sync()
+	command := unix.LINUX_REBOOT_CMD_RESTART
+	if action == ActionPowerOff {
+		command = unix.LINUX_REBOOT_CMD_POWER_OFF
+	}
+	if err := unix.Reboot(command); err != nil {
+		log.Error("reboot refused by the kernel", "action", action, "err", err)
+	}
+}
