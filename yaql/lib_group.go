@@ -38,7 +38,8 @@ func sliceWhere(c *call) (any, error) {
 	return out, err
 }
 
-// splitWhere cuts at the items for which the predicate holds and drops them.
+// splitWhere cuts at the items for which the predicate holds and drops them;
+// nothing behind the last cut is no part.
 func splitWhere(c *call) (any, error) {
 	out, cur := []any{}, []any{}
 	err := c.each(0, func(it any) error {
@@ -54,7 +55,10 @@ func splitWhere(c *call) (any, error) {
 		cur = append(cur, it)
 		return c.ev.charge(cell)
 	})
-	return append(out, cur), err
+	if len(cur) > 0 {
+		out = append(out, cur)
+	}
+	return out, err
 }
 
 func groupBy(c *call) (any, error) {
