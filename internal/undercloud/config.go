@@ -1,0 +1,244 @@
+// Package undercloud is the composition root: from a configuration it opens
+// the stores, makes the services, binds the listeners, runs everything and
+// shuts it down. It knows every service; only cli and the tests import it.
+package undercloud
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// LabNamespace is the network namespace of the virtual lab's undercloud side.
+// Without a provisioning interface in the configuration the undercloud uses
+// the lab as soon as there is one.
+const LabNamespace = "tripleo-lab"
+
+// Config is the undercloud's configuration. The zero value of a field means
+// its default.
+type Config struct {
+	DataDir  string // folder of everything the undercloud keeps
+	Listen   string // address:port of the API; default 127.0.0.1:8000
+	Database string // "sqlite:PATH" or "postgres://…"; default a file in DataDir
+	Region   string // default regionOne
+	LogLevel string // debug, info, warn, error; default info
+
+	Provisioning Provisioning
+	Baremetal    Baremetal
+}
+
+// Provisioning is the network the machines boot from.
+type Provisioning struct {
+	Namespace string       // network namespace of the interface; "" is the host's own
+	Interface string       // e.g. eth1; "" together with an empty Namespace means the lab
+	Address   netip.Prefix // the undercloud's own address there; default 192.168.24.1/24
+	PoolStart netip.Addr   // default .100 to .200 of the network
+	PoolEnd   netip.Addr
+	Port      int // of the HTTP listener for machines; default 8088
+	DNS       []string
+}
+
+// Baremetal bounds how long machines may take, in seconds.
+type Baremetal struct {
+	PowerTimeout    int    // until a power change is seen; default 60
+	CallbackTimeout int    // until a ramdisk calls back; default 600
+	InspectTimeout  int    // until introspection data come; default 600
+	CleanMetadata   bool   // erase partition tables when a node becomes available
+	BMCNamespace    string // network namespace from which BMCs are reached; default the provisioning one
+}
+
+// LoadConfig reads a YAML file; path "" gives the defaults. Unknown keys are
+// errors, so that a typing mistake is not silently ignored.
+func LoadConfig(path string) (Config, error) {
+	var c Config
+	if path == "" {
+		return c, nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the operator's own file
+	if err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	root, _, err := yaml11.Parse(path, data, yaml11.Limits{})
+	if err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	r := &reader{}
+	top := r.section(root, "", "data_dir", "listen", "database", "region", "log_level", "provisioning", "baremetal")
+	r.text(top, "data_dir", &c.DataDir)
+	r.text(top, "listen", &c.Listen)
+	r.text(top, "database", &c.Database)
+	r.text(top, "region", &c.Region)
+	r.text(top, "log_level", &c.LogLevel)
+	if p := top.Get("provisioning"); p != nil {
+		p = r.section(p, "provisioning", "namespace", "interface", "address", "pool_start", "pool_end", "port", "dns")
+		r.text(p, "namespace", &c.Provisioning.Namespace)
+		r.text(p, "interface", &c.Provisioning.Interface)
+		r.prefix(p, "address", &c.Provisioning.Address)
+		r.addr(p, "pool_start", &c.Provisioning.PoolStart)
+		r.addr(p, "pool_end", &c.Provisioning.PoolEnd)
+		r.number(p, "port", &c.Provisioning.Port)
+		r.texts(p, "dns", &c.Provisioning.DNS)
+	}
+	if b := top.Get("baremetal"); b != nil {
+		b = r.section(b, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "bmc_namespace")
+		r.number(b, "power_timeout", &c.Baremetal.PowerTimeout)
+		r.number(b, "callback_timeout", &c.Baremetal.CallbackTimeout)
+		r.number(b, "inspect_timeout", &c.Baremetal.InspectTimeout)
+		r.boolean(b, "clean_metadata", &c.Baremetal.CleanMetadata)
+		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
+	}
+	return c, errors.Join(r.errs...)
+}
+
+// reader collects the errors of a configuration file, each with its place.
+type reader struct{ errs []error }
+
+func (r *reader) errorf(n *yaml11.Node, format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("%s: %s", n.Pos(), fmt.Sprintf(format, args...)))
+}
+
+func (r *reader) section(n *yaml11.Node, name string, keys ...string) *yaml11.Node {
+	m, ok := n.Value().(*yaml11.OrderedMap)
+	if !ok {
+		if n.Value() != nil {
+			r.errorf(n, "%s is %T, expected a mapping", name, n.Value())
+		}
+		return n
+	}
+	for _, key := range m.Keys() {
+		if !slices.Contains(keys, key) {
+			r.errorf(n.Get(key), "unknown key %q, expected one of %v", key, keys)
+		}
+	}
+	return n
+}
+
+// value gives the value of a key, if it is there.
+func value[T any](r *reader, n *yaml11.Node, key, expected string, set func(T) error) {
+	at := n.Get(key)
+	if at == nil || at.Value() == nil {
+		return
+	}
+	v, ok := at.Value().(T)
+	if !ok {
+		r.errorf(at, "%s is %v, expected %s", key, at.Value(), expected)
+		return
+	}
+	if err := set(v); err != nil {
+		r.errorf(at, "%s is %v, expected %s: %v", key, at.Value(), expected, err)
+	}
+}
+
+func (r *reader) text(n *yaml11.Node, key string, to *string) {
+	value(r, n, key, "text", func(s string) error { *to = s; return nil })
+}
+
+func (r *reader) number(n *yaml11.Node, key string, to *int) {
+	value(r, n, key, "a whole number", func(i int64) error { *to = int(i); return nil })
+}
+
+func (r *reader) boolean(n *yaml11.Node, key string, to *bool) {
+	value(r, n, key, "true or false", func(b bool) error { *to = b; return nil })
+}
+
+func (r *reader) prefix(n *yaml11.Node, key string, to *netip.Prefix) {
+	value(r, n, key, "an address with its prefix length, such as 192.168.24.1/24", func(s string) (err error) {
+		*to, err = netip.ParsePrefix(s)
+		return err
+	})
+}
+
+func (r *reader) addr(n *yaml11.Node, key string, to *netip.Addr) {
+	value(r, n, key, "an IP address", func(s string) (err error) { *to, err = netip.ParseAddr(s); return err })
+}
+
+func (r *reader) texts(n *yaml11.Node, key string, to *[]string) {
+	value(r, n, key, "a list of texts", func(list []any) error {
+		for _, v := range list {
+			s, ok := v.(string)
+			if !ok {
+				return fmt.Errorf("%v is not text", v)
+			}
+			*to = append(*to, s)
+		}
+		return nil
+	})
+}
+
+// DefaultDataDir is where the undercloud keeps its data unless told otherwise.
+func DefaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/tripleo"
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "tripleo-data"
+	}
+	return filepath.Join(home, ".local", "share", "tripleo")
+}
+
+func (c *Config) setDefaults() error {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&c.DataDir, DefaultDataDir())
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data folder %q: %w", c.DataDir, err)
+	}
+	c.DataDir = dir
+	def(&c.Listen, "127.0.0.1:8000")
+	def(&c.Database, "sqlite:"+filepath.Join(c.DataDir, "undercloud.db"))
+	def(&c.Region, "regionOne")
+	def(&c.LogLevel, "info")
+	p := &c.Provisioning
+	if p.Namespace == "" && p.Interface == "" {
+		p.Namespace = LabNamespace
+	}
+	if !p.Address.IsValid() {
+		p.Address = netip.MustParsePrefix("192.168.24.1/24")
+	}
+	base := p.Address.Masked().Addr()
+	if !p.PoolStart.IsValid() {
+		p.PoolStart = plus(base, 100)
+	}
+	if !p.PoolEnd.IsValid() {
+		p.PoolEnd = plus(base, 200)
+	}
+	if p.Port == 0 {
+		p.Port = 8088
+	}
+	def(&c.Baremetal.BMCNamespace, p.Namespace)
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen address %q, expected ADDRESS:PORT: %w", c.Listen, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("listen address %q is not a loopback address; the API is served without TLS and may only be offered on loopback", c.Listen)
+	}
+	return nil
+}
+
+func plus(a netip.Addr, n int) netip.Addr {
+	b := a.AsSlice()
+	for i := len(b) - 1; i >= 0 && n > 0; i-- {
+		n += int(b[i])
+		b[i] = byte(n)
+		n >>= 8
+	}
+	out, _ := netip.AddrFromSlice(b)
+	return out
+}
+
+// NodeURL is the address under which machines reach the undercloud.
+func (c *Config) NodeURL() string {
+	return fmt.Sprintf("http://%s", netip.AddrPortFrom(c.Provisioning.Address.Addr(), uint16(c.Provisioning.Port))) //nolint:gosec // a port
+}

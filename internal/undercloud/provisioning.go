@@ -1,0 +1,149 @@
+package undercloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tripleo/tripleo/internal/netns"
+)
+
+// appearPoll is how often a missing provisioning network is looked for.
+const appearPoll = 300 * time.Millisecond
+
+// serveMachines serves what machines may reach on the provisioning network.
+// The network may come and go: the lab is started after the undercloud.
+func (u *Undercloud) serveMachines(ctx context.Context) error {
+	addr := netip.AddrPortFrom(u.cfg.Provisioning.Address.Addr(), uint16(u.cfg.Provisioning.Port)).String() //nolint:gosec // a port
+	reported := false
+	for ctx.Err() == nil {
+		l, err := netns.Listen(u.cfg.Provisioning.Namespace, "tcp", addr)
+		if err == nil {
+			u.log.Info("serving machines", "address", addr, "namespace", u.cfg.Provisioning.Namespace)
+			reported = false
+			served, stop := context.WithCancel(ctx)
+			go u.watchNamespace(served, stop)
+			err = serveHTTP(served, l, u.nodeHandler())
+			stop()
+		} else if !reported {
+			u.log.Info("the provisioning network is not there yet", "for", "HTTP", "reason", err)
+			reported = true
+		}
+		if err != nil {
+			u.log.Debug("provisioning listener", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(appearPoll):
+		}
+	}
+	return nil
+}
+
+// watchNamespace calls gone when the provisioning namespace is no longer the
+// one it was: a lab that was torn down and made anew has another one under the
+// same name, and sockets in the old one hear nothing.
+func (u *Undercloud) watchNamespace(ctx context.Context, gone func()) {
+	first, err := namespaceID(u.cfg.Provisioning.Namespace)
+	if err != nil || u.cfg.Provisioning.Namespace == "" {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if now, err := namespaceID(u.cfg.Provisioning.Namespace); err != nil || now != first {
+				gone()
+				return
+			}
+		}
+	}
+}
+
+// namespaceID identifies a named namespace: device and inode of its handle.
+func namespaceID(name string) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/run/netns/"+name, &st); err != nil {
+		return "", fmt.Errorf("namespace %q: %w", name, err)
+	}
+	return strconv.FormatUint(st.Dev, 16) + ":" + strconv.FormatUint(st.Ino, 16), nil
+}
+
+// packetConn opens a UDP socket on the provisioning network that is closed
+// when that network goes away, so that its user opens it again.
+func (u *Undercloud) packetConn(ctx context.Context, addr string, broadcast bool) (net.PacketConn, error) {
+	p := u.cfg.Provisioning
+	var conn net.PacketConn
+	err := netns.Do(p.Namespace, func() error {
+		device, err := u.device()
+		if err != nil {
+			return err
+		}
+		lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+			var opt error
+			err := raw.Control(func(fd uintptr) {
+				if broadcast {
+					opt = errors.Join(
+						unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+						unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+						unix.BindToDevice(int(fd), device))
+				}
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
+			})
+			return errors.Join(err, opt)
+		}}
+		conn, err = lc.ListenPacket(ctx, "udp4", addr)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	watched, stop := context.WithCancel(ctx)
+	go u.watchNamespace(watched, func() { _ = conn.Close() })
+	return &watchedConn{conn, stop}, nil
+}
+
+type watchedConn struct {
+	net.PacketConn
+	stop func()
+}
+
+func (c *watchedConn) Close() error {
+	c.stop()
+	return c.PacketConn.Close()
+}
+
+// device names the interface that carries the undercloud's provisioning
+// address; called inside the namespace.
+func (u *Undercloud) device() (string, error) {
+	if u.cfg.Provisioning.Interface != "" {
+		return u.cfg.Provisioning.Interface, nil
+	}
+	want := u.cfg.Provisioning.Address.Addr()
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, i := range all {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return "", fmt.Errorf("list addresses of %s: %w", i.Name, err)
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
+				return i.Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no interface has the provisioning address %s", want)
+}

@@ -1,0 +1,81 @@
+package undercloud
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	"github.com/tripleo/tripleo/internal/compute"
+	"github.com/tripleo/tripleo/internal/identity"
+	"github.com/tripleo/tripleo/internal/network"
+)
+
+// catalog is what Keystone tells clients of the services.
+func (u *Undercloud) catalog() []identity.CatalogEntry {
+	ws := "ws" + strings.TrimPrefix(u.baseURL, "http")
+	return []identity.CatalogEntry{
+		{Type: "identity", Name: "keystone", URL: u.baseURL + "/identity/v3"},
+		{Type: "image", Name: "glance", URL: u.baseURL + "/image"},
+		{Type: "object-store", Name: "swift", URL: u.baseURL + "/object-store/v1/AUTH_%(project_id)s"},
+		{Type: "messaging", Name: "zaqar", URL: u.baseURL + "/messaging"},
+		{Type: "messaging-websocket", Name: "zaqar-websocket", URL: ws + "/messaging/v2/websocket"},
+		{Type: "network", Name: "neutron", URL: u.baseURL + "/network"},
+		{Type: "compute", Name: "nova", URL: u.baseURL + "/compute/v2.1"},
+		{Type: "baremetal", Name: "ironic", URL: u.baseURL + "/baremetal"},
+		{Type: "baremetal-introspection", Name: "ironic-inspector", URL: u.baseURL + "/introspection"},
+		{Type: "orchestration", Name: "heat", URL: u.baseURL + "/orchestration/v1/%(project_id)s"},
+		{Type: "workflowv2", Name: "mistral", URL: u.baseURL + "/workflow/v2"},
+	}
+}
+
+// makeServices fills u.services.
+func (u *Undercloud) makeServices() error {
+	for _, make := range []func() (service, error){
+		u.makeIdentity, u.makeNetwork, u.makeCompute,
+	} {
+		s, err := make()
+		if err != nil {
+			return err
+		}
+		u.services = append(u.services, s)
+	}
+	return nil
+}
+
+func (u *Undercloud) makeIdentity() (service, error) {
+	s, err := identity.New(identity.Config{
+		DB: u.db, Bus: u.bus, Log: u.log, Tokens: u.tokens, BaseURL: u.baseURL + "/identity", Region: u.cfg.Region,
+		Catalog: u.catalog(),
+		Bootstrap: identity.Bootstrap{
+			AdminPassword: u.secrets.AdminPassword, ServiceUser: "tripleo", ServicePassword: u.secrets.ServicePassword,
+		},
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/identity", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeNetwork() (service, error) {
+	s, err := network.New(network.Config{
+		DB: u.db, Bus: u.bus, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
+		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
+		ListenDHCP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:67", true) },
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/network", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeCompute() (service, error) {
+	s, err := compute.New(compute.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud,
+		BaseURL: u.baseURL + "/compute", Region: u.cfg.Region,
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/compute", handler: s.Handler(), run: s.Run}, nil
+}
+

@@ -1,0 +1,224 @@
+package undercloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/notify"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// Undercloud is everything one process runs.
+type Undercloud struct {
+	cfg      Config
+	log      *slog.Logger
+	secrets  secrets
+	baseURL  string
+	listener net.Listener
+	lock     *os.File
+
+	db       *store.DB
+	blobs    *blob.Dir
+	bus      *notify.Bus
+	jobs     *jobs.Queue
+	tokens   *auth.Tokens
+	cloud    *cloud.Cloud
+	services []service
+	ready    atomic.Bool
+}
+
+// service is one row of the house: who it is, what it serves and what it runs.
+type service struct {
+	prefix  string // of its paths, e.g. "/identity"
+	handler http.Handler
+	node    http.Handler // what machines may reach; nil: nothing
+	run     func(ctx context.Context) error
+}
+
+// New opens the stores, binds the API listener and makes the services. Nothing
+// runs before Run; Close must be called when Run is not.
+func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	u := &Undercloud{cfg: cfg, log: log, bus: notify.New()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, u.Close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if u.lock, err = lockDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if u.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("API listener: %w", err)
+	}
+	u.baseURL = "http://" + u.listener.Addr().String()
+	if u.secrets, err = loadSecrets(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if u.db, err = store.Open(ctx, cfg.Database); err != nil {
+		return nil, err
+	}
+	if u.blobs, err = blob.OpenDir(filepath.Join(cfg.DataDir, "blobs")); err != nil {
+		return nil, err
+	}
+	if u.jobs, err = jobs.New(u.db, u.bus, log); err != nil {
+		return nil, err
+	}
+	if u.tokens, err = auth.OpenTokens(filepath.Join(cfg.DataDir, "token-keys")); err != nil {
+		return nil, err
+	}
+	handler := u.handler()
+	u.cloud = cloud.New(cloud.Options{
+		AuthURL: u.baseURL + "/identity/v3", Region: cfg.Region,
+		Transport: cloud.NewLocal(u.baseURL, handler, http.DefaultTransport),
+		User:      "tripleo", Password: u.secrets.ServicePassword, Project: "service", Domain: "Default",
+	})
+	if err := u.makeServices(); err != nil {
+		return nil, err
+	}
+	return u, u.credentials()
+}
+
+// Close releases what New opened.
+func (u *Undercloud) Close() error {
+	var errs []error
+	if u.listener != nil {
+		if err := u.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if u.blobs != nil {
+		errs = append(errs, u.blobs.Close())
+	}
+	if u.db != nil {
+		errs = append(errs, u.db.Close())
+	}
+	if u.lock != nil {
+		errs = append(errs, u.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// BaseURL is where the API is served.
+func (u *Undercloud) BaseURL() string { return u.baseURL }
+
+// CloudsFile is the clouds.yaml with the cloud "undercloud".
+func (u *Undercloud) CloudsFile() string { return filepath.Join(u.cfg.DataDir, "clouds.yaml") }
+
+// RCFile is the shell file with the OS_* variables.
+func (u *Undercloud) RCFile() string { return filepath.Join(u.cfg.DataDir, "undercloudrc") }
+
+// drainTime is how long requests under way may take at shutdown.
+const drainTime = 5 * time.Second
+
+// Run serves until ctx ends, then drains and closes everything.
+func (u *Undercloud) Run(ctx context.Context) error {
+	defer func() {
+		if err := u.Close(); err != nil {
+			u.log.Error("shutdown", "error", err)
+		}
+	}()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveHTTP(ctx, u.listener, u.handler()) })
+	g.Go(func() error { return u.jobs.Run(ctx) })
+	g.Go(func() error { return u.serveMachines(ctx) })
+	for _, s := range u.services {
+		if s.run != nil {
+			g.Go(func() error { return s.run(ctx) })
+		}
+	}
+	g.Go(func() error {
+		if err := u.bootstrap(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+		u.ready.Store(true)
+		u.log.Info("undercloud is ready", "url", u.baseURL, "clouds", u.CloudsFile())
+		return nil
+	})
+	return g.Wait()
+}
+
+// serveHTTP serves handler on l until ctx ends, then lets requests finish.
+func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler) error {
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if srv.Shutdown(drain) != nil {
+			_ = srv.Close()
+		}
+	})
+	err := srv.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// handler routes the API's paths to the services; it may be made before them.
+func (u *Undercloud) handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.route(w, r, func(s *service) http.Handler { return s.handler })
+	})
+}
+
+func (u *Undercloud) nodeHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.route(w, r, func(s *service) http.Handler { return s.node })
+	})
+}
+
+func (u *Undercloud) route(w http.ResponseWriter, r *http.Request, pick func(*service) http.Handler) {
+	if r.URL.Path == "/healthz" {
+		u.health(w)
+		return
+	}
+	for i := range u.services {
+		s := &u.services[i]
+		if r.URL.Path != s.prefix && !strings.HasPrefix(r.URL.Path, s.prefix+"/") {
+			continue
+		}
+		if h := pick(s); h != nil {
+			http.StripPrefix(s.prefix, h).ServeHTTP(w, r)
+			return
+		}
+	}
+	http.Error(w, "there is nothing here; services are under /identity, /image, /object-store, /messaging, /network, /compute, /baremetal, /introspection, /orchestration and /workflow", http.StatusNotFound)
+}
+
+func (u *Undercloud) health(w http.ResponseWriter) {
+	if !u.ready.Load() {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+}
