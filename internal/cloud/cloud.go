@@ -182,7 +182,7 @@ func (c *Cloud) adopt(ctx context.Context, p *gophercloud.ProviderClient, token 
 		return nil, fmt.Errorf("validate the caller's token: %w", err)
 	}
 	p.EndpointLocator = func(o gophercloud.EndpointOpts) (string, error) {
-		return openstack.V3EndpointURL(catalog, o)
+		return openstack.V3EndpointURL(catalog, o) //nolint:staticcheck // one endpoint a type, no discovery requests
 	}
 	s := &Session{Provider: p, region: c.o.Region}
 	s.describe(res)

@@ -127,11 +127,11 @@ func bootstrapFlavors(ctx context.Context, s *cloud.Session) error {
 func createFlavor(ctx context.Context, nova *gophercloud.ServiceClient, name, profile string) error {
 	disk := 40
 	f, err := flavors.Create(ctx, nova, flavors.CreateOpts{Name: name, ID: name, RAM: 4096, VCPUs: 1, Disk: &disk}).Extract()
-	if err != nil && !gophercloud.ResponseCodeIs(err, http.StatusConflict) {
-		return err
+	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+		return nil // another process made it
 	}
 	if err != nil {
-		return nil
+		return err
 	}
 	extra := flavors.ExtraSpecsOpts{
 		"resources:CUSTOM_BAREMETAL": "1", "resources:VCPU": "0", "resources:MEMORY_MB": "0", "resources:DISK_GB": "0",

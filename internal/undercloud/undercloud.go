@@ -148,10 +148,11 @@ func (u *Undercloud) Run(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error {
-		if err := u.bootstrap(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := u.bootstrap(ctx)
+		if ctx.Err() != nil {
+			return nil // interrupted; the next start goes on
+		}
+		if err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 		u.ready.Store(true)

@@ -1,0 +1,70 @@
+# `make help` lists the targets.
+SHELL      := /bin/bash
+export CGO_ENABLED := 0
+BIN        := bin
+GO         ?= go
+LDFLAGS    := -s -w
+LINT       := $(CURDIR)/.cache/bin/golangci-lint
+LINT_VER   := v2.12.0
+# Packages whose tests need no lab, no client and no root.
+FAST       := $(shell $(GO) list ./... 2>/dev/null | grep -v /test/e2e)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: deps
+deps: ## install the Debian packages that builds, the lab and the tests need (only what is missing)
+	@scripts/install-deps.sh
+
+.PHONY: build
+build: ## build bin/tripleo and bin/tripleo-agent
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/tripleo ./cmd/tripleo
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/tripleo-agent ./cmd/tripleo-agent
+	@ls -l --block-size=K $(BIN) | awk 'NR > 1 { print $$9 ": " $$5 }'
+
+.PHONY: demo
+demo: deps build ## from nothing to a deployed overcloud on three virtual machines
+	@scripts/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## remove everything the demo made
+	@scripts/demo.sh down
+
+.PHONY: test
+test: deps build lint unit e2e ## everything that CI runs
+
+.PHONY: unit
+unit: ## the tests without lab and clients
+	$(GO) test $(FAST)
+
+.PHONY: e2e
+e2e: build ## the tests with the lab and with Debian's OpenStack clients (needs root)
+	$(GO) test -count=1 -timeout 25m -v ./test/e2e/...
+
+.PHONY: race
+race: ## the tests without lab and clients, under the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(FAST)
+
+.PHONY: bench
+bench: ## benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem $(FAST) | grep -vE '^(PASS|ok|\?)'
+
+.PHONY: lint
+lint: $(LINT) ## gofmt, go vet, golangci-lint (staticcheck, errcheck, gosec and more)
+	@test -z "$$(gofmt -l cmd internal jinja plan test yaql)" || { echo "gofmt wants to change:"; gofmt -l cmd internal jinja plan test yaql; exit 1; }
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+$(LINT):
+	@mkdir -p $(dir $@)
+	GOBIN=$(dir $@) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VER)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for a short while
+	@scripts/fuzz.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN)

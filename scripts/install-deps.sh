@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the lab, the image build and the tests use,
+# if they are missing. Nothing is asked of the network when all are there.
+set -euo pipefail
+packages=(
+  iproute2 systemd-container mmdebstrap e2fsprogs dosfstools gdisk zstd squashfs-tools kmod ipxe   # lab and images
+  ipmitool python3-openstackclient python3-heatclient python3-ironicclient python3-ironic-inspector-client
+  python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-yaml # peers in tests
+)
+missing=()
+for p in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$p")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+echo "installing: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -20 "$log" >&2
+  exit 1
+fi
+rm -f "$log"
