@@ -28,8 +28,9 @@ const (
 	// maxHeaderWait is how long a server may take to begin its answer.
 	maxHeaderWait = 30 * time.Second
 
-	dhcpTimeout = 2 * time.Second // doubled by nothing: PXE ROMs wait 4, 8, 16, 32 s; a lab's network is fast
-	dhcpRetries = 5
+	// Waits of 1, 2, 4 and 8 s: ROMs start at 4 s (PXE 2.1, 2.2.2), a lab's network is faster.
+	dhcpTimeout = time.Second
+	dhcpRetries = 4
 
 	// archBIOS is client system architecture 0 (RFC 4578 2.1): x86 PC with a BIOS.
 	archBIOS = 0
@@ -324,11 +325,17 @@ func (n *netboot) tftp(server, file string) (Blob, error) {
 
 // fileBlob is an unlinked file.
 type fileBlob struct {
-	*os.File
+	file *os.File
 	size int64
 }
 
+func (f fileBlob) ReadAt(p []byte, off int64) (int, error) { return f.file.ReadAt(p, off) }
+func (f fileBlob) Close() error                            { return f.file.Close() }
+
 func (f fileBlob) Size() int64 { return f.size }
+
+// File is the file itself, to hand to another process.
+func (f fileBlob) File() *os.File { return f.file }
 
 func (n *netboot) keep(r io.Reader, limit int64) (Blob, error) {
 	return n.keepFrom(func(w io.Writer) error {
