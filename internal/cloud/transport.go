@@ -70,17 +70,21 @@ func (l *Local) RoundTrip(r *http.Request) (*http.Response, error) {
 	}()
 	return &http.Response{
 		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.sent, Body: &localBody{PipeReader: pr, stop: sync.OnceFunc(func() { close(stop) })},
+		Header: w.sent, Body: &localBody{PipeReader: pr, err: r.Context().Err, stop: sync.OnceFunc(func() { close(stop) })},
 		ContentLength: -1, Request: r,
 	}, nil
 }
 
 type localBody struct {
 	*io.PipeReader
+	err  func() error // of the request's context
 	stop func()
 }
 
 func (b *localBody) Read(p []byte) (int, error) {
+	if err := b.err(); err != nil {
+		return 0, err
+	}
 	n, err := b.PipeReader.Read(p)
 	if errors.Is(err, io.EOF) {
 		b.stop()
