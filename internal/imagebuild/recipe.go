@@ -1,0 +1,161 @@
+package imagebuild
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Names of the images, as tripleoclient has them.
+const (
+	OvercloudFull = "overcloud-full"
+	Ramdisk       = "ironic-python-agent"
+)
+
+// builderVersion is part of every cache key: raise it when the same recipe gives another result.
+const builderVersion = 3
+
+// DefaultSuite is the Debian release the images are made of.
+const DefaultSuite = "bookworm"
+
+// Recipe says what is in a root file system.
+type Recipe struct {
+	Suite    string
+	Packages []string
+	// Held are systemd units that must not start before the agent configured them.
+	Held []string
+	// Enabled are units that start from the beginning.
+	Enabled []string
+	// Debconf answers package questions: lines of debconf-set-selections.
+	Debconf []string
+	// Bootable adds kernel, initramfs and boot loader.
+	Bootable bool
+}
+
+// DefaultRecipe is overcloud-full: the base system and the packages of the default plan's services, which stay
+// stopped until a node's role asks for them.
+func DefaultRecipe() Recipe {
+	return Recipe{
+		Suite: DefaultSuite,
+		Packages: []string{
+			// base
+			"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "iproute2", "procps", "netbase",
+			"ca-certificates", "openssh-server", "sudo", "less", "iputils-ping",
+			// services
+			"chrony", "mariadb-server", "rabbitmq-server", "memcached", "keystone",
+			"python3-pymysql", "python3-memcache",
+		},
+		Held: []string{
+			"chrony.service", "mariadb.service", "rabbitmq-server.service", "epmd.service", "epmd.socket",
+			"memcached.service", "keystone.service",
+			// nobody asked for these on a node
+			"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+		},
+		Enabled: []string{"systemd-networkd.service", "ssh.service"},
+		Debconf: []string{
+			"keystone keystone/configure_db boolean false",
+			"keystone keystone/create-admin-tenant boolean false",
+			"keystone keystone/register-endpoint boolean false",
+		},
+	}
+}
+
+// bootPackages make a root file system start on metal.
+func bootPackages() []string {
+	return []string{"linux-image-amd64", "initramfs-tools", "systemd-boot-efi", "zstd"}
+}
+
+// packages is the complete list, sorted and without repetition.
+func (r Recipe) packages() []string {
+	all := slices.Clone(r.Packages)
+	if r.Bootable {
+		all = append(all, bootPackages()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// packageName is what dpkg allows (Debian policy 5.6.7), optionally with an architecture.
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(:[a-z0-9]+)?$`)
+
+func (r Recipe) validate() error {
+	for _, p := range r.Packages {
+		if !packageName.MatchString(p) {
+			return fmt.Errorf("%q is not a Debian package name", p)
+		}
+	}
+	return nil
+}
+
+// hashOf is a cache key: the SHA-256 of the parts' JSON, in hex, shortened to what no accident repeats.
+func hashOf(parts ...any) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, p := range parts {
+		if err := enc.Encode(p); err != nil {
+			panic(fmt.Sprintf("imagebuild: hashing %T: %v", p, err)) // only our own plain structs get here
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))[:24]
+}
+
+// baseKey identifies the root file system without the agent.
+func (r Recipe) baseKey(sources Sources) string {
+	debconf, held, enabled := slices.Clone(r.Debconf), slices.Clone(r.Held), slices.Clone(r.Enabled)
+	slices.Sort(debconf)
+	slices.Sort(held)
+	slices.Sort(enabled)
+	return hashOf(builderVersion, r.Suite, r.packages(), debconf, held, enabled, sources.Text(), customizeScript(r))
+}
+
+// configFile is the part of TripleO's disk image YAML (disk_images) that says something here: further packages
+// for an image. Lists of several files add up.
+type configFile struct {
+	DiskImages []struct {
+		Name     string   `yaml:"imagename"`
+		Packages []string `yaml:"packages"`
+		Elements []string `yaml:"elements"`
+		Type     string   `yaml:"type"`
+	} `yaml:"disk_images"`
+}
+
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// ReadConfig returns the packages a disk image file adds per image name. Elements of diskimage-builder cannot
+// be carried out and are an error, not a silent gap.
+func ReadConfig(r io.Reader) (map[string][]string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	var c configFile
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for i, img := range c.DiskImages {
+		switch {
+		case img.Name != OvercloudFull && img.Name != Ramdisk:
+			return nil, fmt.Errorf("disk_images[%d].imagename is %q; %s and %s can be built", i, img.Name, OvercloudFull, Ramdisk)
+		case len(img.Elements) > 0:
+			return nil, fmt.Errorf("disk_images[%d].elements: diskimage-builder's elements are not supported; list Debian packages under \"packages\"", i)
+		case img.Name == Ramdisk && len(img.Packages) > 0:
+			return nil, fmt.Errorf("disk_images[%d].packages: the ramdisk has no packages", i)
+		}
+		out[img.Name] = append(out[img.Name], img.Packages...)
+	}
+	return out, nil
+}
