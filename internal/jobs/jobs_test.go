@@ -56,8 +56,10 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	}
 }
 
-func TestPokeWhileRunningRunsOnceMore(t *testing.T) {
-	db, bus := storetest.Open(t), notify.New()
+func TestPokeWhileRunningRunsOnceMore(t *testing.T) { storetest.Each(t, testPokeWhileRunningRunsOnceMore) }
+
+func testPokeWhileRunningRunsOnceMore(t *testing.T, db *store.DB) {
+	bus := notify.New()
 	q := newQueue(t, db, bus)
 	entered, leave := make(chan int, 10), make(chan struct{})
 	var parallel, runs atomic.Int32
@@ -83,8 +85,10 @@ func TestPokeWhileRunningRunsOnceMore(t *testing.T) {
 	close(leave)
 }
 
-func TestWaitIsWokenByTopicPublishedDuringRun(t *testing.T) {
-	db, bus := storetest.Open(t), notify.New()
+func TestWaitIsWokenByTopicPublishedDuringRun(t *testing.T) { storetest.Each(t, testWaitIsWokenByTopicPublishedDuringRun) }
+
+func testWaitIsWokenByTopicPublishedDuringRun(t *testing.T, db *store.DB) {
+	bus := notify.New()
 	q := newQueue(t, db, bus)
 	ran := make(chan int, 10)
 	n := 0
@@ -116,8 +120,9 @@ func TestWaitIsWokenByTopicPublishedDuringRun(t *testing.T) {
 	}
 }
 
-func TestInterruptedAndWaitingJobsRunAfterRestart(t *testing.T) {
-	db := storetest.Open(t)
+func TestInterruptedAndWaitingJobsRunAfterRestart(t *testing.T) { storetest.Each(t, testInterruptedAndWaitingJobsRunAfterRestart) }
+
+func testInterruptedAndWaitingJobsRunAfterRestart(t *testing.T, db *store.DB) {
 	first := newQueue(t, db, notify.New())
 	entered := make(chan string, 4)
 	first.Register("k", 4, func(ctx context.Context, j jobs.Job) jobs.Result {
@@ -148,8 +153,9 @@ func TestInterruptedAndWaitingJobsRunAfterRestart(t *testing.T) {
 	}
 }
 
-func TestFailedAndPanickingJobsAreTriedAgain(t *testing.T) {
-	db := storetest.Open(t)
+func TestFailedAndPanickingJobsAreTriedAgain(t *testing.T) { storetest.Each(t, testFailedAndPanickingJobsAreTriedAgain) }
+
+func testFailedAndPanickingJobsAreTriedAgain(t *testing.T, db *store.DB) {
 	q := newQueue(t, db, notify.New())
 	attempts := make(chan int, 4)
 	q.Register("k", 1, func(_ context.Context, j jobs.Job) jobs.Result {

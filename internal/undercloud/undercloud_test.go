@@ -14,6 +14,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
 
 	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/store/storetest"
 	"github.com/tripleo/tripleo/internal/undercloud"
 )
 
@@ -71,8 +72,13 @@ func adminSession(t *testing.T, u *undercloud.Undercloud) *cloud.Session {
 }
 
 func TestFirstStartMakesWhatTripleOExpects(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { firstStart(t, "") })
+	t.Run("postgres", func(t *testing.T) { firstStart(t, storetest.PostgresDSN(t)) })
+}
+
+func firstStart(t *testing.T, database string) {
 	dir := t.TempDir()
-	u := start(t, undercloud.Config{DataDir: dir})
+	u := start(t, undercloud.Config{DataDir: dir, Database: database})
 	s := adminSession(t, u)
 	nova, err := s.Compute()
 	if err != nil {
