@@ -1,0 +1,275 @@
+package baremetal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+
+	"github.com/tripleo/tripleo/internal/baremetal/boot"
+)
+
+// instanceImage is what is known of the image a node is deployed with.
+type instanceImage struct {
+	ID              string `json:"id"`
+	Name            string `json:"name,omitempty"`
+	URL             string `json:"url,omitempty"`  // fetched by the ramdisk itself
+	File            string `json:"file,omitempty"` // served from here
+	Size            int64  `json:"size,omitempty"` // bytes
+	Checksum        string `json:"checksum,omitempty"`
+	HashAlgo        string `json:"os_hash_algo,omitempty"`
+	HashValue       string `json:"os_hash_value,omitempty"`
+	DiskFormat      string `json:"disk_format"`
+	ContainerFormat string `json:"container_format"`
+	WholeDisk       bool   `json:"whole_disk"`
+}
+
+func infoString(m map[string]any, key string) string {
+	s, _ := m[key].(string)
+	return s
+}
+
+// instanceImage reads instance_info: image_source is a UUID or name of the
+// image service, or an http(s) or file URL with its checksum beside it.
+func (s *Service) instanceImage(ctx context.Context, n *Node) (instanceImage, error) {
+	src := infoString(n.InstanceInfo, "image_source")
+	if src == "" {
+		return instanceImage{}, fmt.Errorf("%w: instance_info has no image_source", errPermanent)
+	}
+	if !strings.Contains(src, "://") {
+		return s.glanceImage(ctx, strings.TrimPrefix(src, "glance:"))
+	}
+	img := instanceImage{ID: src, Name: src, URL: src, DiskFormat: infoString(n.InstanceInfo, "image_disk_format"),
+		ContainerFormat: infoString(n.InstanceInfo, "image_container_format"), Checksum: infoString(n.InstanceInfo, "image_checksum"),
+		HashAlgo: infoString(n.InstanceInfo, "image_os_hash_algo"), HashValue: infoString(n.InstanceInfo, "image_os_hash_value"), WholeDisk: true}
+	if img.DiskFormat == "" {
+		img.DiskFormat = "raw"
+		if strings.Contains(src, ".qcow2") {
+			img.DiskFormat = "qcow2"
+		}
+	}
+	if img.ContainerFormat == "" {
+		img.ContainerFormat = "bare"
+		if strings.HasSuffix(src, ".zst") || strings.HasSuffix(src, ".gz") {
+			img.ContainerFormat = "compressed"
+		}
+	}
+	if img.Checksum == "" && img.HashValue == "" {
+		return img, fmt.Errorf("%w: instance_info needs image_checksum, or image_os_hash_algo and image_os_hash_value, for the image %s", errPermanent, src)
+	}
+	if path, ok := strings.CutPrefix(src, "file://"); ok {
+		if err := s.fileAllowed(path); err != nil {
+			return img, err
+		}
+		img.URL, img.File = "", path
+	}
+	return img, nil
+}
+
+// fileAllowed keeps file URLs inside the folders the operator has opened.
+func (s *Service) fileAllowed(path string) error {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("%w: file %s: %w", errPermanent, path, err)
+	}
+	for _, dir := range s.cfg.FileURLFolders {
+		if rel, err := filepath.Rel(dir, real); err == nil && filepath.IsLocal(rel) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: file %s is outside of the folders allowed for file URLs", errPermanent, path)
+}
+
+func (s *Service) glance(ctx context.Context) (*gophercloud.ServiceClient, error) {
+	if s.cfg.Cloud == nil {
+		return nil, fmt.Errorf("%w: no cloud is configured, images must be URLs", errPermanent)
+	}
+	session, err := s.cfg.Cloud.Service(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return session.Image()
+}
+
+// findImage finds an image by UUID, or by a name that only one has.
+func (s *Service) findImage(ctx context.Context, ident string) (*images.Image, error) {
+	c, err := s.glance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := uuid.Parse(ident); err == nil {
+		img, err := images.Get(ctx, c, ident).Extract()
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", ident, err)
+		}
+		return img, nil
+	}
+	pages, err := images.List(c, images.ListOpts{Name: ident}).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", ident, err)
+	}
+	list, err := images.ExtractImages(pages)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", ident, err)
+	}
+	if len(list) != 1 {
+		return nil, fmt.Errorf("%w: there are %d images named %q, expected one", errPermanent, len(list), ident)
+	}
+	return &list[0], nil
+}
+
+func (s *Service) glanceImage(ctx context.Context, ident string) (instanceImage, error) {
+	img, err := s.findImage(ctx, ident)
+	if err != nil {
+		return instanceImage{}, err
+	}
+	if img.Status != images.ImageStatusActive {
+		return instanceImage{}, fmt.Errorf("%w: image %s (%s) is %s, expected active", errPermanent, img.Name, img.ID, img.Status)
+	}
+	if img.Properties["kernel_id"] != nil || img.DiskFormat == "ari" || img.DiskFormat == "aki" {
+		return instanceImage{}, fmt.Errorf("%w: image %s (%s) is not a whole-disk image", errPermanent, img.Name, img.ID)
+	}
+	algo, _ := img.Properties["os_hash_algo"].(string)
+	value, _ := img.Properties["os_hash_value"].(string)
+	if value == "" && img.Checksum == "" {
+		return instanceImage{}, fmt.Errorf("%w: image %s (%s) has neither os_hash_value nor checksum", errPermanent, img.Name, img.ID)
+	}
+	return instanceImage{ID: img.ID, Name: img.Name, Size: img.SizeBytes, Checksum: img.Checksum, HashAlgo: algo, HashValue: value,
+		DiskFormat: img.DiskFormat, ContainerFormat: img.ContainerFormat, WholeDisk: true}, nil
+}
+
+// imageData opens the bytes of an image, or a range of them.
+func (s *Service) imageData(ctx context.Context, id, byteRange string) (*http.Response, error) {
+	c, err := s.glance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := &gophercloud.RequestOpts{KeepResponseBody: true, OkCodes: []int{200, 206, 416}}
+	if byteRange != "" {
+		opts.MoreHeaders = map[string]string{"Range": byteRange}
+	}
+	return c.Request(ctx, http.MethodGet, c.ServiceURL("images", id, "file"), opts)
+}
+
+// bootImage names the kernel or the ramdisk of a node.
+func (s *Service) bootImage(n *Node, kind string) string {
+	ref := n.info("deploy_" + kind)
+	if ref == "" && kind == "kernel" {
+		ref = s.cfg.DeployKernel
+	} else if ref == "" {
+		ref = s.cfg.DeployRamdisk
+	}
+	return strings.TrimPrefix(ref, "glance:")
+}
+
+// checkBootImages finds out early whether the ramdisk can be served at all.
+func (s *Service) checkBootImages(ctx context.Context, n *Node) error {
+	if n.Interfaces["boot"] == "fake" {
+		return nil
+	}
+	for _, kind := range []string{"kernel", "ramdisk"} {
+		ref := s.bootImage(n, kind)
+		if path, ok := strings.CutPrefix(ref, "file://"); ok {
+			if err := s.fileAllowed(path); err != nil {
+				return fmt.Errorf("deploy_%s: %w", kind, err)
+			}
+		} else if !strings.Contains(ref, "://") {
+			if _, err := s.findImage(ctx, ref); err != nil {
+				return fmt.Errorf("deploy_%s: %w", kind, err)
+			}
+		}
+	}
+	return nil
+}
+
+// serveBootImage serves a node's kernel or ramdisk, from the cache if it comes
+// from the image service.
+func (s *Service) serveBootImage(w http.ResponseWriter, r *http.Request, ref string) error {
+	if path, ok := strings.CutPrefix(ref, "file://"); ok {
+		if err := s.fileAllowed(path); err != nil {
+			return err
+		}
+		return serveFile(w, r, path)
+	}
+	img, err := s.findImage(r.Context(), ref)
+	if err != nil {
+		return err
+	}
+	value, _ := img.Properties["os_hash_value"].(string)
+	algo, _ := img.Properties["os_hash_algo"].(string)
+	sum := boot.Sum{Algo: algo, Hex: value}
+	if value == "" {
+		sum = boot.Sum{Algo: "md5", Hex: img.Checksum}
+	}
+	path, err := s.cache.Get(r.Context(), img.ID, sum, func(ctx context.Context) (io.ReadCloser, error) {
+		res, err := s.imageData(ctx, img.ID, "")
+		if err != nil {
+			return nil, err
+		}
+		return res.Body, nil
+	})
+	if err != nil {
+		return err
+	}
+	return serveFile(w, r, path)
+}
+
+func serveFile(w http.ResponseWriter, r *http.Request, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", st.ModTime(), f)
+	return nil
+}
+
+// streamImage passes an image of the image service through, ranges included,
+// without keeping it.
+func (s *Service) streamImage(w http.ResponseWriter, r *http.Request, id string) error {
+	res, err := s.imageData(r.Context(), id, r.Header.Get("Range"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	for _, h := range []string{"Content-Length", "Content-Range", "Accept-Ranges", "Etag"} {
+		if v := res.Header.Get(h); v != "" {
+			w.Header().Set(h, v)
+		}
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.WriteHeader(res.StatusCode)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if _, err := io.Copy(w, res.Body); err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Info("image stream ended early", "image", id, "error", err)
+	}
+	return nil
+}
+
+// nodeBase is this service's address as machines see it.
+func (s *Service) nodeBase() string { return strings.TrimSuffix(s.cfg.NodeURL, "/") + "/baremetal" }
+
+// nodeHost is the IP address machines reach the undercloud at.
+func (s *Service) nodeHost() string {
+	u, err := url.Parse(s.cfg.NodeURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}

@@ -1,0 +1,143 @@
+package baremetal
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/baremetal/drivers"
+)
+
+// root serves "/", the list of API versions.
+func (s *Service) root(w http.ResponseWriter, _ *http.Request) error {
+	v := s.versionDoc()
+	return api.WriteJSON(w, http.StatusOK, map[string]any{
+		"name": "OpenStack Ironic API", "description": "Bare metal provisioning with Ironic's API.",
+		"default_version": v, "versions": []any{v},
+	})
+}
+
+func (s *Service) versionDoc() map[string]any {
+	return map[string]any{
+		"id": "v1", "status": "CURRENT", "min_version": minVersion, "version": maxVersion,
+		"links": []any{map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v1/"}},
+	}
+}
+
+// v1 serves "/v1", the list of resources.
+func (s *Service) v1(w http.ResponseWriter, _ *http.Request) error {
+	out := map[string]any{
+		"id": "v1", "version": s.versionDoc(),
+		"links":       []any{map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v1/"}},
+		"media_types": []any{map[string]any{"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}},
+	}
+	for _, c := range []string{"nodes", "ports", "portgroups", "chassis", "drivers", "conductors", "allocations", "lookup", "heartbeat"} {
+		out[c] = []any{
+			map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v1/" + c + "/"},
+			map[string]any{"rel": "bookmark", "href": s.cfg.BaseURL + "/" + c + "/"},
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, out)
+}
+
+func (s *Service) driverDoc(h drivers.HardwareType, detail bool) map[string]any {
+	m := map[string]any{
+		"name": h.Name, "hosts": []string{s.cfg.Hostname}, "type": "dynamic",
+		"links":      links(s.cfg.BaseURL, "drivers", h.Name),
+		"properties": links(s.cfg.BaseURL, "drivers/"+h.Name, "properties"),
+	}
+	if detail {
+		for _, i := range drivers.InterfaceNames() {
+			m["default_"+i+"_interface"] = h.Default(i)
+			m["enabled_"+i+"_interfaces"] = h.Interfaces[i]
+		}
+	}
+	return m
+}
+
+func (s *Service) listDrivers(w http.ResponseWriter, r *http.Request) error {
+	detail, err := wantBool("detail", r.URL.Query().Get("detail"))
+	if err != nil {
+		return err
+	}
+	list := []any{}
+	if t := r.URL.Query().Get("type"); t != "" && t != "dynamic" && t != "classic" {
+		return api.Invalid("type is %q, expected classic or dynamic", t)
+	} else if t != "classic" {
+		for _, h := range drivers.HardwareTypes() {
+			list = append(list, s.driverDoc(h, detail))
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"drivers": list})
+}
+
+func driverNotFound(name string) error {
+	return api.NotFound("Could not find the following driver(s) or hardware type(s): %s.", name).Named("DriverNotFound")
+}
+
+func (s *Service) getDriver(w http.ResponseWriter, r *http.Request) error {
+	h, ok := drivers.Hardware(r.PathValue("driver"))
+	if !ok {
+		return driverNotFound(r.PathValue("driver"))
+	}
+	return api.WriteJSON(w, http.StatusOK, s.driverDoc(h, true))
+}
+
+func (s *Service) driverProperties(w http.ResponseWriter, r *http.Request) error {
+	h, ok := drivers.Hardware(r.PathValue("driver"))
+	if !ok {
+		return driverNotFound(r.PathValue("driver"))
+	}
+	return api.WriteJSON(w, http.StatusOK, h.Properties)
+}
+
+func (s *Service) conductorDoc(detail bool) map[string]any {
+	m := map[string]any{
+		"hostname": s.cfg.Hostname, "alive": true, "conductor_group": "",
+		"links": links(s.cfg.BaseURL, "conductors", s.cfg.Hostname),
+	}
+	if detail {
+		var names []string
+		for _, h := range drivers.HardwareTypes() {
+			names = append(names, h.Name)
+		}
+		slices.Sort(names)
+		m["drivers"], m["created_at"], m["updated_at"] = names, wireTime(s.started), wireTime(s.now())
+	}
+	return m
+}
+
+func (s *Service) listConductors(w http.ResponseWriter, r *http.Request) error {
+	detail, err := wantBool("detail", r.URL.Query().Get("detail"))
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"conductors": []any{s.conductorDoc(detail)}})
+}
+
+func (s *Service) getConductor(w http.ResponseWriter, r *http.Request) error {
+	if r.PathValue("host") != s.cfg.Hostname {
+		return api.NotFound("Conductor %s could not be found.", r.PathValue("host")).Named("ConductorNotFound")
+	}
+	return api.WriteJSON(w, http.StatusOK, s.conductorDoc(true))
+}
+
+// writeFault writes Ironic's envelope: error_message holds a document since
+// 1.38 of pecan's JSON faults, a string with that document for older clients.
+func writeFault(w http.ResponseWriter, r *http.Request, f api.Fault) {
+	code := "Client"
+	if f.Status >= 500 {
+		code = "Server"
+	}
+	doc := map[string]any{"faultcode": code, "faultstring": f.Message, "debuginfo": nil}
+	// All released clients read both forms; text is what Ironic always sent.
+	body := map[string]any{"error_message": jsonText(doc)}
+	if minor(r) >= 38 {
+		body["error_message"] = doc
+	}
+	if f.Status == http.StatusMethodNotAllowed || strings.HasPrefix(r.URL.Path, "/boot/") {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+	}
+	_ = api.WriteJSON(w, f.Status, body)
+}
