@@ -87,7 +87,7 @@ func (a *agent) node() Node {
 func (a *agent) setNode(n Node) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n.UUID != "" {
+	if n.UUID != "" && (n.Properties != nil || a.known.UUID != n.UUID) {
 		a.known = n
 	}
 }

@@ -25,8 +25,9 @@ const (
 
 // Node is what the agent keeps of the node Ironic knows this machine as.
 type Node struct {
-	UUID       string `json:"uuid"`
-	Properties struct {
+	UUID string `json:"uuid"`
+	// Properties is nil in an abbreviated node, which then says nothing about hints.
+	Properties *struct {
 		RootDevice map[string]any `json:"root_device"`
 	} `json:"properties"`
 	InstanceInfo struct {
@@ -38,6 +39,9 @@ type Node struct {
 func (n Node) hints() map[string]any {
 	if len(n.InstanceInfo.RootDevice) > 0 {
 		return n.InstanceInfo.RootDevice
+	}
+	if n.Properties == nil {
+		return nil
 	}
 	return n.Properties.RootDevice
 }
