@@ -3,8 +3,11 @@ package undercloud
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/tripleo/tripleo/internal/baremetal"
 	"github.com/tripleo/tripleo/internal/compute"
 	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/network"
@@ -31,7 +34,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeNetwork, u.makeCompute,
+		u.makeIdentity, u.makeNetwork, u.makeCompute, u.makeBaremetal,
 	} {
 		s, err := make()
 		if err != nil {
@@ -79,3 +82,26 @@ func (u *Undercloud) makeCompute() (service, error) {
 	return service{prefix: "/compute", handler: s.Handler(), run: s.Run}, nil
 }
 
+
+func (u *Undercloud) makeBaremetal() (service, error) {
+	b := u.cfg.Baremetal
+	s, err := baremetal.New(baremetal.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud,
+		BaseURL: u.baseURL + "/baremetal", NodeURL: u.cfg.NodeURL(),
+		BMCNetns: b.BMCNamespace, NodeNetns: u.cfg.Provisioning.Namespace,
+		ListenTFTP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:69", false) },
+		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: b.CleanMetadata,
+		PowerTimeout: seconds(b.PowerTimeout, 60), CallbackTimeout: seconds(b.CallbackTimeout, 600), InspectTimeout: seconds(b.InspectTimeout, 600),
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/baremetal", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
+}
+
+func seconds(n, unset int) time.Duration {
+	if n == 0 {
+		n = unset
+	}
+	return time.Duration(n) * time.Second
+}
