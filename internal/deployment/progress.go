@@ -1,0 +1,358 @@
+package deployment
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/tripleo/tripleo/internal/workflow/actions"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// Waiting: woken when the stack changes, not more often than once in minLook; looks anyway after maxLook, for what
+// tells nobody (a foreign Heat).
+const (
+	maxLook   = 2 * time.Second
+	maxPages  = 100
+	stageDone = "done"
+)
+
+// follow waits until the stack of a plan has come to an end, and posts what changes meanwhile to the queue: inputs
+// container, queue_name, type (of the messages), timeout (minutes). The result is
+// {status: SUCCESS|FAILED, stack_status, message, failures}.
+func follow(r *run, in input) (any, error) {
+	container := in.str("container")
+	st, err := r.findStack(container)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return yaml11.MapOf("status", "FAILED", "stack_status", "DELETE_COMPLETE", "message", "The stack "+container+" was deleted.", "failures", []any{}), nil
+	}
+	status := text(st, "stack_status")
+	if strings.HasSuffix(status, "_IN_PROGRESS") {
+		timeout, err := in.integer("timeout", 240)
+		if err != nil {
+			return nil, err
+		}
+		if r.ac.Now().Sub(r.ac.Started) > time.Duration(timeout+10)*time.Minute {
+			return nil, fmt.Errorf("stack %s is still %s after %d minutes", container, status, timeout+10)
+		}
+		if err := r.report(in, st); err != nil {
+			return nil, err
+		}
+		return nil, actions.Wait(maxLook, "orchestration/stack/"+text(st, "id"))
+	}
+	if err := r.report(in, st); err != nil {
+		return nil, err
+	}
+	if err := r.deleteObject(container+"-messages", r.progressObject()); err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(status, "_COMPLETE") {
+		return yaml11.MapOf("status", "SUCCESS", "stack_status", status, "message", "Overcloud deployed.", "failures", []any{}), nil
+	}
+	list, err := r.failures(st)
+	if err != nil {
+		return nil, err
+	}
+	return yaml11.MapOf("status", "FAILED", "stack_status", status, "message", failureText(list), "failures", list), nil
+}
+
+// failureText is one line a failure.
+func failureText(list []any) string {
+	var lines []string
+	for _, f := range list {
+		line := text(f, "path") + ": " + text(f, "reason")
+		if n := text(f, "node"); n != "" {
+			line = n + ": " + line
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// snapshot is how far a deployment is.
+type snapshot struct {
+	stage           string
+	complete, total int
+	nodes           map[string]nodeProgress
+}
+
+type nodeProgress struct {
+	stage, detail string
+	percent       int64
+}
+
+func (r *run) progressObject() string { return "progress/" + r.ac.ActionExecutionID + ".json" }
+
+// report posts what changed since the last time.
+func (r *run) report(in input, st *yaml11.OrderedMap) error {
+	snap, err := r.snapshot(st)
+	if err != nil {
+		return err
+	}
+	now := snap.value()
+	last := any(yaml11.NewMap())
+	container := in.str("container") + "-messages"
+	data, err := r.getObject(container, r.progressObject())
+	if err == nil {
+		if last, err = yaml11.DecodeJSON(data); err != nil {
+			return err
+		}
+	} else if !isStatus(err, 404) {
+		return err
+	}
+	delta, changed := progressDelta(last, now)
+	if !changed {
+		return nil
+	}
+	body, err := now.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	if err := r.createContainer(container, nil); err != nil {
+		return err
+	}
+	if err := r.putObject(container, r.progressObject(), body); err != nil {
+		return err
+	}
+	payload := yaml11.MapOf("status", "RUNNING", "message", snap.text(), "deployment_status", "DEPLOYING", "plan_name", in.str("container"),
+		"execution_id", r.ac.WorkflowExecutionID, "root_execution_id", r.ac.RootExecutionID,
+		"execution", yaml11.MapOf("id", r.ac.WorkflowExecutionID, "root_execution_id", r.ac.RootExecutionID, "input", yaml11.MapOf("container", in.str("container"))),
+		"progress", delta)
+	return r.post(in.str("queue_name"), yaml11.MapOf("type", in.str("type"), "payload", payload))
+}
+
+// post puts one message on a queue.
+func (r *run) post(queue string, body any) error {
+	if queue == "" {
+		return nil
+	}
+	c, err := r.s.Messaging(uuid.NewString())
+	if err != nil {
+		return err
+	}
+	msg := map[string]any{"messages": []any{map[string]any{"body": body, "ttl": 3600}}}
+	_, err = r.request(c, http.MethodPost, c.ServiceURL("queues", url.PathEscape(queue), "messages"), msg, nil, 200, 201)
+	return err
+}
+
+func (s *snapshot) text() string {
+	return fmt.Sprintf("%s: %d of %d resources", s.stage, s.complete, s.total)
+}
+
+func (s *snapshot) value() *yaml11.OrderedMap {
+	nodes := yaml11.NewMap()
+	var names []string
+	for n := range s.nodes {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		p := s.nodes[n]
+		nodes.Set(n, yaml11.MapOf("stage", p.stage, "detail", p.detail, "percent", p.percent))
+	}
+	percent := int64(0)
+	if s.total > 0 {
+		percent = int64(100 * s.complete / s.total)
+	}
+	return yaml11.MapOf("stage", s.stage, "complete", int64(s.complete), "total", int64(s.total), "percent", percent, "nodes", nodes)
+}
+
+// progressDelta keeps of a snapshot only the nodes that changed since the last one.
+func progressDelta(last any, now *yaml11.OrderedMap) (*yaml11.OrderedMap, bool) {
+	out := now.Clone()
+	changedNodes := yaml11.NewMap()
+	nodes, _ := dig(now, "nodes").(*yaml11.OrderedMap)
+	for n, v := range nodes.All() {
+		old := dig(last, "nodes", n)
+		if text(old, "stage") != text(v, "stage") || text(old, "detail") != text(v, "detail") || text(old, "percent") != text(v, "percent") {
+			changedNodes.Set(n, v)
+		}
+	}
+	out.Set("nodes", changedNodes)
+	same := changedNodes.Len() == 0
+	for _, k := range []string{"stage", "complete", "total"} {
+		same = same && text(last, k) == text(now, k)
+	}
+	return out, !same
+}
+
+var stepName = regexp.MustCompile(`(?i)step_?(\d)`)
+
+// snapshot looks at the stack's resources, its servers, the machines below them and the deployments on them.
+func (r *run) snapshot(st *yaml11.OrderedMap) (*snapshot, error) {
+	all, err := r.resources(st, stackDepth)
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{nodes: map[string]nodeProgress{}, total: len(all)}
+	ids := map[string]bool{}
+	deployNames := map[string]string{}
+	busy := []string{}
+	for _, res := range all {
+		ids[res.physicalID] = true
+		if strings.HasSuffix(res.status, "_COMPLETE") {
+			s.complete++
+		}
+		if strings.HasSuffix(res.status, "_IN_PROGRESS") {
+			busy = append(busy, res.name)
+			deployNames[res.physicalID] = res.name
+		}
+	}
+	servers, err := r.servers()
+	if err != nil {
+		return nil, err
+	}
+	machines, err := r.machines()
+	if err != nil {
+		return nil, err
+	}
+	running, err := r.runningDeployments(deployNames)
+	if err != nil {
+		return nil, err
+	}
+	building := false
+	for _, srv := range servers {
+		id := text(srv, "id")
+		if !ids[id] {
+			continue
+		}
+		p := serverProgress(srv, machines[id], running[id])
+		building = building || text(srv, "status") == "BUILD"
+		s.nodes[text(srv, "name")] = p
+	}
+	s.stage = stageOf(text(st, "stack_status"), busy, building)
+	return s, nil
+}
+
+func stageOf(status string, busy []string, building bool) string {
+	if !strings.HasSuffix(status, "_IN_PROGRESS") {
+		return stageDone
+	}
+	step := ""
+	network := false
+	for _, n := range busy {
+		if m := stepName.FindStringSubmatch(n); m != nil && (step == "" || m[1] > step) {
+			step = m[1]
+		}
+		network = network || strings.Contains(n, "Network")
+	}
+	switch {
+	case building:
+		return "nodes"
+	case step != "":
+		return "step " + step
+	case network:
+		return "networks"
+	case strings.HasPrefix(status, "DELETE"):
+		return "deleting"
+	}
+	return "stack"
+}
+
+// serverProgress says in a word what a node does: from Nova's status, Ironic's state, and what runs on it.
+func serverProgress(srv, machine any, deployment string) nodeProgress {
+	switch text(srv, "status") {
+	case "ACTIVE":
+		if deployment != "" {
+			return nodeProgress{stage: "configuring", detail: deployment, percent: -1}
+		}
+		return nodeProgress{stage: "installed", percent: -1}
+	case "ERROR":
+		return nodeProgress{stage: "failed", detail: text(srv, "fault", "message"), percent: -1}
+	}
+	if machine == nil {
+		return nodeProgress{stage: "scheduling", percent: -1}
+	}
+	p := nodeProgress{stage: text(machine, "provision_state"), percent: -1}
+	info := dig(machine, "driver_internal_info")
+	p.detail = firstText(text(machine, "deploy_step", "step"), text(info, "agent_status_message"), text(info, "deploy_stage"))
+	for _, k := range []string{"deploy_progress", "agent_progress", "progress"} {
+		if v, ok := dig(info, k).(int64); ok {
+			p.percent = v
+			break
+		}
+	}
+	return p
+}
+
+func firstText(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// machines returns the Ironic nodes by the server that is on them.
+func (r *run) machines() (map[string]any, error) {
+	c, err := r.s.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.pages(c, c.ServiceURL("nodes")+"?detail=True&associated=True&limit=1000", "nodes", "uuid")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	for _, n := range list {
+		out[text(n, "instance_uuid")] = n
+	}
+	return out, nil
+}
+
+// runningDeployments names, for each server, a deployment that runs on it.
+func (r *run) runningDeployments(names map[string]string) (map[string]string, error) {
+	c, err := r.s.Orchestration()
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	if _, err := r.request(c, http.MethodGet, c.ServiceURL("software_deployments"), nil, &out); err != nil {
+		return nil, err
+	}
+	list, _ := dig(out, "software_deployments").([]any)
+	byServer := map[string]string{}
+	for _, d := range list {
+		if text(d, "status") != "IN_PROGRESS" {
+			continue
+		}
+		if n := names[text(d, "id")]; n != "" {
+			byServer[text(d, "server_id")] = n
+		}
+	}
+	return byServer, nil
+}
+
+// pages reads a listing by markers until a page is empty or repeats.
+func (r *run) pages(c *gophercloud.ServiceClient, u, key, id string) ([]any, error) {
+	var all []any
+	marker := ""
+	for range maxPages {
+		page := u
+		if marker != "" {
+			page += "&marker=" + url.QueryEscape(marker)
+		}
+		var out any
+		if _, err := r.request(c, http.MethodGet, page, nil, &out); err != nil {
+			return nil, err
+		}
+		list, _ := dig(out, key).([]any)
+		all = append(all, list...)
+		if len(list) < 1000 {
+			return all, nil
+		}
+		marker = text(list[len(list)-1], id)
+	}
+	return all, nil
+}
