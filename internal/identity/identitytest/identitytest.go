@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/projects"
@@ -45,8 +46,9 @@ type Server struct {
 	Cloud    *cloud.Cloud // as the service user
 	Identity *identity.Service
 
-	t   testing.TB
-	mux *http.ServeMux
+	t      testing.TB
+	mu     sync.RWMutex
+	mounts map[string]http.Handler
 }
 
 // Catalog returns the entries of the undercloud's services below base.
@@ -71,8 +73,8 @@ func Catalog(base string) []identity.CatalogEntry {
 // Start runs an identity service until the end of the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{DB: storetest.Open(t), Bus: notify.New(), Log: slog.New(slog.DiscardHandler), t: t, mux: http.NewServeMux()}
-	srv := httptest.NewServer(s.mux)
+	s := &Server{DB: storetest.Open(t), Bus: notify.New(), Log: slog.New(slog.DiscardHandler), t: t, mounts: map[string]http.Handler{}}
+	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
 	s.URL = srv.URL
 	s.AuthURL = s.URL + "/identity/v3"
@@ -101,9 +103,23 @@ func Start(t testing.TB) *Server {
 // Mount answers requests below prefix ("/object-store") from h, which sees
 // paths without it.
 func (s *Server) Mount(prefix string, h http.Handler) {
-	stripped := http.StripPrefix(prefix, h)
-	s.mux.Handle(prefix, stripped)
-	s.mux.HandleFunc(prefix+"/", stripped.ServeHTTP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mounts[prefix] = http.StripPrefix(prefix, h)
+}
+
+// ServeHTTP finds the service of a request. It is no http.ServeMux because that
+// would clean the paths, and names of objects may hold "//" and "..".
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	s.mu.RLock()
+	h := s.mounts["/"+name]
+	s.mu.RUnlock()
+	if h == nil {
+		http.NotFound(w, r)
+		return
+	}
+	h.ServeHTTP(w, r)
 }
 
 // RunJobs runs the job queue until the end of the test; the handlers must be

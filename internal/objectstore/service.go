@@ -1,0 +1,136 @@
+package objectstore
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"html"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/notify"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Bounds of what clients may send. Sizes are bytes.
+const (
+	maxObject        = 5 << 30
+	maxInline        = 64 << 10 // bodies up to here live in the database
+	maxContainerName = 256
+	maxObjectName    = 1024
+	maxListing       = 10_000
+	maxLongPoll      = 120 * time.Second
+	maxWaiters       = 50_000
+	maxArchiveFiles  = 100_000
+	maxArchiveBytes  = 8 << 30 // unpacked
+	maxBulkDelete    = 10_000
+	maxSegments      = 1_000
+)
+
+const (
+	kindGarbage = "objectstore.garbage"
+	kindExpire  = "objectstore.expire"
+	jobKey      = "all"
+)
+
+// Config is what the service needs.
+type Config struct {
+	DB   *store.DB
+	Bus  *notify.Bus
+	Jobs *jobs.Queue
+	Log  *slog.Logger
+	Auth auth.Validator
+	Blob blob.Store
+	Now  func() time.Time
+}
+
+// Service is Swift.
+type Service struct {
+	cfg     Config
+	db      *store.DB
+	bus     *notify.Bus
+	blobs   blob.Store
+	now     func() time.Time
+	waiters atomic.Int64
+	stop    chan struct{} // closed when Run ends: long polls answer at once
+	once    sync.Once
+}
+
+// New migrates the database and returns the service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("objectstore: %w", err)
+	}
+	ctx := context.Background()
+	if err := cfg.DB.Migrate(ctx, "objectstore", sub); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, db: cfg.DB, bus: cfg.Bus, blobs: cfg.Blob, now: cfg.Now, stop: make(chan struct{})}
+	cfg.Jobs.Register(kindGarbage, 1, s.collectGarbage)
+	cfg.Jobs.Register(kindExpire, 1, s.expireObjects)
+	return s, s.recover(ctx)
+}
+
+// Run waits for ctx to end and then has open long polls answered.
+func (s *Service) Run(ctx context.Context) error {
+	<-ctx.Done()
+	s.once.Do(func() { close(s.stop) })
+	return nil
+}
+
+// Handler answers Swift's API; paths begin at "/".
+func (s *Service) Handler() http.Handler {
+	inner := api.NewHandler(api.HandlerOptions{
+		Service: "object-store", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: -1,
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(w, reroute(r)) })
+}
+
+// NodeHandler answers only requests that carry a temporary URL's signature:
+// what machines may reach.
+func (s *Service) NodeHandler() http.Handler {
+	inner := s.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hasTempURL(r) {
+			fault(w, r, api.Fault{Status: http.StatusUnauthorized, Message: "a temporary URL is required here"})
+			return
+		}
+		r = r.Clone(r.Context())
+		r.Header.Del("X-Auth-Token")
+		r.Header.Del("X-Storage-Token")
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// fault writes Swift's error page.
+func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
+	h := w.Header()
+	h.Set("X-Trans-Id", f.RequestID)
+	body := "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
+	h.Set("Content-Type", "text/html; charset=UTF-8")
+	for _, name := range []string{"Content-Length", "Etag", "Last-Modified", "Content-Encoding", "Content-Disposition"} {
+		h.Del(name)
+	}
+	w.WriteHeader(f.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write([]byte(body)) // the client may have gone
+	}
+}
