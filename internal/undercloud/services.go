@@ -82,7 +82,6 @@ func (u *Undercloud) makeCompute() (service, error) {
 	return service{prefix: "/compute", handler: s.Handler(), run: s.Run}, nil
 }
 
-
 func (u *Undercloud) makeBaremetal() (service, error) {
 	b := u.cfg.Baremetal
 	s, err := baremetal.New(baremetal.Config{
