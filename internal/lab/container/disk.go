@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
@@ -188,4 +189,31 @@ func createDisk(path string, size int64) error {
 		return fmt.Errorf("disk of %d bytes: %w", size, err)
 	}
 	return nil
+}
+
+// DetachLoops detaches the loop devices over files below dir that a killed
+// process may have left (a device whose last user is gone detaches by itself).
+func DetachLoops(dir string) error {
+	backs, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return fmt.Errorf("list loop devices: %w", err)
+	}
+	var errs []error
+	for _, b := range backs {
+		file, err := os.ReadFile(b)
+		if err != nil || !strings.HasPrefix(string(file), filepath.Clean(dir)+"/") {
+			continue
+		}
+		dev := "/dev/" + strings.Split(b, "/")[3]
+		f, err := os.OpenFile(dev, os.O_RDWR, 0)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("detach %s: %w", dev, err))
+			continue
+		}
+		if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
+			errs = append(errs, fmt.Errorf("detach %s: %w", dev, err))
+		}
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }

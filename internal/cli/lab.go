@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/tripleo/tripleo/internal/lab"
+	"github.com/tripleo/tripleo/internal/lab/bmc"
+	"github.com/tripleo/tripleo/internal/lab/container"
+	"github.com/tripleo/tripleo/internal/lab/machine"
+)
+
+// newLabCommand is `tripleo lab …`: the virtual lab.
+func newLabCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "lab", Short: "Bare metal where there is none: machines with BMCs, disks and a VLAN switch"}
+	var dir string
+	cmd.PersistentFlags().StringVar(&dir, "dir", lab.DefaultDir, "folder of the lab: disks, consoles, control socket, instackenv.json")
+	cmd.AddCommand(newLabUp(a, &dir), newLabDown(a, &dir), newLabStatus(a, &dir), newLabConsole(a, &dir), newLabPower(a, &dir), newLabFault(a, &dir))
+	cmd.AddCommand(
+		&cobra.Command{Use: "serve", Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			return lab.ServeMain(cmd.Context(), dir)
+		}},
+		&cobra.Command{Use: "child", Hidden: true, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+			return container.ChildMain()
+		}},
+	)
+	return cmd
+}
+
+func newLabUp(a *app, dir *string) *cobra.Command {
+	var cfg lab.Config
+	def := lab.Config{}.WithDefaults()
+	cmd := &cobra.Command{
+		Use: "up", Short: "Make a lab and start it in the background", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Dir = *dir
+			start := time.Now()
+			st, err := lab.Up(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "lab %s is up: %d machines (%s) after %s\nnode file: %s\n",
+				st.Name, len(st.Machines), st.Backend, time.Since(start).Round(10*time.Millisecond), st.Instackenv)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Nodes, "nodes", def.Nodes, "number of machines")
+	f.StringVar(&cfg.Backend, "backend", def.Backend, "container (real software in namespaces) or sim (thousands of simulated machines)")
+	f.StringVar(&cfg.Name, "name", def.Name, "name of the lab and of its network namespace")
+	f.IntVar(&cfg.CPUs, "cpus", def.CPUs, "processors a machine reports")
+	f.IntVar(&cfg.MemoryMiB, "memory", def.MemoryMiB, "memory a machine reports, in MiB")
+	f.IntVar(&cfg.DiskGiB, "disk", def.DiskGiB, "size of a machine's disk, in GiB (sparse)")
+	f.IntVar(&cfg.MTU, "mtu", def.MTU, "MTU of the network interfaces")
+	f.StringSliceVar(&cfg.Profiles, "profiles", def.Profiles, "profile capability of the machines in order; the last one is repeated")
+	f.Int64Var(&cfg.Seed, "seed", 1, "sim: seed of everything random")
+	f.StringVar(&cfg.NodeURL, "node-url", "", "sim: the undercloud's provisioning listener (default "+lab.DefaultNodeURL+")")
+	f.IntVar(&cfg.SimPort, "sim-port", def.SimPort, "sim: Redfish port on loopback; the agents' port is the next one")
+	f.Float64Var(&cfg.SimSpeed, "sim-speed", def.SimSpeed, "sim: how many times faster than real hardware")
+	f.Float64Var(&cfg.SimFailures, "sim-failures", 0, "sim: rate (0 to 1) at which software deployments fail")
+	return cmd
+}
+
+func newLabDown(a *app, dir *string) *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use: "down", Short: "End the lab and remove every trace of it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := lab.Down(cmd.Context(), *dir, keep); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(a.stdout, "the lab is down")
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep-disks", false, "keep the machines' disks and identities for the next lab in the same folder")
+	return cmd
+}
+
+func newLabStatus(a *app, dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show the lab's machines and what they are doing", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := lab.NewClient(*dir).Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			w := table.NewWriter()
+			w.AppendHeader(table.Row{"Name", "Power", "Doing", "Since", "BMC", "MAC", "Profile", "Faults"})
+			for _, m := range st.Machines {
+				power := "off"
+				if m.PoweredOn {
+					power = "on"
+				}
+				var faults []string
+				for _, f := range m.Faults {
+					faults = append(faults, string(f))
+				}
+				doing := m.Phase
+				if m.Detail != "" && m.Phase != "ramdisk" {
+					doing += ": " + m.Detail
+				}
+				w.AppendRow(table.Row{m.Name, power, doing, time.Since(m.Since).Round(time.Second), m.PMType + " " + m.PMAddress, m.MAC, m.Profile, strings.Join(faults, " ")})
+			}
+			_, err = fmt.Fprintf(a.stdout, "lab %s (%s), process %d, network namespace %q\n%s\n", st.Name, st.Backend, st.PID, st.Namespace, w.Render())
+			return err
+		},
+	}
+}
+
+func newLabConsole(a *app, dir *string) *cobra.Command {
+	var follow bool
+	var typed string
+	cmd := &cobra.Command{
+		Use: "console NODE", Short: "Show what a machine printed on its console", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := lab.NewClient(*dir)
+			if typed != "" {
+				return c.Type(cmd.Context(), args[0], []byte(typed+"\n"))
+			}
+			return c.Console(cmd.Context(), args[0], struct{ io.Writer }{a.stdout}, follow)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it prints from now on")
+	cmd.Flags().StringVar(&typed, "type", "", "type this line on the console instead of showing it")
+	return cmd
+}
+
+func newLabPower(_ *app, dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "power NODE on|off|cycle|reset|soft|nmi", Short: "Do to a machine what its BMC would do", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			action, err := bmc.ParseAction(args[1])
+			if err != nil {
+				return err
+			}
+			return lab.NewClient(*dir).Power(cmd.Context(), args[0], action)
+		},
+	}
+}
+
+func newLabFault(_ *app, dir *string) *cobra.Command {
+	var clear bool
+	cmd := &cobra.Command{
+		Use: "fault NODE FAULT", Short: "Break something in a machine, or repair it",
+		Long: fmt.Sprintf("Break something in a machine, or repair it with --clear.\nFaults: %v", machine.AllFaults()),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("want a machine and a fault")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := machine.ParseFault(args[1])
+			if err != nil {
+				return err
+			}
+			return lab.NewClient(*dir).SetFault(cmd.Context(), args[0], f, !clear)
+		},
+	}
+	cmd.Flags().BoolVar(&clear, "clear", false, "repair instead")
+	return cmd
+}
