@@ -60,10 +60,13 @@ type Pair struct {
 	Value   *Node
 }
 
-// Pos returns "file:line:column".
+// Pos returns "file:line:column", only the file where the line is not known.
 func (n *Node) Pos() string {
 	if n == nil {
 		return ""
+	}
+	if n.Line == 0 {
+		return n.File
 	}
 	if n.File == "" {
 		return fmt.Sprintf("%d:%d", n.Line, n.Column)
@@ -130,6 +133,8 @@ func FromValue(at *Node, v any) *Node {
 		n.Kind, n.scalar = Float, x
 	case string:
 		n.Kind, n.scalar, n.Raw, n.Quoted = String, x, x, true
+	case Opaque:
+		n.scalar = x
 	case []any:
 		n.Kind = Seq
 		for _, e := range x {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 )
@@ -94,41 +95,78 @@ func (m *OrderedMap) Clone() *OrderedMap {
 	return c
 }
 
-// MarshalJSON writes the keys in order.
-func (m *OrderedMap) MarshalJSON() ([]byte, error) {
-	if m == nil {
-		return []byte("null"), nil
-	}
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, k := range m.keys {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		kb, err := marshalJSON(k)
-		if err != nil {
-			return nil, err
-		}
-		vb, err := marshalJSON(m.vals[k])
-		if err != nil {
-			return nil, err
-		}
-		b.Write(kb)
-		b.WriteByte(':')
-		b.Write(vb)
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
+// MarshalJSON writes the keys in order; floats keep their point (1.0), so that they come back as floats.
+func (m *OrderedMap) MarshalJSON() ([]byte, error) { return EncodeJSON(m) }
 
-func marshalJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+// EncodeJSON writes v as compact JSON with maps in their order and without HTML escapes.
+func EncodeJSON(v any) ([]byte, error) { return appendJSON(nil, v) }
+
+func appendJSON(b []byte, v any) ([]byte, error) {
+	var err error
+	switch x := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return strconv.AppendBool(b, x), nil
+	case int64:
+		return strconv.AppendInt(b, x, 10), nil
+	case float64:
+		if math.IsInf(x, 0) || math.IsNaN(x) {
+			return nil, fmt.Errorf("%s cannot be written as JSON", FormatFloat(x))
+		}
+		return append(b, FormatFloat(x)...), nil
+	case *OrderedMap:
+		if x == nil {
+			return append(b, "null"...), nil
+		}
+		b = append(b, '{')
+		for i, k := range x.keys {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendJSON(b, k); err != nil {
+				return nil, err
+			}
+			b = append(b, ':')
+			if b, err = appendJSON(b, x.vals[k]); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	case []any:
+		b = append(b, '[')
+		for i, e := range x {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendJSON(b, e); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case string:
+		if plainJSON(x) {
+			b = append(b, '"')
+			b = append(b, x...)
+			return append(b, '"'), nil
+		}
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode JSON: %w", err)
 	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
+	return append(b, bytes.TrimRight(buf.Bytes(), "\n")...), nil
+}
+
+func plainJSON(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f || s[i] == '"' || s[i] == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // UnmarshalJSON reads an object; values become what DecodeJSON returns.
@@ -274,9 +312,14 @@ func normal(v any) any {
 			return string(x)
 		}
 		return d
+	case Opaque:
+		return x
 	}
 	return fmt.Sprint(v)
 }
+
+// Opaque values are kept as they are by Normalize and FromValue; they cannot be written as YAML.
+type Opaque interface{ YAMLOpaque() }
 
 func sortedMap(x map[string]any) *OrderedMap {
 	keys := make([]string, 0, len(x))
@@ -308,4 +351,22 @@ func Plain(v any) any {
 		return out
 	}
 	return v
+}
+
+// YAQLKeys and YAQLLookup let package yaql read the map as it is.
+func (m *OrderedMap) YAQLKeys() []any {
+	out := make([]any, 0, m.Len())
+	for k := range m.All() {
+		out = append(out, k)
+	}
+	return out
+}
+
+// YAQLLookup returns the value of a key of any type; only strings are keys.
+func (m *OrderedMap) YAQLLookup(key any) (any, bool) {
+	k, ok := key.(string)
+	if !ok {
+		return nil, false
+	}
+	return m.Get(k)
 }

@@ -1,0 +1,538 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/orchestration/resources"
+	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// abort ends the operation after a failure: what is in progress is given up, the stack fails or begins to
+// roll back.
+func (r *run) abort(f Failure) error {
+	for _, row := range r.allRows() {
+		if row.Op != r.st.Op || row.Status != InProgress {
+			continue
+		}
+		if c, err := r.child(row); err == nil && c != nil && c.Status == InProgress {
+			r.cancelChild(c)
+		}
+		r.state(row, row.Action, Failed, row.Action+" aborted")
+	}
+	if !r.st.DisableRollback && r.st.ParentID == "" && (r.st.Action == Create || r.st.Action == Update) && !r.st.Cancel {
+		r.startRollback(f)
+		return r.flush()
+	}
+	r.failStack(f)
+	return r.flush()
+}
+
+func (r *run) allRows() []*Row {
+	out := slices.Clone(r.old)
+	for _, row := range r.rows {
+		out = append(out, row)
+	}
+	slices.SortFunc(out, func(a, b *Row) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+func failReason(action string, f Failure) string {
+	if f.Path == "" {
+		return f.Msg
+	}
+	return "Resource " + action + " failed: " + f.Reason()
+}
+
+func (r *run) failStack(f Failure) {
+	r.st.Fail = f
+	r.st.Status, r.st.Reason = Failed, failReason(r.st.Action, f)
+	r.stDirty = true
+	r.events = append(r.events, r.e.stackEvent(r.st))
+}
+
+// startRollback begins the operation that restores the state before.
+func (r *run) startRollback(f Failure) {
+	r.failStack(f)
+	update := r.st.Action == Update && r.st.Previous != nil
+	r.st.Action, r.st.Status = Rollback, InProgress
+	r.st.Reason = "Stack ROLLBACK started"
+	r.st.Op++
+	r.st.OpStarted = r.e.now()
+	r.st.Deadline = deadline(r.st.OpStarted, r.st.TimeoutMins)
+	if update {
+		r.st.Def = *r.st.Previous
+	} else {
+		r.st.Previous = nil
+	}
+	r.events = append(r.events, r.e.stackEvent(r.st))
+	r.later(func(tx *store.Tx) error { return r.e.cfg.Jobs.Poke(tx, JobStack, r.st.ID, nil) })
+}
+
+// cleanup deletes what the template does not want any more, then completes the stack.
+func (r *run) cleanup() error {
+	doomed := slices.Clone(r.old)
+	for name, row := range r.rows {
+		if !r.enabled[name] {
+			doomed = append(doomed, row)
+		}
+	}
+	open, err := r.deleteRows(doomed)
+	if err != nil {
+		return err
+	}
+	if r.failed {
+		return r.abort(r.st.Fail)
+	}
+	if open > 0 {
+		return r.flush()
+	}
+	return r.completeStack()
+}
+
+func (r *run) completeStack() error {
+	r.st.Outputs, _ = r.outputs()
+	r.st.Volatile = false
+	for _, row := range r.rows {
+		typ, err := r.e.typeOf(row.Target, r.files)
+		if err != nil {
+			continue
+		}
+		if typ.AlwaysUpdate {
+			r.st.Volatile = true
+		}
+		if typ.Nested != nil {
+			if c, err := r.child(row); err == nil && c != nil && c.Volatile {
+				r.st.Volatile = true
+			}
+		}
+	}
+	r.st.Fail, r.st.Previous = Failure{}, nil
+	r.st.Status, r.st.Reason = Complete, "Stack "+r.st.Action+" completed successfully"
+	r.stDirty = true
+	r.events = append(r.events, r.e.stackEvent(r.st))
+	return r.flush()
+}
+
+// outputs computes the outputs; those that fail are null, with the error beside.
+func (r *run) outputs() (*Map, map[string]string) {
+	out := yaml11.NewMap()
+	errs := map[string]string{}
+	for _, o := range r.t.Outputs {
+		on, err := r.ev.OutputEnabled(o)
+		if err == nil && !on {
+			continue
+		}
+		var v any
+		if err == nil {
+			v, err = r.ev.Value(o.Value)
+		}
+		if err != nil {
+			errs[o.Name] = err.Error()
+		}
+		out.Set(o.Name, known(v))
+	}
+	return out, errs
+}
+
+// teardown deletes every resource, then the stack itself; a rollback of a creation keeps the empty stack.
+func (r *run) teardown() error {
+	open, err := r.deleteRows(r.allRows())
+	if err != nil {
+		return err
+	}
+	if r.failed {
+		return r.abort(r.st.Fail)
+	}
+	if open > 0 {
+		return r.flush()
+	}
+	if r.st.Action == Delete {
+		if err := r.dropTrust(); err != nil {
+			return err
+		}
+		r.st.Deleted = r.e.now()
+	}
+	r.st.Status, r.st.Reason = Complete, "Stack "+r.st.Action+" completed successfully"
+	r.st.Outputs = nil
+	r.stDirty = true
+	r.events = append(r.events, r.e.stackEvent(r.st))
+	r.later(func(tx *store.Tx) error {
+		_, err := tx.Exec("DELETE FROM heat_inbox WHERE stack_id = ?", r.st.ID)
+		return err
+	})
+	return r.flush()
+}
+
+// deleteRows deletes resources in the reverse order of their dependencies and returns how many are left.
+func (r *run) deleteRows(doomed []*Row) (open int, err error) {
+	left := map[*Row]bool{}
+	for _, row := range doomed {
+		left[row] = true
+	}
+	done := make(chan outcome)
+	inflight := 0
+	defer func() {
+		for ; inflight > 0; inflight-- {
+			<-done
+		}
+	}()
+	started := map[*Row]bool{}
+	for {
+		var tasks []*task
+		needed := map[string]int{}
+		for row := range left {
+			for _, d := range row.Def.Requires {
+				needed[d]++
+			}
+		}
+		for _, row := range doomed {
+			if r.failed || !left[row] || started[row] || needed[row.Name] > selfNeed(row) {
+				continue
+			}
+			started[row] = true
+			t, gone := r.beginDelete(row)
+			if gone {
+				delete(left, row)
+			} else if t != nil {
+				tasks = append(tasks, t)
+			}
+		}
+		if err := r.flush(); err != nil {
+			return len(left), err
+		}
+		for _, t := range tasks {
+			inflight++
+			go func() { done <- r.perform(t) }()
+		}
+		if inflight == 0 {
+			if progress := r.unblocked(doomed, left, started); progress && !r.failed {
+				continue
+			}
+			return len(left), nil
+		}
+		o := <-done
+		inflight--
+		r.finishDelete(o, left)
+	}
+}
+
+func selfNeed(row *Row) int {
+	if slices.Contains(row.Def.Requires, row.Name) {
+		return 1
+	}
+	return 0
+}
+
+// unblocked tells whether a resource that was not started yet may begin now.
+func (r *run) unblocked(doomed []*Row, left, started map[*Row]bool) bool {
+	needed := map[string]int{}
+	for row := range left {
+		for _, d := range row.Def.Requires {
+			needed[d]++
+		}
+	}
+	for _, row := range doomed {
+		if left[row] && !started[row] && needed[row.Name] <= selfNeed(row) {
+			return true
+		}
+	}
+	return false
+}
+
+// beginDelete starts or continues the deletion of a resource. gone: it does not exist any more.
+func (r *run) beginDelete(row *Row) (t *task, gone bool) {
+	typ, err := r.e.typeOf(row.Target, r.files)
+	if err != nil && hot.IsTemplate(row.Target) { // its file is gone; the nested stack knows what it has
+		typ, err = &resources.Type{Name: row.Target, Nested: func(*resources.Resource, []resources.AttrUse) (*resources.Nested, error) { return nil, nil }}, nil
+	}
+	if err != nil || row.Def.External || row.Def.Deletion == "retain" || typ.Nested == nil && typ.Delete == nil {
+		r.removeRow(row)
+		return nil, true
+	}
+	if typ.Nested != nil {
+		return nil, r.deleteNested(row)
+	}
+	if row.Action != Delete || row.Status != InProgress || row.Op != r.st.Op {
+		row.Op, row.Begun = r.st.Op, r.e.now()
+		r.state(row, Delete, InProgress, "state changed")
+	}
+	props, err := r.rowProps(row, typ)
+	if err != nil {
+		props = &resources.Props{}
+	}
+	if typ.Pure {
+		res := r.resource(row, typ, props)
+		if _, err := typ.Delete(r.ctx, res); err != nil {
+			r.failDelete(row, err)
+			return nil, false
+		}
+		r.removeRow(row)
+		return nil, true
+	}
+	return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: typ.Delete}, false
+}
+
+func (r *run) deleteNested(row *Row) (gone bool) {
+	child, err := r.child(row)
+	if err != nil {
+		r.failDelete(row, err)
+		return false
+	}
+	if child == nil || !child.Deleted.IsZero() {
+		r.removeRow(row)
+		return true
+	}
+	mine := row.Action == Delete && row.Status == InProgress && row.Op == r.st.Op
+	switch {
+	case !mine:
+		row.Op, row.Begun = r.st.Op, r.e.now()
+		r.state(row, Delete, InProgress, "state changed")
+		if child.Action != Delete || child.Status != InProgress {
+			r.beginChild(child, Delete)
+			r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
+		}
+	case child.Status == Failed:
+		r.failDelete(row, nestedFailure{child.Fail})
+	case child.Status == Complete && child.Action != Delete:
+		r.beginChild(child, Delete)
+		r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
+	}
+	return false
+}
+
+func (r *run) finishDelete(o outcome, left map[*Row]bool) {
+	row := o.row
+	row.PhysicalID, row.Data = o.res.PhysicalID, o.res.Data
+	r.touch(row)
+	switch {
+	case o.err != nil && r.ctx.Err() != nil:
+	case o.err != nil:
+		r.failDelete(row, o.err)
+	case o.result.Done:
+		delete(left, row)
+		r.removeRow(row)
+	default:
+		r.wait(o.result)
+	}
+}
+
+func (r *run) failDelete(row *Row, err error) {
+	f := Failure{Type: "Error", Path: pathPart(r.t != nil && r.t.Generated, row.Name)}
+	var nested nestedFailure
+	if errors.As(err, &nested) {
+		f.Type, f.Msg = nested.f.Type, nested.f.Msg
+		if nested.f.Path != "" {
+			f.Path += "." + nested.f.Path
+		}
+	} else {
+		f.Msg = err.Error()
+		if row.Def.Pos != "" {
+			f.Msg += " (" + row.Def.Pos + ")"
+		}
+	}
+	row.Op = r.st.Op
+	r.state(row, Delete, Failed, f.Reason())
+	if !r.failed {
+		r.failed, r.st.Fail = true, f
+	}
+}
+
+// removeRow forgets a resource that does not exist any more.
+func (r *run) removeRow(row *Row) {
+	row.Action, row.Status, row.Reason = Delete, Complete, "state changed"
+	r.event(row)
+	delete(r.dirty, row)
+	if r.rows[row.Name] == row {
+		delete(r.rows, row.Name)
+	}
+	r.old = slices.DeleteFunc(r.old, func(o *Row) bool { return o == row })
+	id := row.ID
+	r.later(func(tx *store.Tx) error {
+		if _, err := tx.Exec("DELETE FROM heat_inbox WHERE resource_id = ?", id); err != nil {
+			return err
+		}
+		_, err := tx.Exec("DELETE FROM heat_resources WHERE id = ?", id)
+		return err
+	})
+}
+
+// visit carries out CHECK, SUSPEND and RESUME: every resource on its own.
+func (r *run) visit() error {
+	var tasks []*task
+	open := 0
+	for _, row := range r.allRows() {
+		if row.Replaced || row.Op == r.st.Op && row.Status != InProgress {
+			continue
+		}
+		typ, err := r.e.typeOf(row.Target, r.files)
+		if err != nil {
+			continue
+		}
+		began := row.Op == r.st.Op
+		if !began {
+			row.Op, row.Begun = r.st.Op, r.e.now()
+			r.state(row, r.st.Action, InProgress, "state changed")
+		}
+		if typ.Nested != nil {
+			if !r.visitNested(row, began) {
+				open++
+			}
+			continue
+		}
+		props, err := r.rowProps(row, typ)
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: visitStep(typ, r.st.Action)})
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	done := make(chan outcome, len(tasks))
+	for _, t := range tasks {
+		go func() { done <- r.perform(t) }()
+	}
+	for range tasks {
+		o := <-done
+		o.row.Data = o.res.Data
+		switch {
+		case o.err != nil:
+			r.state(o.row, r.st.Action, Failed, o.err.Error())
+		case o.result.Done:
+			r.state(o.row, r.st.Action, Complete, "state changed")
+		default:
+			open++
+			r.wait(o.result)
+		}
+	}
+	if open > 0 {
+		return r.flush()
+	}
+	for _, row := range r.allRows() {
+		if row.Op == r.st.Op && row.Status == Failed {
+			r.failStack(Failure{Type: "Error", Path: pathPart(r.t.Generated, row.Name), Msg: row.Reason})
+			return r.flush()
+		}
+	}
+	r.st.Status, r.st.Reason = Complete, "Stack "+r.st.Action+" completed successfully"
+	r.stDirty = true
+	r.events = append(r.events, r.e.stackEvent(r.st))
+	return r.flush()
+}
+
+func visitStep(typ *resources.Type, action string) func(context.Context, *resources.Resource) (resources.Step, error) {
+	return func(ctx context.Context, res *resources.Resource) (resources.Step, error) {
+		var f func(context.Context, *resources.Resource) (resources.Step, error)
+		switch action {
+		case Check:
+			if typ.Check != nil {
+				return resources.Done(), typ.Check(ctx, res)
+			}
+		case Suspend:
+			f = typ.Suspend
+		case Resume:
+			f = typ.Resume
+		}
+		if f != nil {
+			return f(ctx, res)
+		}
+		return resources.Done(), nil
+	}
+}
+
+func (r *run) visitNested(row *Row, began bool) (done bool) {
+	child, err := r.child(row)
+	if err != nil || child == nil || !child.Deleted.IsZero() {
+		r.state(row, r.st.Action, Failed, "the nested stack does not exist any more")
+		return true
+	}
+	switch {
+	case !began:
+		if child.Status != InProgress {
+			r.beginChild(child, r.st.Action)
+			r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
+		}
+		return false
+	case child.Status == Failed:
+		r.state(row, r.st.Action, Failed, child.Fail.Reason())
+		return true
+	case child.Status == Complete && child.Action == r.st.Action:
+		r.state(row, r.st.Action, Complete, "state changed")
+		return true
+	}
+	return false
+}
+
+// readInbox delivers signals.
+func (r *run) readInbox() error {
+	type message struct {
+		seq            int64
+		resource, body string
+	}
+	var list []message
+	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
+		return tx.Each(func(scan func(...any) error) error {
+			var m message
+			err := scan(&m.seq, &m.resource, &m.body)
+			list = append(list, m)
+			return err
+		}, "SELECT seq, resource_id, body FROM heat_inbox WHERE stack_id = ? ORDER BY seq LIMIT 100", r.st.ID)
+	})
+	if err != nil {
+		return fmt.Errorf("signals: %w", err)
+	}
+	for _, m := range list {
+		r.later(func(tx *store.Tx) error {
+			_, err := tx.Exec("DELETE FROM heat_inbox WHERE seq = ?", m.seq)
+			return err
+		})
+		for _, row := range r.allRows() {
+			if row.ID == m.resource {
+				r.signal(row, m.body)
+			}
+		}
+	}
+	return r.flush()
+}
+
+func (r *run) signal(row *Row, body string) {
+	typ, err := r.e.typeOf(row.Target, r.files)
+	if err != nil || typ.Signal == nil {
+		return
+	}
+	props, err := r.rowProps(row, typ)
+	if err != nil {
+		return
+	}
+	res := r.resource(row, typ, props)
+	if err := typ.Signal(r.ctx, res, fromText(body)); err != nil {
+		r.e.cfg.Log.WarnContext(r.ctx, "signal failed", "stack", r.st.Name, "resource", row.Name, "error", err)
+		return
+	}
+	row.Data = res.Data
+	if row.Attrs.Len() > 0 && typ.Attr != nil {
+		var uses []resources.AttrUse
+		for k := range row.Attrs.All() {
+			uses = append(uses, resources.AttrUse{Attr: k})
+		}
+		if attrs, err := fetchAttrs(r.ctx, typ, res, uses, nil); err == nil {
+			row.Attrs = attrs
+		}
+	}
+	r.touch(row)
+	r.events = append(r.events, &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type, PhysicalID: row.PhysicalID,
+		Action: "SIGNAL", Status: Complete, Reason: "Signal received", Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()})
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
+	"github.com/gophercloud/gophercloud/v2/openstack/objectstorage/v1/objects"
+
+	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// PokeMetadata publishes a server's metadata again, after tx has committed.
+func (e *Engine) PokeMetadata(tx *store.Tx, serverID string) error {
+	if serverID == "" {
+		return nil
+	}
+	return e.cfg.Jobs.Poke(tx, JobMetadata, serverID, nil)
+}
+
+// runMetadata writes a server's metadata to its Swift object when it changed.
+func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
+	var trust, container, object, published string
+	var deployments []any
+	meta := yaml11.NewMap()
+	err := e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if err := tx.Get([]any{&trust, &container, &object, &published, store.JSON(meta)},
+			"SELECT trust_id, container, object, published, metadata FROM heat_targets WHERE server_id = ?", j.Key); err != nil {
+			return err
+		}
+		deployments, err = DeploymentsMetadata(tx, j.Key)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return jobs.Done() // no such server (yet), or it is gone
+	}
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	meta.Set("deployments", deployments)
+	body, err := yaml11.EncodeJSON(meta)
+	if err != nil {
+		return jobs.Fail(fmt.Errorf("metadata of server %s: %w", j.Key, err))
+	}
+	id := rawID(body)
+	if id == published {
+		return jobs.Done()
+	}
+	s, err := e.session(ctx, trust)
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	swift, err := s.ObjectStore()
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	if r := objects.Create(ctx, swift, container, object, objects.CreateOpts{Content: bytes.NewReader(body), ContentType: "application/json"}); r.Err != nil {
+		return jobs.Fail(fmt.Errorf("publish metadata of server %s: %w", j.Key, r.Err))
+	}
+	err = e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec("UPDATE heat_targets SET published = ? WHERE server_id = ?", id, j.Key)
+		return err
+	})
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	return jobs.Done()
+}
+
+// dropTrust deletes the trust of a root stack that is gone; another stack may share it.
+func (r *run) dropTrust() error {
+	if r.st.TrustID == "" || r.st.ParentID != "" || r.e.cfg.Cloud == nil {
+		return nil
+	}
+	others := 0
+	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
+		return tx.Get([]any{&others}, "SELECT COUNT(*) FROM heat_stacks WHERE trust_id = ? AND deleted_at = 0 AND root_id <> ?", r.st.TrustID, r.st.ID)
+	})
+	if err != nil || others > 0 || r.st.Context.SharedTrust {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	defer cancel()
+	s, err := r.e.cfg.Cloud.Trust(ctx, r.st.TrustID)
+	if err != nil {
+		return nil //nolint:nilerr // the trust is gone already, or its user: nothing is left to delete
+	}
+	keystone, err := s.Identity()
+	if err == nil {
+		err = trusts.Delete(ctx, keystone, r.st.TrustID).ExtractErr()
+	}
+	if err != nil {
+		r.e.cfg.Log.WarnContext(r.ctx, "trust not deleted", "stack", r.st.Name, "error", err)
+	}
+	r.e.cfg.Cloud.Forget(r.st.TrustID)
+	return nil
+}

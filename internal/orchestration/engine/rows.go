@@ -1,0 +1,292 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// Map is the ordered mapping of all values.
+type Map = yaml11.OrderedMap
+
+// Actions of stacks and resources.
+const (
+	Create   = "CREATE"
+	Update   = "UPDATE"
+	Delete   = "DELETE"
+	Rollback = "ROLLBACK"
+	Check    = "CHECK"
+	Suspend  = "SUSPEND"
+	Resume   = "RESUME"
+	Init     = "INIT"
+)
+
+// Statuses of stacks and resources.
+const (
+	InProgress = "IN_PROGRESS"
+	Complete   = "COMPLETE"
+	Failed     = "FAILED"
+)
+
+// Stack is a row of heat_stacks.
+type Stack struct {
+	ID, Name, ProjectID, UserID, Username string
+	ParentID, ParentResource, RootID      string
+	Depth                                 int
+	Action, Status, Reason                string
+	Op                                    int64 // counts operations
+	OpStarted, Deadline                   time.Time
+	Cancel                                bool
+	Def                                   Definition
+	Previous                              *Definition // before the update under way, for rollback
+	Context                               Context
+	Description                           string
+	TrustID                               string
+	DisableRollback                       bool
+	TimeoutMins                           int64
+	Tags                                  []string
+	Outputs                               *Map
+	Fail                                  Failure
+	Volatile                              bool // holds resources that every update touches
+	Created, Updated, Deleted             time.Time
+}
+
+// Definition is what a stack is to be.
+type Definition struct {
+	TemplateID, FilesID, EnvID string
+	Params                     *Map
+	BatchSize                  int
+	BatchPause                 time.Duration
+}
+
+// Context is what a nested stack needs of its parent's resource, for resource_facade and messages.
+type Context struct {
+	Metadata       *Map
+	DeletionPolicy string
+	UpdatePolicy   *Map
+	Path           string // path of the resource from the root, such as resources.Controller.resources[0]
+	SharedTrust    bool   // root: the trust came with the caller's token and is not ours to delete
+}
+
+// Failure says which resource failed and why.
+type Failure struct {
+	Type, Path, Msg string
+}
+
+// Reason writes the failure as Heat does: "Type: path: message".
+func (f Failure) Reason() string {
+	s := f.Msg
+	if f.Path != "" {
+		s = f.Path + ": " + s
+	}
+	if f.Type != "" {
+		s = f.Type + ": " + s
+	}
+	return s
+}
+
+const stackColumns = `id, name, project_id, user_id, username, parent_id, parent_resource, root_id, depth, action, status, status_reason,
+ op, op_started, deadline, cancel, template_id, files_id, env_id, params, previous, context, description, trust_id, disable_rollback,
+ timeout_mins, tags, outputs, fail, volatile, created_at, updated_at, deleted_at`
+
+// defRest is what of a Definition has no column of its own.
+type defRest struct {
+	Params     *Map          `json:"params"`
+	BatchSize  int           `json:"batch_size,omitempty"`
+	BatchPause time.Duration `json:"batch_pause,omitempty"`
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *Stack) values() []any {
+	rest := defRest{s.Def.Params, s.Def.BatchSize, s.Def.BatchPause}
+	return []any{s.ID, s.Name, s.ProjectID, s.UserID, s.Username, s.ParentID, s.ParentResource, s.RootID, s.Depth, s.Action, s.Status, s.Reason,
+		s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID, store.JSON(rest), store.JSON(s.Previous),
+		store.JSON(s.Context), s.Description, s.TrustID, flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail),
+		flag(s.Volatile), store.At(s.Created), store.At(s.Updated), store.At(s.Deleted)}
+}
+
+func scanStack(scan func(...any) error) (*Stack, error) {
+	s := &Stack{}
+	var rest defRest
+	var cancel, rollback, volatile int64
+	err := scan(&s.ID, &s.Name, &s.ProjectID, &s.UserID, &s.Username, &s.ParentID, &s.ParentResource, &s.RootID, &s.Depth, &s.Action, &s.Status, &s.Reason,
+		&s.Op, store.Time(&s.OpStarted), store.Time(&s.Deadline), &cancel, &s.Def.TemplateID, &s.Def.FilesID, &s.Def.EnvID, store.JSON(&rest), store.JSON(&s.Previous),
+		store.JSON(&s.Context), &s.Description, &s.TrustID, &rollback, &s.TimeoutMins, store.JSON(&s.Tags), store.JSON(&s.Outputs), store.JSON(&s.Fail),
+		&volatile, store.Time(&s.Created), store.Time(&s.Updated), store.Time(&s.Deleted))
+	s.Cancel, s.DisableRollback, s.Volatile = cancel != 0, rollback != 0, volatile != 0
+	s.Def.Params, s.Def.BatchSize, s.Def.BatchPause = rest.Params, rest.BatchSize, rest.BatchPause
+	if s.Def.Params == nil {
+		s.Def.Params = yaml11.NewMap()
+	}
+	return s, store.Wrap(err)
+}
+
+func questions(n int) string {
+	in := store.In(n)
+	return in[1 : len(in)-1]
+}
+
+// GetStack returns a stack by id, deleted or not.
+func GetStack(tx *store.Tx, id string) (*Stack, error) {
+	return scanStack(tx.QueryRow("SELECT "+stackColumns+" FROM heat_stacks WHERE id = ?", id).Scan)
+}
+
+// FindStacks returns stacks by a condition, e.g. "project_id = ? AND parent_id = ” ORDER BY created_at".
+func FindStacks(tx *store.Tx, where string, args ...any) ([]*Stack, error) {
+	var out []*Stack
+	err := tx.Each(func(scan func(...any) error) error {
+		s, err := scanStack(scan)
+		out = append(out, s)
+		return err
+	}, "SELECT "+stackColumns+" FROM heat_stacks WHERE "+where, args...)
+	return out, err
+}
+
+// InsertStack writes a new stack.
+func InsertStack(tx *store.Tx, s *Stack) error {
+	v := s.values()
+	_, err := tx.Exec("INSERT INTO heat_stacks ("+stackColumns+") VALUES ("+questions(len(v))+")", v...)
+	return err
+}
+
+// UpdateStack writes a stack whole.
+func UpdateStack(tx *store.Tx, s *Stack) error {
+	_, err := tx.Exec(`UPDATE heat_stacks SET action=?, status=?, status_reason=?, op=?, op_started=?, deadline=?, cancel=?, template_id=?, files_id=?,
+ env_id=?, params=?, previous=?, context=?, description=?, trust_id=?, disable_rollback=?, timeout_mins=?, tags=?, outputs=?, fail=?, volatile=?, updated_at=?, deleted_at=? WHERE id=?`,
+		s.Action, s.Status, s.Reason, s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID,
+		store.JSON(defRest{s.Def.Params, s.Def.BatchSize, s.Def.BatchPause}), store.JSON(s.Previous), store.JSON(s.Context), s.Description, s.TrustID,
+		flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail), flag(s.Volatile), store.At(s.Updated), store.At(s.Deleted), s.ID)
+	return err
+}
+
+// Row is a row of heat_resources.
+type Row struct {
+	ID, StackID, Name      string
+	Type, Target           string // as in the template; resolved by the registry
+	PhysicalID             string
+	Action, Status, Reason string
+	Op                     int64 // operation that touched it last
+	Begun                  time.Time
+	Replaced               bool // another resource of this name took its place
+	Def                    RowDef
+	Data                   map[string]any
+	Attrs                  *Map // attributes somebody refers to
+	Created, Updated       time.Time
+
+	dirty, isNew bool
+}
+
+// RowDef is the definition a resource was last made or updated with.
+type RowDef struct {
+	Props        *Map     `json:"props"`
+	Metadata     *Map     `json:"metadata,omitempty"`
+	Requires     []string `json:"requires,omitempty"`
+	Deletion     string   `json:"deletion,omitempty"`
+	UpdatePolicy *Map     `json:"update_policy,omitempty"`
+	Pos          string   `json:"pos,omitempty"`
+	External     bool     `json:"external,omitempty"` // adopted by external_id
+	Description  string   `json:"description,omitempty"`
+}
+
+const rowColumns = `id, stack_id, name, type, target, physical_id, action, status, status_reason, op, begun, replaced, definition, data, attrs, created_at, updated_at`
+
+func scanRow(scan func(...any) error) (*Row, error) {
+	r := &Row{}
+	var replaced int64
+	var data *Map
+	err := scan(&r.ID, &r.StackID, &r.Name, &r.Type, &r.Target, &r.PhysicalID, &r.Action, &r.Status, &r.Reason, &r.Op, store.Time(&r.Begun), &replaced,
+		store.JSON(&r.Def), store.JSON(&data), store.JSON(&r.Attrs), store.Time(&r.Created), store.Time(&r.Updated))
+	r.Replaced = replaced != 0
+	r.Data = map[string]any{}
+	for k, v := range data.All() {
+		r.Data[k] = v
+	}
+	if r.Attrs == nil {
+		r.Attrs = yaml11.NewMap()
+	}
+	return r, store.Wrap(err)
+}
+
+// FindRows returns resources by a condition.
+func FindRows(tx *store.Tx, where string, args ...any) ([]*Row, error) {
+	var out []*Row
+	err := tx.Each(func(scan func(...any) error) error {
+		r, err := scanRow(scan)
+		out = append(out, r)
+		return err
+	}, "SELECT "+rowColumns+" FROM heat_resources WHERE "+where, args...)
+	return out, err
+}
+
+func (r *Row) write(tx *store.Tx) error {
+	var err error
+	if r.isNew {
+		_, err = tx.Exec("INSERT INTO heat_resources ("+rowColumns+") VALUES ("+questions(17)+")",
+			r.ID, r.StackID, r.Name, r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
+			store.JSON(r.Def), store.JSON(r.Data), store.JSON(r.Attrs), store.At(r.Created), store.At(r.Updated))
+	} else {
+		_, err = tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=? WHERE id=?`,
+			r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
+			store.JSON(r.Def), store.JSON(r.Data), store.JSON(r.Attrs), store.At(r.Updated), r.ID)
+	}
+	return err
+}
+
+// Event is a row of heat_events.
+type Event struct {
+	Seq                            int64
+	ID, StackID, RootID            string
+	ResourceName, ResourceType     string
+	PhysicalID                     string
+	Action, Status, Reason         string
+	Path                           string // from the root stack, such as resources.Controller.resources[0]
+	Pos                            string // file:line:column of the resource
+	Created                        time.Time
+	StackName, ParentID, ProjectID string // of the stack; only when read with it
+}
+
+func (ev *Event) write(tx *store.Tx) error {
+	_, err := tx.Exec(`INSERT INTO heat_events (id, stack_id, root_id, resource_name, resource_type, physical_id, action, status, reason, path, pos, created_at)
+ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, ev.ID, ev.StackID, ev.RootID, ev.ResourceName, ev.ResourceType, ev.PhysicalID, ev.Action, ev.Status, ev.Reason, ev.Path, ev.Pos, store.At(ev.Created))
+	return err
+}
+
+// rawTemplate is how a template is stored.
+type rawTemplate struct {
+	File      string          `json:"file"`
+	Text      string          `json:"text,omitempty"`
+	Value     json.RawMessage `json:"value,omitempty"`
+	Generated bool            `json:"generated,omitempty"`
+}
+
+// putRaw stores data under its hash and returns the hash.
+func putRaw(tx *store.Tx, data []byte) (string, error) {
+	id := rawID(data)
+	_, err := tx.Exec("INSERT INTO heat_raw (id, data) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", id, data)
+	return id, err
+}
+
+func rawID(data []byte) string {
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}
+
+func getRaw(tx *store.Tx, id string) ([]byte, error) {
+	var data []byte
+	err := store.Wrap(tx.QueryRow("SELECT data FROM heat_raw WHERE id = ?", id).Scan(&data))
+	if err != nil {
+		return nil, fmt.Errorf("stored document %s: %w", id, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,337 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/orchestration/resources"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// errSuperseded ends a run whose operation was replaced by another.
+var errSuperseded = errors.New("another operation began")
+
+// run is one visit of the actor to its stack. Only its own goroutine uses it; steps of resources run in
+// goroutines on copies (resources.Resource).
+type run struct {
+	e      *Engine
+	ctx    context.Context //nolint:containedctx // lives as long as the call of the job's handler
+	st     *Stack
+	t      *hot.Template
+	env    *hot.Environment
+	files  map[string]string
+	params map[string]any
+	ev     *hot.Evaluator
+
+	rows     map[string]*Row // current resource of each name
+	old      []*Row          // to delete: replaced, or no longer in the template
+	names    []string        // enabled resources of the template, in order
+	enabled  map[string]bool
+	deps     map[string][]string
+	uses     map[string][]resources.AttrUse
+	children map[string]*Stack
+
+	configs overlay
+	fns     []func(tx *store.Tx) error
+	events  []*Event
+	dirty   map[*Row]bool
+	stDirty bool
+	again   time.Duration
+	topics  []string
+	failed  bool
+	op      int64 // operation this run belongs to
+}
+
+// runStack is the handler of the stack job.
+func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
+	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}, enabled: map[string]bool{}}
+	err := r.load(j.Key)
+	if errors.Is(err, store.ErrNotFound) {
+		return jobs.Done()
+	}
+	if err != nil && r.st == nil {
+		return jobs.Fail(err)
+	}
+	if err != nil {
+		// The stored definition cannot be read any more: the stack fails, and says so.
+		if r.st.Status != InProgress {
+			return jobs.Done()
+		}
+		if r.st.Action != Delete {
+			r.failStack(Failure{Msg: err.Error()})
+			return r.end(r.flush())
+		}
+	}
+	if err := r.readInbox(); err != nil {
+		return r.end(err)
+	}
+	if !r.st.Deleted.IsZero() || r.st.Status != InProgress {
+		return r.end(r.flush())
+	}
+	return r.end(r.advance())
+}
+
+func (r *run) end(err error) jobs.Result {
+	switch {
+	case errors.Is(err, errSuperseded):
+		return jobs.After(0)
+	case err != nil && r.ctx.Err() != nil:
+		return jobs.After(0)
+	case err != nil:
+		return jobs.Fail(err)
+	case r.st.Status != InProgress || !r.st.Deleted.IsZero():
+		return jobs.Done()
+	}
+	wait := r.e.cfg.SafetyPoll
+	if r.again > 0 && r.again < wait {
+		wait = r.again
+	}
+	if !r.st.Deadline.IsZero() {
+		if left := r.st.Deadline.Sub(r.e.now()); left < wait {
+			wait = max(left, 0)
+		}
+	}
+	return jobs.Wait(wait, r.topics...)
+}
+
+func (r *run) load(id string) error {
+	return r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
+		st, err := GetStack(tx, id)
+		if err != nil {
+			return err
+		}
+		r.st, r.op = st, st.Op
+		rows, err := FindRows(tx, "stack_id = ? ORDER BY created_at, id", id)
+		if err != nil {
+			return err
+		}
+		r.rows = make(map[string]*Row, len(rows))
+		for _, row := range rows {
+			if row.Replaced {
+				r.old = append(r.old, row)
+			} else {
+				r.rows[row.Name] = row
+			}
+		}
+		if r.files, err = r.e.filesOf(tx, st.Def.FilesID); err != nil {
+			return err
+		}
+		if r.env, err = r.e.env(tx, st.Def.EnvID); err != nil {
+			return err
+		}
+		r.t, err = r.e.template(tx, st.Def.TemplateID)
+		return err
+	})
+}
+
+func (r *run) loadChildren(ctx context.Context) error {
+	r.children = map[string]*Stack{}
+	return r.e.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		list, err := FindStacks(tx, "parent_id = ?", r.st.ID)
+		for _, c := range list {
+			r.children[c.ID] = c
+		}
+		return err
+	})
+}
+
+// advance takes the operation as far as it goes now.
+func (r *run) advance() error {
+	if !r.st.Deadline.IsZero() && !r.e.now().Before(r.st.Deadline) && r.st.Action != Delete {
+		return r.abort(Failure{Msg: title(r.st.Action) + " timed out"})
+	}
+	if r.st.Cancel {
+		return r.abort(Failure{Msg: r.st.Action + " aborted"})
+	}
+	switch r.st.Action {
+	case Delete:
+		return r.teardown()
+	case Rollback:
+		if r.st.Def.TemplateID == "" || r.st.Previous == nil && r.st.Updated.IsZero() {
+			return r.teardown()
+		}
+		return r.forward()
+	case Check, Suspend, Resume:
+		return r.visit()
+	}
+	return r.forward()
+}
+
+func title(action string) string { return action[:1] + string(lower(action[1:])) }
+
+func lower(s string) []byte {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 32
+		}
+	}
+	return b
+}
+
+// prepare computes what the template asks for: parameters, enabled resources, dependencies.
+func (r *run) prepare() error {
+	params, err := r.t.Values(r.st.Def.Params, r.env.Defaults, false, false)
+	if err != nil {
+		return err
+	}
+	r.params = params
+	r.ev = hot.NewEvaluator(r.t, r)
+	r.deps = make(map[string][]string, len(r.t.Resources))
+	r.uses = map[string][]resources.AttrUse{}
+	for _, def := range r.t.Resources {
+		on, err := r.ev.Enabled(def)
+		if err != nil {
+			return err
+		}
+		if on {
+			r.enabled[def.Name] = true
+			r.names = append(r.names, def.Name)
+		}
+	}
+	addUses := func(u *hot.Uses) {
+		for _, a := range u.Attrs {
+			r.uses[a.Resource] = append(r.uses[a.Resource], resources.AttrUse{Attr: a.Attr, Path: a.Path})
+		}
+	}
+	for _, name := range r.names {
+		u, err := r.ev.Dependencies(r.t.Resource(name))
+		if err != nil {
+			return err
+		}
+		for d := range u.Resources {
+			if r.enabled[d] && d != name {
+				r.deps[name] = append(r.deps[name], d)
+			}
+		}
+		slices.Sort(r.deps[name])
+		addUses(u)
+	}
+	if cycle := hot.FindCycle(r.names, r.deps); cycle != nil {
+		return &hot.Error{Pos: r.t.Resource(cycle[0]).Pos, Path: "resources." + cycle[0], Msg: fmt.Sprintf("circular dependency: %v", cycle)}
+	}
+	u, err := r.ev.OutputUses()
+	if err != nil {
+		return err
+	}
+	addUses(u)
+	return nil
+}
+
+// later puts fn into the next transaction.
+func (r *run) later(fn func(tx *store.Tx) error) { r.fns = append(r.fns, fn) }
+
+func (r *run) touch(row *Row) { r.dirty[row] = true }
+
+func (r *run) isPure(typeName string) bool {
+	t := r.e.types[typeName]
+	return t != nil && t.Pure
+}
+
+// path is the place of a resource in the tree of stacks, such as resources.Controller.resources[0].
+func (r *run) path(name string) string {
+	p := pathPart(r.t != nil && r.t.Generated, name)
+	if r.st.Context.Path != "" {
+		return r.st.Context.Path + "." + p
+	}
+	return p
+}
+
+func pathPart(generated bool, name string) string {
+	if generated {
+		return "resources[" + name + "]"
+	}
+	return "resources." + name
+}
+
+// event records the present state of a resource.
+func (r *run) event(row *Row) {
+	r.events = append(r.events, &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type,
+		PhysicalID: row.PhysicalID, Action: row.Action, Status: row.Status, Reason: row.Reason, Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()})
+}
+
+// state changes a resource's state and records the event.
+func (r *run) state(row *Row, action, status, reason string) {
+	row.Action, row.Status, row.Reason, row.Updated = action, status, reason, r.e.now()
+	r.touch(row)
+	r.event(row)
+}
+
+// stackEvent records the present state of the stack.
+func (e *Engine) stackEvent(st *Stack) *Event {
+	return &Event{ID: newID(), StackID: st.ID, RootID: st.RootID, ResourceName: st.Name, ResourceType: "OS::Heat::Stack", PhysicalID: st.ID,
+		Action: st.Action, Status: st.Status, Reason: st.Reason, Path: st.Context.Path, Created: e.now()}
+}
+
+// flush makes everything that changed durable, in one transaction.
+func (r *run) flush() error {
+	if len(r.dirty) == 0 && len(r.fns) == 0 && len(r.events) == 0 && !r.stDirty {
+		return nil
+	}
+	rows := make([]*Row, 0, len(r.dirty))
+	for row := range r.dirty {
+		rows = append(rows, row)
+	}
+	superseded := false
+	err := r.e.cfg.DB.Tx(r.ctx, func(tx *store.Tx) error {
+		var op, cancel int64
+		if err := tx.Get([]any{&op, &cancel}, "SELECT op, cancel FROM heat_stacks WHERE id = ?"+tx.ForUpdate(), r.st.ID); err != nil {
+			return err
+		}
+		superseded = op != r.op
+		if cancel != 0 && r.st.Status == InProgress {
+			r.st.Cancel = true
+		}
+		for _, row := range rows {
+			if err := row.write(tx); err != nil {
+				return fmt.Errorf("store resource %s: %w", row.Name, err)
+			}
+		}
+		for _, fn := range r.fns {
+			if err := fn(tx); err != nil {
+				return err
+			}
+		}
+		for _, ev := range r.events {
+			if err := ev.write(tx); err != nil {
+				return err
+			}
+		}
+		if r.stDirty && !superseded {
+			if err := r.writeStack(tx); err != nil {
+				return err
+			}
+		}
+		r.e.publish(tx, r.st)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		row.isNew = false
+	}
+	clear(r.dirty)
+	r.fns, r.events, r.stDirty = nil, nil, false
+	if superseded {
+		return errSuperseded
+	}
+	return nil
+}
+
+func (r *run) writeStack(tx *store.Tx) error {
+	if r.st.Status != InProgress {
+		r.st.Cancel = false
+		if r.st.ParentID != "" {
+			if err := r.e.cfg.Jobs.Poke(tx, JobStack, r.st.ParentID, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return UpdateStack(tx, r.st)
+}

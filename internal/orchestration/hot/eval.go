@@ -1,0 +1,200 @@
+package hot
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+func sortStrings(s []string) { slices.Sort(s) }
+
+// Scope answers what a template refers to.
+type Scope interface {
+	// Param returns the value of a parameter or pseudo parameter.
+	Param(name string) (any, bool)
+	// Resource returns the reference of a resource (its physical id), or Unknown.
+	Resource(name string) (any, error)
+	// Attr returns an attribute of a resource, path walked, or Unknown. attr "" asks for all of them.
+	Attr(resource, attr string, path []any) (any, error)
+	// File returns the content of a file of the stack.
+	File(name string) (string, bool)
+	// Facade returns metadata, deletion_policy or update_policy of the resource that holds this stack.
+	Facade(key string) (any, error)
+	// Yaql evaluates a YAQL expression with $ = {data: data}.
+	Yaql(expression string, data any) (any, error)
+}
+
+// Evaluator computes expressions of one template in one scope. It is not safe for concurrent use.
+type Evaluator struct {
+	T     *Template
+	S     Scope
+	conds map[string]*condState
+}
+
+type condState struct {
+	busy, done bool
+	value      bool
+	unknown    bool
+	err        error
+}
+
+// NewEvaluator returns an evaluator of t in s.
+func NewEvaluator(t *Template, s Scope) *Evaluator {
+	return &Evaluator{T: t, S: s, conds: map[string]*condState{}}
+}
+
+// Value computes e. A nil expression is nil. The error is an *Error with the place of the fault.
+func (ev *Evaluator) Value(e *Expr) (any, error) {
+	v, err := ev.value(e)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := v.(omitted); ok {
+		return nil, nil
+	}
+	return v, nil
+}
+
+func (ev *Evaluator) value(e *Expr) (any, error) {
+	if e == nil {
+		return nil, nil
+	}
+	switch e.kind {
+	case exprLit:
+		return e.lit, nil
+	case exprList:
+		out := make([]any, 0, len(e.subs))
+		for _, s := range e.subs {
+			v, err := ev.value(s)
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := v.(omitted); !ok {
+				out = append(out, v)
+			}
+		}
+		return out, nil
+	case exprMap:
+		m := yaml11.NewMap()
+		for i, s := range e.subs {
+			v, err := ev.value(s)
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := v.(omitted); !ok {
+				m.Set(e.keys[i], v)
+			}
+		}
+		return m, nil
+	}
+	return ev.call(e)
+}
+
+func (ev *Evaluator) call(e *Expr) (any, error) {
+	if e.fn.lazy != nil {
+		return ev.lazy(e)
+	}
+	arg, err := ev.value(e.arg)
+	if err != nil {
+		return nil, err
+	}
+	if HasUnknown(arg) {
+		return Unknown{}, nil
+	}
+	v, err := e.fn.eval(ev, arg)
+	if err != nil {
+		return nil, ev.place(e, err)
+	}
+	return v, nil
+}
+
+func (ev *Evaluator) lazy(e *Expr) (any, error) {
+	v, err := e.fn.lazy(ev, e)
+	if err != nil {
+		return nil, ev.place(e, err)
+	}
+	return v, nil
+}
+
+// place gives an error of a function the place of the call, unless it has one.
+func (ev *Evaluator) place(e *Expr, err error) error {
+	if p, ok := err.(*Error); ok && p.Pos != "" {
+		return p
+	}
+	return &Error{Pos: e.arg.Pos(), Path: e.path, Msg: fmt.Sprintf("%s: %v", e.fn.name, err), Err: err}
+}
+
+// Condition computes a condition of the template by name. known is false while it depends on something
+// Unknown.
+func (ev *Evaluator) Condition(name string) (value, known bool, err error) {
+	st := ev.conds[name]
+	if st == nil {
+		st = &condState{}
+		ev.conds[name] = st
+	}
+	if st.done {
+		return st.value, !st.unknown, st.err
+	}
+	c := ev.T.Condition(name)
+	if c == nil {
+		return false, false, fmt.Errorf("condition %q is not defined%s", name, DidYouMean(name, ev.T.ConditionNames()))
+	}
+	if st.busy {
+		return false, false, c.errorf("condition %q refers to itself", name)
+	}
+	st.busy = true
+	v, known, err := ev.truth(c)
+	st.busy = false
+	st.done, st.value, st.unknown, st.err = true, v, !known, err
+	return v, known, err
+}
+
+// truth computes an expression in the place of a condition: a boolean, the name of a condition or a
+// function that gives a boolean.
+func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
+	if e == nil {
+		return true, true, nil
+	}
+	if s, ok := e.lit.(string); ok && e.kind == exprLit {
+		v, known, err := ev.Condition(s)
+		if err != nil {
+			return false, false, placeErr(e, err)
+		}
+		return v, known, nil
+	}
+	v, err := ev.value(e)
+	if err != nil {
+		return false, false, err
+	}
+	switch x := v.(type) {
+	case bool:
+		return x, true, nil
+	case Unknown:
+		return false, false, nil
+	}
+	// A parameter of type string that holds "true" is accepted, as Heat's get_param in a condition is.
+	if b, ok := ToBool(v); ok && e.kind == exprCall {
+		return b, true, nil
+	}
+	return false, false, e.errorf("a condition must be a boolean, got %s %s", KindOf(v), Show(v))
+}
+
+func placeErr(e *Expr, err error) error {
+	if p, ok := err.(*Error); ok && p.Pos != "" {
+		return p
+	}
+	return &Error{Pos: e.Pos(), Path: e.path, Msg: err.Error(), Err: err}
+}
+
+// Enabled tells whether the resource's condition holds. While that cannot be known it counts as true.
+func (ev *Evaluator) Enabled(r *ResourceDef) (bool, error) {
+	v, known, err := ev.truth(r.Condition)
+	return v || !known, err
+}
+
+// OutputEnabled tells whether the output's condition holds.
+func (ev *Evaluator) OutputEnabled(o *Output) (bool, error) {
+	v, known, err := ev.truth(o.Condition)
+	return v || !known, err
+}

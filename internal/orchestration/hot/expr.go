@@ -1,0 +1,194 @@
+package hot
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+type exprKind uint8
+
+const (
+	exprLit exprKind = iota
+	exprList
+	exprMap
+	exprCall
+)
+
+// Expr is a value of a template that may contain intrinsic functions. It is immutable and shared.
+type Expr struct {
+	kind exprKind
+	node *yaml11.Node
+	path string
+	lit  any
+	keys []string
+	subs []*Expr   // list items or map values
+	fn   *function // call
+	arg  *Expr     // call: argument as written
+}
+
+// Pos returns file:line:column of the expression.
+func (e *Expr) Pos() string {
+	if e == nil {
+		return ""
+	}
+	return e.node.Pos()
+}
+
+// Path returns the place in the template, such as resources.net.properties.name.
+func (e *Expr) Path() string {
+	if e == nil {
+		return ""
+	}
+	return e.path
+}
+
+// Node returns the YAML node the expression was parsed from.
+func (e *Expr) Node() *yaml11.Node {
+	if e == nil {
+		return nil
+	}
+	return e.node
+}
+
+// Field returns the expression of a key of a literal map, nil if there is none.
+func (e *Expr) Field(key string) *Expr {
+	if e == nil || e.kind != exprMap {
+		return nil
+	}
+	for i, k := range e.keys {
+		if k == key {
+			return e.subs[i]
+		}
+	}
+	return nil
+}
+
+// Keys returns the keys of a literal map; ok is false for anything else (a function may give any keys).
+func (e *Expr) Keys() (keys []string, ok bool) {
+	if e == nil || e.kind != exprMap {
+		return nil, false
+	}
+	return e.keys, true
+}
+
+// Literal returns the value of an expression that holds no function.
+func (e *Expr) Literal() (any, bool) {
+	if e == nil {
+		return nil, true
+	}
+	switch e.kind {
+	case exprLit:
+		return e.lit, true
+	case exprList:
+		out := make([]any, len(e.subs))
+		for i, s := range e.subs {
+			v, ok := s.Literal()
+			if !ok {
+				return nil, false
+			}
+			out[i] = v
+		}
+		return out, true
+	case exprMap:
+		m := yaml11.NewMap()
+		for i, s := range e.subs {
+			v, ok := s.Literal()
+			if !ok {
+				return nil, false
+			}
+			m.Set(e.keys[i], v)
+		}
+		return m, true
+	}
+	return nil, false
+}
+
+// Func returns the name of the intrinsic function the expression calls, "" if it calls none.
+func (e *Expr) Func() string {
+	if e == nil || e.kind != exprCall {
+		return ""
+	}
+	return e.fn.name
+}
+
+// errorf returns an Error at the expression.
+func (e *Expr) errorf(format string, args ...any) *Error {
+	if e == nil {
+		return &Error{Msg: fmt.Sprintf(format, args...)}
+	}
+	return errAt(e.node, e.path, format, args...)
+}
+
+// walk visits e and all below; visit returns false to stay out of a branch.
+func (e *Expr) walk(visit func(*Expr) bool) {
+	if e == nil || !visit(e) {
+		return
+	}
+	for _, s := range e.subs {
+		s.walk(visit)
+	}
+	e.arg.walk(visit)
+}
+
+// exprParser turns nodes into expressions, given the functions of a template version.
+type exprParser struct {
+	funcs map[string]*function
+	errs  *Errors
+}
+
+// parse builds the expression of n. Faults go to p.errs; the result is never nil.
+func (p *exprParser) parse(n *yaml11.Node, path string) *Expr {
+	e := &Expr{node: n, path: path}
+	switch n.Kind {
+	case yaml11.Seq:
+		e.kind = exprList
+		e.subs = make([]*Expr, len(n.Items))
+		for i, it := range n.Items {
+			e.subs[i] = p.parse(it, path+"."+strconv.Itoa(i))
+		}
+	case yaml11.Map:
+		if len(n.Pairs) == 1 {
+			if fn, ok := p.funcs[n.Pairs[0].Key]; ok {
+				return p.call(e, fn, n.Pairs[0])
+			}
+		}
+		e.kind = exprMap
+		e.keys = make([]string, len(n.Pairs))
+		e.subs = make([]*Expr, len(n.Pairs))
+		for i, pr := range n.Pairs {
+			e.keys[i] = pr.Key
+			e.subs[i] = p.parse(pr.Value, path+"."+pr.Key)
+		}
+	default:
+		e.lit = n.Value()
+	}
+	return e
+}
+
+func (p *exprParser) call(e *Expr, fn *function, pr yaml11.Pair) *Expr {
+	e.kind, e.fn = exprCall, fn
+	e.arg = p.parse(pr.Value, e.path+"."+pr.Key)
+	if fn.check != nil {
+		if err := fn.check(e.arg); err != nil {
+			*p.errs = append(*p.errs, err)
+		}
+	}
+	return e
+}
+
+// At returns the expression at a key of a literal map or an index of a literal list, nil if there is none.
+func (e *Expr) At(step string) *Expr {
+	if e == nil {
+		return nil
+	}
+	if e.kind == exprList {
+		i, err := strconv.Atoi(step)
+		if err != nil || i < 0 || i >= len(e.subs) {
+			return nil
+		}
+		return e.subs[i]
+	}
+	return e.Field(step)
+}

@@ -1,0 +1,325 @@
+package hot
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// Map is the ordered mapping that all values use.
+type Map = yaml11.OrderedMap
+
+// Unknown stands for a value that cannot be known yet.
+type Unknown struct{}
+
+// YAMLOpaque keeps Unknowns whole when values are normalised.
+func (Unknown) YAMLOpaque() {}
+
+// omitted is the result of an "if" without a third argument whose condition is false: the list item or
+// map entry that holds it disappears.
+type omitted struct{}
+
+// HasUnknown tells whether v is or contains an Unknown.
+func HasUnknown(v any) bool {
+	switch x := v.(type) {
+	case Unknown:
+		return true
+	case []any:
+		for _, e := range x {
+			if HasUnknown(e) {
+				return true
+			}
+		}
+	case *Map:
+		for _, e := range x.All() {
+			if HasUnknown(e) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// KindOf names the type of a value for messages.
+func KindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case int64:
+		return "an integer"
+	case float64:
+		return "a number"
+	case string:
+		return "a string"
+	case []any:
+		return "a list"
+	case *Map:
+		return "a map"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// Show writes a value for a message, cut to a readable length.
+func Show(v any) string {
+	s := PyJSON(v, false)
+	if len(s) > 80 {
+		s = strings.ToValidUTF8(s[:77], "") + "..."
+	}
+	return s
+}
+
+// PyStr writes a scalar as Python's str() does, containers as json.dumps.
+func PyStr(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		if x {
+			return "True"
+		}
+		return "False"
+	case int64:
+		return strconv.FormatInt(x, 10)
+	case float64:
+		return yaml11.FormatFloat(x)
+	case string:
+		return x
+	}
+	return PyJSON(v, false)
+}
+
+// PyJSON writes v as Python's json.dumps with its default separators; text outside ASCII is escaped.
+// Unknown becomes null.
+func PyJSON(v any, sortKeys bool) string {
+	var b strings.Builder
+	pyJSON(&b, v, sortKeys)
+	return b.String()
+}
+
+func pyJSON(b *strings.Builder, v any, sortKeys bool) {
+	switch x := v.(type) {
+	case bool:
+		b.WriteString(strconv.FormatBool(x))
+	case int64:
+		b.WriteString(strconv.FormatInt(x, 10))
+	case float64:
+		s := yaml11.FormatFloat(x)
+		switch s {
+		case "inf":
+			s = "Infinity"
+		case "-inf":
+			s = "-Infinity"
+		case "nan":
+			s = "NaN"
+		}
+		b.WriteString(s)
+	case string:
+		pyJSONString(b, x)
+	case []any:
+		b.WriteByte('[')
+		for i, e := range x {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			pyJSON(b, e, sortKeys)
+		}
+		b.WriteByte(']')
+	case *Map:
+		b.WriteByte('{')
+		keys := x.Keys()
+		if sortKeys {
+			sortStrings(keys)
+		}
+		for i, k := range keys {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			pyJSONString(b, k)
+			b.WriteString(": ")
+			e, _ := x.Get(k)
+			pyJSON(b, e, sortKeys)
+		}
+		b.WriteByte('}')
+	default:
+		b.WriteString("null")
+	}
+}
+
+func pyJSONString(b *strings.Builder, s string) {
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\b':
+			b.WriteString(`\b`)
+		case r == '\f':
+			b.WriteString(`\f`)
+		case r < 0x20 || r >= 0x7f && r <= 0xffff:
+			if r == 0x7f {
+				b.WriteRune(r)
+				continue
+			}
+			fmt.Fprintf(b, `\u%04x`, r)
+		case r > 0xffff && r <= utf8.MaxRune:
+			r -= 0x10000
+			fmt.Fprintf(b, `\u%04x\u%04x`, 0xd800+(r>>10), 0xdc00+(r&0x3ff))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+}
+
+// Equal compares as Python's == does: 1 == 1.0 == True, maps without order.
+func Equal(a, b any) bool {
+	switch x := a.(type) {
+	case *Map:
+		y, ok := b.(*Map)
+		if !ok || x.Len() != y.Len() {
+			return false
+		}
+		for k, v := range x.All() {
+			w, ok := y.Get(k)
+			if !ok || !Equal(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		y, ok := b.([]any)
+		if !ok || len(x) != len(y) {
+			return false
+		}
+		for i := range x {
+			if !Equal(x[i], y[i]) {
+				return false
+			}
+		}
+		return true
+	case string:
+		y, ok := b.(string)
+		return ok && x == y
+	case nil:
+		return b == nil
+	}
+	if _, ok := b.(string); ok {
+		return false
+	}
+	x, okx := number(a)
+	y, oky := number(b)
+	return okx && oky && x == y
+}
+
+func number(v any) (float64, bool) {
+	switch x := v.(type) {
+	case int64:
+		return float64(x), true
+	case float64:
+		return x, true
+	case bool:
+		if x {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
+}
+
+// ToBool reads a boolean parameter or property as Heat does (oslo.utils strutils, strict).
+func ToBool(v any) (bool, bool) {
+	switch x := v.(type) {
+	case bool:
+		return x, true
+	case int64:
+		if x == 0 || x == 1 {
+			return x == 1, true
+		}
+	case string:
+		switch strings.ToLower(strings.TrimSpace(x)) {
+		case "1", "t", "true", "on", "y", "yes":
+			return true, true
+		case "0", "f", "false", "off", "n", "no":
+			return false, true
+		}
+	}
+	return false, false
+}
+
+// ToNumber reads an int64 or float64, also from text.
+func ToNumber(v any) (any, bool) {
+	switch x := v.(type) {
+	case int64, float64:
+		return x, true
+	case string:
+		s := strings.TrimSpace(x)
+		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return i, true
+		}
+		if f, err := strconv.ParseFloat(s, 64); err == nil {
+			return f, true
+		}
+	}
+	return nil, false
+}
+
+// dig walks path into v; ok is false where a step does not exist.
+func dig(v any, path []any) (any, bool) {
+	for _, p := range path {
+		switch c := v.(type) {
+		case Unknown:
+			return c, true
+		case *Map:
+			k, isStr := p.(string)
+			if !isStr {
+				k = PyStr(p)
+			}
+			e, ok := c.Get(k)
+			if !ok {
+				return nil, false
+			}
+			v = e
+		case []any:
+			i, isInt := p.(int64)
+			if s, ok := p.(string); ok {
+				n, err := strconv.ParseInt(s, 10, 64)
+				if err != nil {
+					return nil, false
+				}
+				i, isInt = n, true
+			}
+			if !isInt {
+				return nil, false
+			}
+			if i < 0 {
+				i += int64(len(c))
+			}
+			if i < 0 || i >= int64(len(c)) {
+				return nil, false
+			}
+			v = c[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// Dig walks path (map keys and list indexes) into v, nil where a step does not exist, as Heat selects
+// from an attribute.
+func Dig(v any, path []any) any {
+	r, _ := dig(v, path)
+	return r
+}

@@ -1,0 +1,3 @@
+package resources
+
+func deploymentProps() []Prop { return nil }

@@ -1,0 +1,373 @@
+package resources
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// group assembles the generated template of a type whose members are resources: values are final, only
+// the outputs, one a used attribute, are computed. An output holds a map of member name to value.
+type group struct {
+	names []string
+	defs  *Map
+}
+
+func (g *group) add(name, typ string, props, metadata any, dependsOn string) {
+	def := yaml11.NewMap()
+	def.Set("type", typ)
+	if props != nil {
+		def.Set("properties", props)
+	}
+	if metadata != nil {
+		def.Set("metadata", metadata)
+	}
+	if dependsOn != "" {
+		def.Set("depends_on", dependsOn)
+	}
+	if g.defs == nil {
+		g.defs = yaml11.NewMap()
+	}
+	g.names = append(g.names, name)
+	g.defs.Set(name, def)
+}
+
+const refOutput = "ref"
+
+func attrOutput(attr string) string { return "attr:" + attr }
+
+func (g *group) template(attrs []string) *Map {
+	outputs := yaml11.NewMap()
+	put := func(key, fn string, arg func(name string) any) {
+		values := yaml11.NewMap()
+		for _, n := range g.names {
+			values.Set(n, yaml11.MapOf(fn, arg(n)))
+		}
+		outputs.Set(key, yaml11.MapOf("value", values))
+	}
+	put(refOutput, "get_resource", func(n string) any { return n })
+	for _, a := range attrs {
+		put(attrOutput(a), "get_attr", func(n string) any { return []any{n, a} })
+	}
+	if g.defs == nil {
+		g.defs = yaml11.NewMap()
+	}
+	return yaml11.MapOf("heat_template_version", "wallaby", "resources", g.defs, "outputs", outputs)
+}
+
+// memberAttrs lists the attributes of members that the uses of a group need.
+func memberAttrs(uses []AttrUse) []string {
+	var out []string
+	add := func(a string) {
+		if a != "" && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	for _, u := range uses {
+		switch {
+		case u.Attr == "refs" || u.Attr == "refs_map" || u.Attr == "removed_rsrc_list":
+		case u.Attr == "attributes":
+			if len(u.Path) > 0 {
+				add(hot.PyStr(u.Path[0]))
+			}
+		case strings.HasPrefix(u.Attr, "resource."):
+			if parts := strings.SplitN(u.Attr, ".", 3); len(parts) == 3 {
+				add(parts[2])
+			}
+		default:
+			add(u.Attr)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// groupAttr answers an attribute of a group from its nested stack's outputs.
+// Source: heat/engine/resources/openstack/heat/resource_group.py, get_attribute.
+func groupAttr(r *Resource, name string, path []any) (any, error) {
+	member := func(attr string) *Map {
+		v, _ := r.Outputs.Get(attrOutput(attr))
+		m, _ := v.(*Map)
+		return m
+	}
+	list := func(m *Map, path []any) any {
+		out := []any{}
+		for _, v := range m.All() {
+			out = append(out, hot.Dig(v, path))
+		}
+		return out
+	}
+	refs, _ := r.Outputs.Get(refOutput)
+	rm, _ := refs.(*Map)
+	switch {
+	case name == "refs":
+		return hot.Dig(list(rm, nil), path), nil
+	case name == "refs_map":
+		return hot.Dig(rm, path), nil
+	case name == "removed_rsrc_list":
+		l, _ := yaml11.Normalize(r.Data["removed"]).([]any)
+		return hot.Dig(l, path), nil
+	case name == "attributes":
+		if len(path) == 0 {
+			return nil, nil
+		}
+		m := yaml11.NewMap()
+		for k, v := range member(hot.PyStr(path[0])).All() {
+			m.Set(k, hot.Dig(v, path[1:]))
+		}
+		return m, nil
+	case strings.HasPrefix(name, "resource."):
+		parts := strings.SplitN(name, ".", 3)
+		if len(parts) == 2 {
+			v, _ := rm.Get(parts[1])
+			return v, nil
+		}
+		v, ok := member(parts[2]).Get(parts[1])
+		if !ok {
+			return nil, fmt.Errorf("the group %s has no member %q", r.Name, parts[1])
+		}
+		return hot.Dig(v, path), nil
+	}
+	return list(member(name), path), nil
+}
+
+func heatResourceGroup() *Type {
+	zero := int64(0)
+	return &Type{Name: "OS::Heat::ResourceGroup", Doc: "A number of equal resources.",
+		Props: []Prop{
+			{Name: "count", Kind: Integer, Default: int64(1), Min: &zero, Update: true, Doc: "How many."},
+			{Name: "index_var", Kind: String, Default: "%index%", Update: true, Doc: "Text that stands for the member's name in resource_def."},
+			{Name: "resource_def", Kind: Mapping, Required: true, Update: true, Doc: "The member.", Sub: []Prop{
+				{Name: "type", Kind: String, Required: true}, {Name: "properties", Kind: Mapping}, {Name: "metadata", Kind: Mapping}}},
+			{Name: "removal_policies", Kind: List, Update: true, Default: []any{}, Doc: "Members to remove first.", Sub: []Prop{
+				{Name: "resource_list", Kind: List, Default: []any{}}}},
+			{Name: "removal_policies_mode", Kind: String, Update: true, Default: "append", Values: []string{"append", "update"},
+				Doc: "append: the members removed earlier stay removed; update: they may come back."},
+		},
+		Attrs: []Attr{{Name: "refs", Kind: List, Doc: "Ids of the members."}, {Name: "refs_map", Kind: Mapping, Doc: "Ids by name."},
+			{Name: "attributes", Kind: Mapping, Doc: "An attribute by member name."}, {Name: "removed_rsrc_list", Kind: List, Doc: "Names that are not used any more."}},
+		Nested: resourceGroup, NestedAttr: groupAttr,
+	}
+}
+
+func resourceGroup(r *Resource, uses []AttrUse) (*Nested, error) {
+	names := groupNames(r)
+	def := r.Props.Map("resource_def")
+	props, _ := def.Get("properties")
+	meta, _ := def.Get("metadata")
+	var g group
+	for _, n := range names {
+		v := r.Props.Str("index_var")
+		g.add(n, substitute(str(def, "type"), v, n).(string), dropNull(substitute(props, v, n)), substitute(meta, v, n), "")
+	}
+	nested := &Nested{Template: g.template(memberAttrs(uses)), Generated: true, File: r.Pos}
+	policy := "batch_create"
+	if r.Action == "UPDATE" {
+		policy = "rolling_update"
+	}
+	if p, ok := r.UpdatePolicy.Get(policy); ok {
+		if m, ok := p.(*Map); ok {
+			if size, ok := m.Get("max_batch_size"); ok {
+				nested.BatchSize = int(number(size))
+			}
+			if pause, ok := m.Get("pause_time"); ok {
+				nested.BatchPause = time.Duration(number(pause) * float64(time.Second))
+			}
+		}
+	}
+	return nested, nil
+}
+
+func dropNull(v any) any {
+	m, ok := v.(*Map)
+	if !ok {
+		return v
+	}
+	out := yaml11.NewMap()
+	for k, e := range m.All() {
+		if e != nil {
+			out.Set(k, e)
+		}
+	}
+	return out
+}
+
+// groupNames returns the first count integers that were not removed. It keeps the removed names in Data.
+func groupNames(r *Resource) []string {
+	var removed []string
+	if r.Props.Str("removal_policies_mode") != "update" {
+		if l, ok := r.Data["removed"].([]any); ok {
+			for _, v := range l {
+				removed = append(removed, hot.PyStr(v))
+			}
+		}
+	}
+	refs, _ := r.Outputs.Get(refOutput)
+	rm, _ := refs.(*Map)
+	for _, p := range r.Props.List("removal_policies") {
+		l, _ := p.(*Map).Get("resource_list")
+		items, _ := l.([]any)
+		for _, it := range items {
+			name := hot.PyStr(it)
+			for k, ref := range rm.All() {
+				if ref == it {
+					name = k
+				}
+			}
+			if _, exists := rm.Get(name); exists && !slices.Contains(removed, name) {
+				removed = append(removed, name)
+			}
+		}
+	}
+	saved := make([]any, len(removed))
+	for i, n := range removed {
+		saved[i] = n
+	}
+	r.Data["removed"] = saved
+	var out []string
+	for i := 0; int64(len(out)) < r.Props.Int("count"); i++ {
+		if n := strconv.Itoa(i); !slices.Contains(removed, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// substitute replaces text in every string of v.
+func substitute(v any, old, new string) any {
+	switch x := v.(type) {
+	case string:
+		if old == "" {
+			return x
+		}
+		return strings.ReplaceAll(x, old, new)
+	case []any:
+		out := make([]any, len(x))
+		for i, e := range x {
+			out[i] = substitute(e, old, new)
+		}
+		return out
+	case *Map:
+		out := yaml11.NewMap()
+		for k, e := range x.All() {
+			out.Set(k, substitute(e, old, new))
+		}
+		return out
+	}
+	return v
+}
+
+func heatResourceChain() *Type {
+	return &Type{Name: "OS::Heat::ResourceChain", Doc: "Resources of different types with the same properties.",
+		Props: []Prop{
+			{Name: "resources", Kind: List, Required: true, Update: true, Doc: "Types of the members."},
+			{Name: "concurrent", Kind: Boolean, Default: false, Doc: "Make the members at the same time, not one after the other."},
+			{Name: "resource_properties", Kind: Mapping, Update: true, Doc: "Properties of every member."},
+		},
+		Attrs: []Attr{{Name: "refs", Kind: List, Doc: "Ids of the members."}, {Name: "attributes", Kind: Mapping, Doc: "An attribute by member name."}},
+		Nested: func(r *Resource, uses []AttrUse) (*Nested, error) {
+			var g group
+			prev := ""
+			for i, typ := range r.Props.Strs("resources") {
+				n := strconv.Itoa(i)
+				var props any
+				if m := r.Props.Map("resource_properties"); m != nil {
+					props = m
+				}
+				g.add(n, typ, props, nil, prev)
+				if !r.Props.Bool("concurrent") {
+					prev = n
+				}
+			}
+			return &Nested{Template: g.template(memberAttrs(uses)), Generated: true, File: r.Pos}, nil
+		},
+		NestedAttr: groupAttr,
+	}
+}
+
+func heatDeploymentGroup(name, member string) *Type {
+	props := append([]Prop{{Name: "servers", Kind: Mapping, Required: true, Update: true, Doc: "Server ids by name."}}, deploymentProps()...)
+	plural := map[string]string{"deploy_stdouts": "deploy_stdout", "deploy_stderrs": "deploy_stderr", "deploy_status_codes": "deploy_status_code"}
+	return &Type{Name: name, Doc: "The same deployment on several servers.", Props: props,
+		Attrs: []Attr{{Name: "deploy_stdouts", Kind: Mapping, Doc: "Standard output by server."}, {Name: "deploy_stderrs", Kind: Mapping, Doc: "Standard error by server."},
+			{Name: "deploy_status_codes", Kind: Mapping, Doc: "Exit code by server."}},
+		Nested: func(r *Resource, uses []AttrUse) (*Nested, error) {
+			var g group
+			for server, id := range r.Props.Map("servers").All() {
+				p := yaml11.NewMap()
+				for k, v := range r.Props.Raw.All() {
+					if k != "servers" && v != nil {
+						p.Set(k, v)
+					}
+				}
+				p.Set("server", id)
+				g.add(server, member, p, nil, "")
+			}
+			var mapped []AttrUse
+			for _, u := range uses {
+				if s, ok := plural[u.Attr]; ok {
+					u.Attr = s
+				}
+				mapped = append(mapped, u)
+			}
+			return &Nested{Template: g.template(memberAttrs(mapped)), Generated: true, File: r.Pos}, nil
+		},
+		NestedAttr: func(r *Resource, name string, path []any) (any, error) {
+			switch name {
+			case "refs", "refs_map", "attributes":
+				return groupAttr(r, name, path)
+			}
+			if s, ok := plural[name]; ok {
+				name = s
+			}
+			if strings.HasPrefix(name, "resource.") {
+				return groupAttr(r, name, path)
+			}
+			v, _ := r.Outputs.Get(attrOutput(name))
+			return hot.Dig(v, path), nil
+		},
+	}
+}
+
+func heatStack() *Type {
+	return &Type{Name: "OS::Heat::Stack", Doc: "A stack made from a template text.",
+		Props: []Prop{
+			{Name: "template", Kind: Any, Required: true, Update: true, Doc: "The template."},
+			{Name: "parameters", Kind: Mapping, Update: true, Default: yaml11.NewMap(), Doc: "Its parameters."},
+			{Name: "timeout", Kind: Integer, Update: true, Doc: "Minutes."},
+			{Name: "context", Kind: Mapping, Update: true, Sub: []Prop{{Name: "region_name", Kind: String}, {Name: "credential_secret_id", Kind: String},
+				{Name: "ca_cert", Kind: String}, {Name: "insecure", Kind: Boolean}}},
+		},
+		Attrs: []Attr{{Name: "stack_name", Kind: String, Doc: "Name of the stack."}, {Name: "outputs", Kind: Mapping, Doc: "Its outputs."}, {Name: "show", Kind: Mapping}},
+		Nested: func(r *Resource, _ []AttrUse) (*Nested, error) {
+			n := &Nested{File: r.Pos, Params: r.Props.Map("parameters"), Timeout: time.Duration(r.Props.Int("timeout")) * time.Minute}
+			switch t := r.Props.Get("template").(type) {
+			case string:
+				n.Text = t
+			case *Map:
+				n.Template = t
+			default:
+				return nil, fmt.Errorf("template must be a text or a map, got %s", hot.KindOf(t))
+			}
+			return n, nil
+		},
+		NestedAttr: func(r *Resource, name string, path []any) (any, error) {
+			switch name {
+			case "stack_name":
+				return r.PhysicalName(0), nil
+			case "outputs":
+				return hot.Dig(r.Outputs, path), nil
+			}
+			v, ok := r.Outputs.Get(name)
+			if !ok {
+				return nil, fmt.Errorf("the stack of %s has no output %q", r.Name, name)
+			}
+			return hot.Dig(v, path), nil
+		},
+	}
+}

@@ -1,0 +1,288 @@
+package resources
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+)
+
+// named gives a resource its physical name as id, for types that have no other.
+func named(_ context.Context, r *Resource) (Step, error) {
+	if r.PhysicalID == "" {
+		r.PhysicalID = r.PhysicalName(0)
+	}
+	return Done(), nil
+}
+
+func heatNone() *Type {
+	return &Type{Name: "OS::Heat::None", Doc: "Takes any properties and does nothing; every attribute is null.", Pure: true, AnyProps: true,
+		Create: named, Update: named,
+		Attr: func(context.Context, *Resource, string) (any, error) { return nil, nil }}
+}
+
+func heatValue() *Type {
+	return &Type{Name: "OS::Heat::Value", Doc: "Holds a value, so that it is computed once.", Pure: true,
+		Props: []Prop{
+			{Name: "value", Kind: Any, Required: true, Update: true, Doc: "The value."},
+			{Name: "type", Kind: String, Update: true, Doc: "The type the value must have.", Values: []string{hot.TypeString, hot.TypeNumber, hot.TypeList, hot.TypeJSON, hot.TypeBool}},
+		},
+		Attrs: []Attr{{Name: "value", Kind: Any, Doc: "The value."}},
+		Validate: func(p *Props) error {
+			_, err := valueOf(p)
+			return err
+		},
+		Create: named, Update: named,
+		Attr: func(_ context.Context, r *Resource, _ string) (any, error) { return valueOf(r.Props) }}
+}
+
+func valueOf(p *Props) (any, error) {
+	v := p.Get("value")
+	if t := p.Str("type"); t != "" && v != nil {
+		if t == hot.TypeString {
+			switch v.(type) {
+			case *Map, []any:
+				return nil, fmt.Errorf("value must be a string, got %s", hot.KindOf(v))
+			}
+			return hot.PyStr(v), nil
+		}
+		return hot.ConvertParameter(t, v)
+	}
+	return v, nil
+}
+
+// sequences are the character classes of OS::Heat::RandomString.
+func sequences() map[string]string {
+	const lower, upper, digits, octals = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "01234567"
+	return map[string]string{
+		"lettersdigits": lower + upper + digits, "letters": lower + upper, "lowercase": lower, "uppercase": upper, "digits": digits,
+		"hexdigits": digits + "ABCDEF", "octdigits": octals,
+	}
+}
+
+func heatRandomString() *Type {
+	one, max := int64(1), int64(512)
+	zero := int64(0)
+	classes := []string{"lettersdigits", "letters", "lowercase", "uppercase", "digits", "hexdigits", "octdigits"}
+	return &Type{Name: "OS::Heat::RandomString", Doc: "Makes a random string once.", Pure: true,
+		Props: []Prop{
+			{Name: "length", Kind: Integer, Default: int64(32), Min: &one, Max: &max, Doc: "Length of the string."},
+			{Name: "sequence", Kind: String, Values: append(classes, "hexdigits"), Doc: "Characters to take (deprecated, see character_classes)."},
+			{Name: "character_classes", Kind: List, Doc: "Classes of characters, each with the least number of them.", Sub: []Prop{
+				{Name: "class", Kind: String, Values: classes, Default: "lettersdigits"}, {Name: "min", Kind: Integer, Default: int64(1), Min: &one, Max: &max}}},
+			{Name: "character_sequences", Kind: List, Doc: "Own sequences of characters, each with the least number of them.", Sub: []Prop{
+				{Name: "sequence", Kind: String, Required: true}, {Name: "min", Kind: Integer, Default: int64(1), Min: &one, Max: &max}}},
+			{Name: "salt", Kind: String, Doc: "Changing it makes a new string.", Hidden: true, Min: &zero},
+		},
+		Attrs: []Attr{{Name: "value", Kind: String, Doc: "The string."}},
+		Validate: func(p *Props) error {
+			_, min := charSets(p)
+			if min > p.Int("length") {
+				return fmt.Errorf("length property cannot be smaller than combined character class and character sequence minimums")
+			}
+			return nil
+		},
+		Create: func(ctx context.Context, r *Resource) (Step, error) {
+			s, err := randomString(r.Props)
+			if err != nil {
+				return Step{}, err
+			}
+			r.Data["value"] = s
+			return named(ctx, r)
+		},
+		Attr: func(_ context.Context, r *Resource, _ string) (any, error) { return r.Data["value"], nil },
+	}
+}
+
+type charSet struct {
+	chars string
+	min   int64
+}
+
+func charSets(p *Props) (sets []charSet, min int64) {
+	known := sequences()
+	for _, c := range p.List("character_classes") {
+		m := c.(*Map)
+		n, _ := m.Get("min")
+		i, _ := n.(int64)
+		sets = append(sets, charSet{known[str(m, "class")], i})
+	}
+	for _, c := range p.List("character_sequences") {
+		m := c.(*Map)
+		n, _ := m.Get("min")
+		i, _ := n.(int64)
+		sets = append(sets, charSet{str(m, "sequence"), i})
+	}
+	if s := p.Str("sequence"); s != "" && len(sets) == 0 {
+		sets = append(sets, charSet{known[s], 1})
+	}
+	if len(sets) == 0 {
+		sets = append(sets, charSet{known["lettersdigits"], 1})
+	}
+	for _, s := range sets {
+		min += s.min
+	}
+	return sets, min
+}
+
+func randomString(p *Props) (string, error) {
+	sets, _ := charSets(p)
+	pick := func(chars string) (byte, error) {
+		if chars == "" {
+			return 0, Failed("a character sequence is empty")
+		}
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(chars))))
+		if err != nil {
+			return 0, fmt.Errorf("random number: %w", err)
+		}
+		return chars[n.Int64()], nil
+	}
+	var out []byte
+	var all strings.Builder
+	for _, s := range sets {
+		all.WriteString(s.chars)
+		for range s.min {
+			c, err := pick(s.chars)
+			if err != nil {
+				return "", err
+			}
+			out = append(out, c)
+		}
+	}
+	for int64(len(out)) < p.Int("length") {
+		c, err := pick(all.String())
+		if err != nil {
+			return "", err
+		}
+		out = append(out, c)
+	}
+	for i := len(out) - 1; i > 0; i-- {
+		j, err := rand.Int(rand.Reader, big.NewInt(int64(i+1)))
+		if err != nil {
+			return "", fmt.Errorf("random number: %w", err)
+		}
+		out[i], out[j.Int64()] = out[j.Int64()], out[i]
+	}
+	return string(out), nil
+}
+
+// waitSecs waits until secs have passed since the resource began.
+func waitSecs(r *Resource, secs float64) (Step, bool) {
+	left := r.Begun.Add(time.Duration(secs * float64(time.Second))).Sub(r.Host.Now())
+	if left > 0 {
+		return Wait(left), false
+	}
+	return Step{}, true
+}
+
+func number(v any) float64 {
+	switch x := v.(type) {
+	case int64:
+		return float64(x)
+	case float64:
+		return x
+	}
+	return 0
+}
+
+func heatTestResource() *Type {
+	run := func(ctx context.Context, r *Resource, action string) (Step, error) {
+		wait := number(r.Props.Get("wait_secs"))
+		if m := r.Props.Map("action_wait_secs"); m != nil {
+			if v, ok := m.Get(action); ok && v != nil {
+				wait = number(v)
+			}
+		}
+		if s, ok := waitSecs(r, wait); !ok {
+			return s, nil
+		}
+		if r.Props.Bool("fail") {
+			return Step{}, Failed("Test Resource failed %s", r.Name)
+		}
+		r.Data["output"] = r.Props.Get("value")
+		return named(ctx, r)
+	}
+	return &Type{Name: "OS::Heat::TestResource", Doc: "Stores a value, waits and fails on demand; for tests.",
+		Props: []Prop{
+			{Name: "value", Kind: String, Default: "test_string", Update: true, Doc: "The value of attribute output."},
+			{Name: "fail", Kind: Boolean, Default: false, Update: true, Doc: "Fail."},
+			{Name: "update_replace", Kind: Boolean, Default: false, Update: true, Doc: "Replace the resource on update."},
+			{Name: "update_replace_value", Kind: String, Update: true, Doc: "Replace the resource when this changes."},
+			{Name: "wait_secs", Kind: Number, Default: int64(0), Update: true, Doc: "Seconds each action takes."},
+			{Name: "action_wait_secs", Kind: Mapping, Update: true, Doc: "Seconds by action.", Sub: []Prop{
+				{Name: "create", Kind: Number}, {Name: "update", Kind: Number}, {Name: "delete", Kind: Number}}},
+			{Name: "constraint_prop_secs", Kind: Number, Default: int64(0), Update: true},
+			{Name: "client_name", Kind: String, Default: "", Update: true},
+			{Name: "entity_name", Kind: String, Default: "", Update: true},
+		},
+		Attrs:  []Attr{{Name: "output", Kind: String, Doc: "The value."}},
+		Create: func(ctx context.Context, r *Resource) (Step, error) { return run(ctx, r, "create") },
+		Update: func(ctx context.Context, r *Resource) (Step, error) {
+			if r.Props.Bool("update_replace") || r.Changed["update_replace_value"] {
+				return Replace(), nil
+			}
+			return run(ctx, r, "update")
+		},
+		Delete: func(_ context.Context, r *Resource) (Step, error) {
+			if m := r.Props.Map("action_wait_secs"); m != nil {
+				if v, ok := m.Get("delete"); ok && v != nil {
+					if s, ok := waitSecs(r, number(v)); !ok {
+						return s, nil
+					}
+				}
+			}
+			return Done(), nil
+		},
+		Attr: func(_ context.Context, r *Resource, _ string) (any, error) { return r.Data["output"], nil },
+		Signal: func(_ context.Context, r *Resource, body any) error {
+			r.Data["output"] = hot.PyStr(body)
+			return nil
+		},
+	}
+}
+
+func heatDelay() *Type {
+	return &Type{Name: "OS::Heat::Delay", Doc: "Waits.",
+		Props: []Prop{
+			{Name: "min_wait", Kind: Number, Default: int64(0), Update: true, Doc: "Least seconds."},
+			{Name: "max_jitter", Kind: Number, Default: int64(0), Update: true, Doc: "Random seconds more."},
+			{Name: "jitter_multiplier", Kind: Number, Default: int64(1), Update: true},
+			{Name: "actions", Kind: List, Default: []any{"CREATE"}, Update: true, Doc: "Actions that wait."},
+		},
+		Create: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },
+		Update: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },
+		Delete: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },
+	}
+}
+
+func delayStep(ctx context.Context, r *Resource) (Step, error) {
+	for _, a := range r.Props.Strs("actions") {
+		if a != r.Action {
+			continue
+		}
+		secs, ok := r.Data["wait_"+a].(float64)
+		if !ok {
+			jitter := number(r.Props.Get("max_jitter")) * number(r.Props.Get("jitter_multiplier"))
+			secs = number(r.Props.Get("min_wait"))
+			if jitter > 0 {
+				n, err := rand.Int(rand.Reader, big.NewInt(int64(jitter*1000)+1))
+				if err != nil {
+					return Step{}, fmt.Errorf("random number: %w", err)
+				}
+				secs += float64(n.Int64()) / 1000
+			}
+			r.Data["wait_"+a] = secs
+			if err := r.Host.Save(ctx, r); err != nil {
+				return Step{}, err
+			}
+		}
+		if s, ok := waitSecs(r, secs); !ok {
+			return s, nil
+		}
+	}
+	return named(ctx, r)
+}

@@ -1,0 +1,233 @@
+package resources
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// Map is the ordered mapping of all values.
+type Map = yaml11.OrderedMap
+
+// Type is one resource type.
+type Type struct {
+	Name     string
+	Doc      string
+	Props    []Prop
+	AnyProps bool // accepts properties it does not declare
+	Attrs    []Attr
+
+	// Pure types have no effect outside of Heat's own tables and never wait; the engine runs them in
+	// batches, within one transaction.
+	Pure bool
+	// AlwaysUpdate types are updated even when nothing of them changed.
+	AlwaysUpdate bool
+	// Nested types are made of a stack of their own; the engine drives it. Create, Update and Delete are
+	// not called.
+	Nested func(r *Resource, uses []AttrUse) (*Nested, error)
+
+	Validate func(p *Props) error // properties with Unknowns already let through
+	Create   func(ctx context.Context, r *Resource) (Step, error)
+	// Update changes r in place; r.Changed names the properties that differ. nil: every change replaces.
+	Update func(ctx context.Context, r *Resource) (Step, error)
+	Delete func(ctx context.Context, r *Resource) (Step, error)
+	// Attr returns an attribute; paths are walked by the engine.
+	Attr func(ctx context.Context, r *Resource, name string) (any, error)
+	// NestedAttr is Attr for Nested types, path walked, from the outputs of the nested stack.
+	NestedAttr func(r *Resource, name string, path []any) (any, error)
+	// Ref is what get_resource gives; nil: the physical id.
+	Ref func(r *Resource) any
+	// Signal handles a signal from outside.
+	Signal func(ctx context.Context, r *Resource, body any) error
+	// Keep tells whether a failed resource can be repaired by Update (or by going on with Create)
+	// instead of being replaced. nil: never.
+	Keep    func(ctx context.Context, r *Resource) (bool, error)
+	Suspend func(ctx context.Context, r *Resource) (Step, error) // nil: nothing to do
+	Resume  func(ctx context.Context, r *Resource) (Step, error) // nil: nothing to do
+	// Check tells whether the real thing is still there and well. nil: it is.
+	Check     func(ctx context.Context, r *Resource) error
+	FreeAttrs bool // has attributes it does not declare, such as outputs of a deployment
+	// NeverReplace makes changes of properties that cannot be updated an error, as the undercloud's
+	// overrides of Neutron types do.
+	NeverReplace bool
+}
+
+// AttrUse is an attribute of the resource that its template refers to.
+type AttrUse struct {
+	Attr string
+	Path []any
+}
+
+// Nested describes the stack a Nested type wants.
+type Nested struct {
+	Template   any    // data of a template; Generated tells how to read it
+	Text       string // or its text
+	File       string // name shown in messages
+	Generated  bool
+	Params     *Map
+	Name       string // stack name; "" for the physical name of the resource
+	OwnFiles   map[string]string
+	Env        *hot.Environment // nil: derived from the parent's
+	Timeout    time.Duration
+	BatchSize  int           // members in progress at once while creating or updating; 0: all
+	BatchPause time.Duration // between batches
+}
+
+// Step is the outcome of a call.
+type Step struct {
+	Done    bool
+	Replace bool          // Update: cannot be done in place
+	Again   time.Duration // not done: call again after this at the latest
+	Topics  []string      // and as soon as one of these is published
+}
+
+// Done is the Step of finished work.
+func Done() Step { return Step{Done: true} }
+
+// Replace is the Step of an Update that needs a new resource.
+func Replace() Step { return Step{Replace: true} }
+
+// Wait asks to be called again after at most d, or when a topic is published.
+func Wait(d time.Duration, topics ...string) Step { return Step{Again: d, Topics: topics} }
+
+// FailedError is a resource that went wrong in the world, with the reason Heat shows.
+type FailedError struct{ Reason string }
+
+// Error returns the reason.
+func (e *FailedError) Error() string { return e.Reason }
+
+// Failed returns a FailedError.
+func Failed(format string, args ...any) error { return &FailedError{fmt.Sprintf(format, args...)} }
+
+// Resource is one resource during one step.
+type Resource struct {
+	ID, Name, TypeName string
+	StackID, StackName string
+	ProjectID          string
+	PhysicalID         string
+	Props, Old         *Props
+	Changed            map[string]bool // Update: top-level properties that differ
+	Data               map[string]any  // durable, the type's own
+	Metadata           *Map            // as resolved from the template
+	UpdatePolicy       *Map
+	Action             string    // CREATE, UPDATE, DELETE …
+	Begun              time.Time // since when it is in progress
+	Outputs            *Map      // Nested: outputs of the stack
+	NestedArn          string    // Nested: identifier of the stack
+	TimeoutAt          time.Time // of the operation
+	Pos                string
+	Host               Host
+}
+
+// Host is what the engine offers to types.
+type Host interface {
+	Now() time.Time
+	// Save makes PhysicalID and Data durable at once.
+	Save(ctx context.Context, r *Resource) error
+	// Session acts for the owner of the stack.
+	Session(ctx context.Context, r *Resource) (*cloud.Session, error)
+	NodeURL() string // as machines see the undercloud
+	AuthURL() string
+	Region() string
+	DefaultSignalTransport() string
+
+	PutConfig(ctx context.Context, r *Resource, c *Config) error
+	Config(ctx context.Context, r *Resource, id string) (*Config, error)
+	DeleteConfig(ctx context.Context, r *Resource, id string) error
+	PutDeployment(ctx context.Context, r *Resource, d *Deployment) error
+	Deployment(ctx context.Context, r *Resource, id string) (*Deployment, error)
+	DeleteDeployment(ctx context.Context, r *Resource, id string) error
+	// SignalDeployment puts the outputs a node reported into the deployment and its resource.
+	SignalDeployment(ctx context.Context, id string, body any) (*Deployment, error)
+	// PutTarget says where a server's metadata goes; DropTarget forgets it.
+	PutTarget(ctx context.Context, r *Resource, t *Target) error
+	DropTarget(ctx context.Context, r *Resource, serverID string) error
+	// SignalURL returns a URL of our own that signals the resource when posted to.
+	SignalURL(ctx context.Context, r *Resource) (string, error)
+	Logf(ctx context.Context, format string, args ...any)
+}
+
+// Config is a software config.
+type Config struct {
+	ID, ProjectID, Name, Group string
+	Config                     any // text or map
+	Inputs, Outputs            []any
+	Options                    *Map
+	Created                    time.Time
+}
+
+// Deployment is a software deployment: a config on a server.
+type Deployment struct {
+	ID, ProjectID, ServerID, ConfigID string
+	Action, Status, Reason            string
+	Inputs, Outputs                   *Map
+	Created, Updated                  time.Time
+	StackID, ResourceID               string // owner, may be empty
+}
+
+// Target is where the metadata of a server is published.
+type Target struct {
+	ServerID  string
+	Container string
+	Object    string
+	Metadata  *Map // everything but the deployments
+}
+
+// Cloud returns a session for the owner of the stack.
+func (r *Resource) Cloud(ctx context.Context) (*cloud.Session, error) { return r.Host.Session(ctx, r) }
+
+// SetID saves the physical id at once.
+func (r *Resource) SetID(ctx context.Context, id string) error {
+	r.PhysicalID = id
+	return r.Host.Save(ctx, r)
+}
+
+// Str returns a text from Data.
+func (r *Resource) Str(key string) string { s, _ := r.Data[key].(string); return s }
+
+// PhysicalName returns <stack>-<resource>-<12 characters>, cut to limit (0: 255) as Heat cuts: the first
+// two characters, a dash and the tail. Nested stacks are named so too, and TripleO parses it.
+func (r *Resource) PhysicalName(limit int) string {
+	return PhysicalName(r.StackName, r.Name, r.ID, limit)
+}
+
+// PhysicalName is Resource.PhysicalName for known parts.
+func PhysicalName(stack, resource, id string, limit int) string {
+	if limit == 0 {
+		limit = 255
+	}
+	name := stack + "-" + resource + "-" + ShortID(id)
+	if len(name) > limit {
+		name = name[:2] + "-" + name[len(name)-(limit-3):]
+	}
+	return name
+}
+
+// ShortID returns 12 characters [a-z2-7] made of a UUID's random bits.
+func ShortID(id string) string {
+	b, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
+	if err != nil || len(b) < 8 {
+		b = []byte(id + "00000000")
+	}
+	if len(b) >= 16 {
+		b = b[8:16]
+	}
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:12]
+}
+
+// Find returns the type of a name.
+func Find(types []*Type, name string) *Type {
+	for _, t := range types {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
