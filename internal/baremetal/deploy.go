@@ -106,7 +106,7 @@ func (w *work) command(ctx context.Context, name string, params func() (map[stri
 	case agentclient.VersionMismatch:
 		return nil, failf("agent command %s: the hardware manager's version has changed during cleaning", name)
 	default:
-		return nil, failf("agent command %s: %s", name, cmd.Error.Text())
+		return cmd, failf("agent command %s: %s", name, cmd.Error.Text())
 	}
 }
 
@@ -114,9 +114,9 @@ const maxReissues = 2
 
 func (w *work) reissue(ctx context.Context, name string) outcome {
 	if w.n.Run.Reissued >= maxReissues {
-		return failf("agent command %s: the ramdisk was started anew %d times meanwhile", name, maxReissues+1)
+		return failf("agent command %s: the ramdisk has lost it %d times", name, maxReissues+1)
 	}
-	w.log.Warn("the ramdisk has lost a command, it is sent again", "command", name)
+	w.log.Warn("a command of the ramdisk was lost or cut off, it is sent again", "command", name)
 	return brokenOr(w.save(ctx, func(n *Node) { n.Run.Command, n.Run.Reissued = "", n.Run.Reissued+1 }), again(0))
 }
 
@@ -171,6 +171,10 @@ func writeImage(ctx context.Context, w *work) outcome {
 	cmd, out := w.command(ctx, "standby.prepare_image", func() (map[string]any, error) { return w.prepareImageParams(ctx) })
 	switch out.kind {
 	case stepFailed:
+		// Our own restart may have cut the download.
+		if cmd != nil && cmd.Error != nil && cmd.Error.Type == "ImageDownloadError" && w.n.Run.Reissued < maxReissues {
+			return w.reissue(ctx, "standby.prepare_image")
+		}
 		return failed(fmt.Errorf("image %s: %w", w.imageName(), out.err))
 	case stepWait:
 		if cmd == nil {
@@ -265,7 +269,8 @@ func shutdown(ctx context.Context, w *work) outcome {
 	}
 	now := w.s.now()
 	force, _ := wantBool("", w.n.DriverInfo["deploy_forces_oob_reboot"])
-	if w.n.Run.Sent.IsZero() && !force {
+	overdue := force || now.Sub(w.n.Run.Began) > w.s.cfg.SoftOffTimeout
+	if sent := w.n.Run.Sent; !overdue && (sent.IsZero() || now.Sub(sent) >= w.s.cfg.PowerRetry) {
 		if err := w.save(ctx, func(n *Node) { n.Run.Sent = now }); err != nil {
 			return broken(err)
 		}
@@ -278,7 +283,7 @@ func shutdown(ctx context.Context, w *work) outcome {
 		}
 		return again(w.s.cfg.PowerPoll)
 	}
-	if force || now.Sub(w.n.Run.Began) > w.s.cfg.SoftOffTimeout {
+	if overdue {
 		if err := m.SetPower(ctx, drivers.Off); err != nil {
 			return w.bmcTrouble(ctx, err)
 		}

@@ -30,6 +30,7 @@ type flow struct {
 }
 
 func powerLimit(c *Config) time.Duration    { return c.PowerTimeout }
+func shutdownLimit(c *Config) time.Duration { return c.SoftOffTimeout + c.PowerTimeout }
 func callbackLimit(c *Config) time.Duration { return c.CallbackTimeout }
 func inspectLimit(c *Config) time.Duration  { return c.InspectTimeout }
 func imageLimit(c *Config) time.Duration    { return c.WriteImageTimeout }
@@ -139,7 +140,7 @@ func (s *Service) deployFlow(n *Node) flow {
 		step{name: "wait-agent", state: states.DeployWait, limit: callbackLimit, run: waitAgent},
 		step{name: "write-image", state: states.DeployWait, limit: imageLimit, run: writeImage},
 		step{name: "bootloader", state: d, limit: commandLimit, run: installBootloader},
-		step{name: "shutdown", state: d, limit: powerLimit, run: shutdown},
+		step{name: "shutdown", state: d, limit: shutdownLimit, run: shutdown},
 		step{name: "boot-disk", state: d, limit: powerLimit, run: bootDisk},
 		step{name: "network-tenant", state: d, limit: networkLimit, run: networkTenant},
 		step{name: "power-on-instance", state: d, limit: powerLimit, run: powerOn})

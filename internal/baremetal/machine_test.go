@@ -283,7 +283,12 @@ func (a *agent) prepare(cmd map[string]any, params map[string]any) {
 		}
 	}
 	info := params["image_info"].(map[string]any)
-	_, b := get(a.ctx, info["urls"].([]any)[0].(string))
+	code, b := get(a.ctx, info["urls"].([]any)[0].(string))
+	if code != http.StatusOK {
+		set("command_error", map[string]any{"type": "ImageDownloadError", "code": 500, "message": fmt.Sprintf("answer %d", code)})
+		set("command_status", "FAILED")
+		return
+	}
 	if corrupt {
 		b = append(b, 'x')
 	}

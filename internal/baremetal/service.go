@@ -169,13 +169,33 @@ func (s *Service) now() time.Time { return s.cfg.Now().UTC() }
 // engine itself runs in the job queue.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.resume(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.drivers.Run(ctx) })
 	g.Go(func() error { return s.syncPower(ctx) })
 	g.Go(func() error { return s.runTFTP(ctx) })
+	g.Go(func() error { return s.pruneCache(ctx) })
 	return g.Wait()
+}
+
+// pruneCache removes kernels and ramdisks that nobody boots any more.
+func (s *Service) pruneCache(ctx context.Context) error {
+	t := time.NewTicker(time.Hour)
+	defer t.Stop()
+	for {
+		if err := s.cache.Prune(s.now()); err != nil {
+			s.log.Warn("cannot prune the image cache", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
 }
 
 // runTFTP serves TFTP, opening the socket again whenever it is lost: the

@@ -94,7 +94,7 @@ func (h *harness) start() {
 	cfg := baremetal.Config{DB: db, Bus: h.bus, Jobs: queue, Log: log, Auth: anyone{}, BaseURL: h.api.URL, NodeURL: h.node.URL,
 		CacheDir: filepath.Join(h.dir, "cache"), FileURLFolders: []string{h.dir}, Hostname: "undercloud",
 		PowerPoll: 10 * time.Millisecond, PowerRetry: 50 * time.Millisecond, PowerTimeout: 5 * time.Second, AgentPoll: 10 * time.Millisecond,
-		CallbackTimeout: 20 * time.Second, InspectTimeout: 20 * time.Second, AgentLost: time.Second, CloudRetry: 10 * time.Millisecond, SyncInterval: -1}
+		CallbackTimeout: 20 * time.Second, InspectTimeout: 20 * time.Second, AgentLost: time.Second, SoftOffTimeout: 2 * time.Second, CloudRetry: 10 * time.Millisecond, SyncInterval: -1}
 	if h.tune != nil {
 		h.tune(&cfg)
 	}

@@ -75,6 +75,9 @@ func (c *Cache) Get(ctx context.Context, id string, sum Sum, open func(ctx conte
 }
 
 func (c *Cache) fetch(ctx context.Context, path string, sum Sum, open func(ctx context.Context) (io.ReadCloser, error)) (err error) {
+	if _, err := os.Stat(path); err == nil {
+		return nil // came between the caller's look and now
+	}
 	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
 		return fmt.Errorf("image cache: %w", err)
 	}
