@@ -47,7 +47,7 @@ func ramdiskModules() []string {
 // kernelDir returns a directory with vmlinuz, release and modules/ of Debian's kernel: the package is unpacked,
 // not installed.
 func (b *builder) kernelDir(ctx context.Context, suite string, sources Sources) (string, error) {
-	dir := filepath.Join(b.o.CacheDir, "kernel-"+hashOf(builderVersion, suite, sources.Text(), ramdiskModules()))
+	dir := filepath.Join(b.o.CacheDir, "kernel-"+hashOf(suite, sources.Text(), ramdiskModules()))
 	return dir, b.cached(ctx, dir, "kernel", func(tmp string) error {
 		unpacked := tmp + "-unpacked"
 		defer func() { _ = removeTree(unpacked) }()
