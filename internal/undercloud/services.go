@@ -11,6 +11,7 @@ import (
 	"github.com/tripleo/tripleo/internal/compute"
 	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/network"
+	"github.com/tripleo/tripleo/internal/objectstore"
 )
 
 // catalog is what Keystone tells clients of the services.
@@ -34,7 +35,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeNetwork, u.makeCompute, u.makeBaremetal,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal,
 	} {
 		s, err := make()
 		if err != nil {
@@ -103,4 +104,12 @@ func seconds(n, unset int) time.Duration {
 		n = unset
 	}
 	return time.Duration(n) * time.Second
+}
+
+func (u *Undercloud) makeObjectStore() (service, error) {
+	s, err := objectstore.New(objectstore.Config{DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Blob: u.blobs})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/object-store", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }
