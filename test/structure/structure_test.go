@@ -136,7 +136,7 @@ func TestPurePackagesDoNoIO(t *testing.T) {
 func TestAgentIsSmall(t *testing.T) {
 	banned := map[string]string{
 		"modernc.org/sqlite": "the agent keeps no database", "github.com/gophercloud/gophercloud/v2": "the agent speaks to three URLs",
-		"github.com/spf13/cobra": "the agent has two modes", "github.com/prometheus/client_golang/prometheus": "the agent is not scraped",
+		"github.com/prometheus/client_golang/prometheus": "the agent is not scraped",
 		module + "/internal/store": "the agent keeps no database",
 	}
 	for _, dep := range packages(t)["cmd/tripleo-agent"].Deps {
