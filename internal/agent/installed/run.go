@@ -125,6 +125,10 @@ func newClient() *http.Client {
 
 // start takes up what is known from earlier and reads the config drive.
 func (a *agent) start(ctx context.Context) error {
+	// Everything below it is for root's eyes, whoever made the folder.
+	if _, err := a.host.PutDir(StateDir, 0o700, "", ""); err != nil {
+		return err
+	}
 	for _, name := range collectors() {
 		data, err := a.host.ReadFile(a.cachePath(name))
 		if err != nil {

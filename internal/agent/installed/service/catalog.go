@@ -73,7 +73,7 @@ func (k *keystone) login(ctx context.Context, a CatalogAuth) error {
 	header, err := k.call(ctx, http.MethodPost, "/auth/tokens", body, &answer)
 	if err != nil {
 		if e, ok := errors.AsType[*httpError](err); ok && e.status == http.StatusUnauthorized {
-			return fmt.Errorf("%w: %w", errFinal, err)
+			return finalError{err}
 		}
 		return err
 	}
@@ -99,7 +99,7 @@ func (k *keystone) call(ctx context.Context, method, path string, in, out any) (
 	}
 	req, err := http.NewRequestWithContext(ctx, method, k.base+path, body)
 	if err != nil {
-		return nil, errors.Join(errFinal, err)
+		return nil, finalError{err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if k.token != "" {

@@ -79,7 +79,7 @@ func (r *run) check(ctx context.Context, c Check) error {
 func (r *run) checkHTTP(ctx context.Context, c Check) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)
 	if err != nil {
-		return errors.Join(errFinal, err)
+		return finalError{err}
 	}
 	resp, err := r.HTTP.Do(req)
 	if err != nil {

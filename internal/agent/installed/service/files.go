@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/agent/installed/host"
@@ -33,7 +36,15 @@ func (r *run) directories(context.Context) error {
 // files writes what differs. Before the first byte of a change the memory of every unit that depends on the file is
 // dropped, so that the unit is restarted even when this run ends right after the write.
 func (r *run) files(context.Context) error {
-	for _, f := range r.service.Files {
+	list := r.service.Files
+	for _, set := range r.service.FileSets {
+		more, err := r.fileSet(set)
+		if err != nil {
+			return err
+		}
+		list = append(list, more...)
+	}
+	for _, f := range list {
 		begin := r.Host.Now()
 		if bool(f.Absent) {
 			if err := r.removeFile(f); err != nil {
@@ -60,6 +71,37 @@ func (r *run) files(context.Context) error {
 		r.report("file", f.Path, changed, "", begin)
 	}
 	return nil
+}
+
+// fileSet is the set as single files, those to be purged included.
+func (r *run) fileSet(set FileSet) ([]File, error) {
+	var out []File
+	for _, p := range slices.Sorted(maps.Keys(set.Files)) {
+		f := File{Path: p, Owner: set.Owner, Group: set.Group, Mode: set.Mode, verbatim: true}
+		if f.Mode == 0 {
+			f.Mode = 0o600
+		}
+		text := set.Files[p].Content
+		f.Content = &text
+		out = append(out, f)
+	}
+	if set.Purge == "" || len(set.Files) == 0 {
+		return out, nil
+	}
+	entries, err := os.ReadDir(r.Host.Path(set.Purge))
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, r.fail("file", set.Purge, err)
+	}
+	for _, e := range entries {
+		p := path.Join(set.Purge, e.Name())
+		if _, wanted := set.Files[p]; !wanted && e.Type().IsRegular() {
+			out = append(out, File{Path: p, Absent: true})
+		}
+	}
+	return out, nil
 }
 
 func (r *run) removeFile(f File) error {
@@ -94,7 +136,7 @@ func (f File) data() ([]byte, error) {
 	switch {
 	case f.Content != nil:
 		text := *f.Content
-		if text != "" && !strings.HasSuffix(text, "\n") {
+		if text != "" && !f.verbatim && !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
 		return []byte(text), nil

@@ -138,6 +138,9 @@ func (r *run) all(ctx context.Context, spec *Spec) error {
 	r.changed = map[string]bool{}
 	for i := range spec.Services {
 		r.service = &spec.Services[i]
+		if bool(r.service.BootstrapOnly) && !r.bootstrap {
+			continue
+		}
 		if err := r.one(ctx); err != nil {
 			return err
 		}
@@ -291,8 +294,8 @@ func (r *run) until(ctx context.Context, timeout, interval time.Duration, try fu
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		if errors.Is(err, errFinal) {
-			return err
+		if f, ok := errors.AsType[finalError](err); ok {
+			return f.error
 		}
 		if !r.Host.Now().Before(deadline) {
 			return fmt.Errorf("not so within %s: %w", timeout, err)
@@ -303,5 +306,8 @@ func (r *run) until(ctx context.Context, timeout, interval time.Duration, try fu
 	}
 }
 
-// errFinal marks an error that waiting does not cure.
-var errFinal = errors.New("waiting does not help")
+// finalError marks an error that waiting does not cure.
+type finalError struct{ error }
+
+// Unwrap implements errors.Unwrap.
+func (e finalError) Unwrap() error { return e.error }

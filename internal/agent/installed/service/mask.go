@@ -24,7 +24,7 @@ var secretKeyRE = regexp.MustCompile(`(?i)(pass|secret|token$|_key$|cookie|conne
 
 func newMasks() *masks { return &masks{seen: map[string]bool{}} }
 
-// collect finds the secret values of a config: those under secret-looking keys, everything under `secrets`, the content of
+// collect finds the secret values of a config: those under secret-looking keys, everything under `secrets` and `env`, the content of
 // files marked secret line by line, and passwords in the user part of URLs.
 func (m *masks) collect(config map[string]any) {
 	m.walk("", config, false)
@@ -57,8 +57,13 @@ func (m *masks) walk(key string, v any, secret bool) {
 				}
 			}
 		}
+		if sets, ok := v["file_sets"].([]any); ok {
+			for _, set := range sets {
+				m.fileSet(set)
+			}
+		}
 		for k, e := range v {
-			m.walk(k, e, key == "secrets")
+			m.walk(k, e, key == "secrets" || key == "env")
 		}
 	case []any:
 		for _, e := range v {
@@ -71,6 +76,19 @@ func (m *masks) walk(key string, v any, secret bool) {
 		if u, err := url.Parse(v); err == nil && u.User != nil {
 			if p, ok := u.User.Password(); ok {
 				m.add(p)
+			}
+		}
+	}
+}
+
+// fileSet takes the contents of a set's files: sets are for keys.
+func (m *masks) fileSet(v any) {
+	set, _ := v.(map[string]any)
+	files, _ := set["files"].(map[string]any)
+	for _, f := range files {
+		if f, ok := f.(map[string]any); ok {
+			if text, ok := f["content"].(string); ok {
+				m.add(strings.TrimSpace(text))
 			}
 		}
 	}

@@ -97,7 +97,7 @@ func (r *run) openDB(ctx context.Context, m MySQL) (*sql.DB, error) {
 		err := db.PingContext(ctx)
 		// 1045: access denied; the server is up, and no waiting lets us in.
 		if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == 1045 {
-			return fmt.Errorf("%w: %w", errFinal, err)
+			return finalError{err}
 		}
 		return err
 	})

@@ -21,20 +21,23 @@ type Spec struct {
 
 // Service is what one service needs in one step.
 type Service struct {
-	Name        string      `json:"name"`
-	After       []string    `json:"after"` // services of the same step that come first
-	Packages    []string    `json:"packages"`
-	Groups      []Group     `json:"groups"`
-	Users       []User      `json:"users"`
-	Directories []Directory `json:"directories"`
-	Files       []File      `json:"files"`
-	MySQL       *MySQL      `json:"mysql"`
-	RabbitMQ    *RabbitMQ   `json:"rabbitmq"`
-	Commands    []Command   `json:"commands"`
-	Units       []Unit      `json:"units"`
-	Checks      []Check     `json:"checks"`
-	Catalog     *Catalog    `json:"catalog"`
-	Secrets     []string    `json:"secrets"` // texts that are taken out of reports and errors
+	Name          string      `json:"name"`
+	After         []string    `json:"after"`          // services of the same step that come first
+	BootstrapOnly Flag        `json:"bootstrap_only"` // nothing of it is done on other nodes than the role's first
+	Packages      []string    `json:"packages"`
+	Groups        []Group     `json:"groups"`
+	Users         []User      `json:"users"`
+	Directories   []Directory `json:"directories"`
+	Files         []File      `json:"files"`
+	FileSets      []FileSet   `json:"file_sets"`
+	MySQL         *MySQL      `json:"mysql"`
+	RabbitMQ      *RabbitMQ   `json:"rabbitmq"`
+	Commands      []Command   `json:"commands"`
+	Units         []Unit      `json:"units"`
+	Checks        []Check     `json:"checks"`
+	Catalog       *Catalog    `json:"catalog"`
+	Logs          []string    `json:"logs"`    // log files whose end is part of an error report
+	Secrets       []string    `json:"secrets"` // texts that are taken out of reports and errors
 }
 
 // Group is a system group.
@@ -72,6 +75,23 @@ type File struct {
 	Owner   string          `json:"owner"`
 	Group   string          `json:"group"`
 	Secret  Flag            `json:"secret"` // 0600, or 0640 with a group, unless mode says otherwise
+
+	verbatim bool // of a FileSet: keys are written without a newline at the end
+}
+
+// FileSet is files with the same owner and mode, as a map: path -> {content}. With Purge, other files of that folder are
+// removed.
+type FileSet struct {
+	Files map[string]FileContent `json:"files"`
+	Purge string                 `json:"purge"`
+	Mode  Mode                   `json:"mode"` // "" is 0600
+	Owner string                 `json:"owner"`
+	Group string                 `json:"group"`
+}
+
+// FileContent is a file of a FileSet.
+type FileContent struct {
+	Content string `json:"content"`
 }
 
 // MySQL is what a service needs of the database server.
@@ -275,6 +295,16 @@ func (s *Service) check() error {
 		}
 		if !path.IsAbs(f.Path) || n != 1 {
 			return fmt.Errorf("files, entry %d (%s): needs an absolute path and exactly one of content, ini, json, absent", i, f.Path)
+		}
+	}
+	for i, f := range s.FileSets {
+		if f.Purge != "" && !path.IsAbs(f.Purge) {
+			return fmt.Errorf("file_sets, entry %d: purge %q is no absolute path", i, f.Purge)
+		}
+		for p := range f.Files {
+			if !path.IsAbs(p) {
+				return fmt.Errorf("file_sets, entry %d: %q is no absolute path", i, p)
+			}
 		}
 	}
 	for i, d := range s.Directories {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -26,12 +27,11 @@ const (
 // unitState is what `systemctl show` tells.
 type unitState struct {
 	Load, Active, Sub, File, Result string
-	ConditionFailed                 bool
 }
 
 func (r *run) show(ctx context.Context, unit string) (unitState, error) {
 	res, err := r.must(ctx, "unit", unit, host.Command{Args: []string{
-		"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,Result,ConditionResult,ConditionTimestampMonotonic", "--", unit}})
+		"systemctl", "show", "--property=LoadState,ActiveState,SubState,UnitFileState,Result", "--", unit}})
 	if err != nil {
 		return unitState{}, err
 	}
@@ -42,7 +42,6 @@ func (r *run) show(ctx context.Context, unit string) (unitState, error) {
 	}
 	return unitState{
 		Load: v["LoadState"], Active: v["ActiveState"], Sub: v["SubState"], File: v["UnitFileState"], Result: v["Result"],
-		ConditionFailed: v["ConditionResult"] == "no" && v["ConditionTimestampMonotonic"] != "0" && v["ConditionTimestampMonotonic"] != "",
 	}, nil
 }
 
@@ -136,17 +135,18 @@ func (r *run) stop(ctx context.Context, u Unit, st unitState, begin time.Time) e
 
 // unitMemory is the content with which a unit was last started.
 type unitMemory struct {
-	Unit   string   `json:"unit"`
-	Paths  []string `json:"paths"`
-	Hash   string   `json:"hash"`   // of the files that need a restart
-	Reload string   `json:"reload"` // of the files that need a reload
+	Unit        string   `json:"unit"`
+	Paths       []string `json:"paths"` // files that need a restart
+	Hash        string   `json:"hash"`
+	ReloadPaths []string `json:"reload_paths"` // files that need a reload
+	Reload      string   `json:"reload"`       // their hash
 }
 
 // bringUp starts the unit, or restarts or reloads it when what it read at its start is not what it would read now.
 func (r *run) bringUp(ctx context.Context, u Unit, st unitState) (string, error) {
-	want := unitMemory{Unit: u.Name, Paths: append(r.restartPaths(u), u.ReloadOn...)}
+	want := unitMemory{Unit: u.Name, Paths: r.restartPaths(u), ReloadPaths: u.ReloadOn}
 	var err error
-	if want.Hash, err = r.hash(r.restartPaths(u)); err != nil {
+	if want.Hash, err = r.hash(want.Paths); err != nil {
 		return "", r.fail("unit", u.Name, err)
 	}
 	if want.Reload, err = r.hash(u.ReloadOn); err != nil {
@@ -200,16 +200,16 @@ func (r *run) waitActive(ctx context.Context, u Unit) (bool, error) {
 		st, err := r.show(ctx, u.Name)
 		switch {
 		case err != nil:
-			return errors.Join(errFinal, err)
+			return finalError{err}
 		case st.Active == "active":
 			up = true
 			return nil
-		case st.Active == "inactive" && st.ConditionFailed:
-			return nil
 		case st.Active == "failed":
-			return fmt.Errorf("%w: it failed (%s)", errFinal, st.Result)
+			return finalError{fmt.Errorf("it failed (%s)", st.Result)}
+		case st.Active == "inactive" && r.conditionUnmet(ctx, u.Name):
+			return nil
 		case st.Active == "inactive":
-			return fmt.Errorf("%w: it ended right after its start (%s)", errFinal, st.Result)
+			return finalError{fmt.Errorf("it ended right after its start (%s)", st.Result)}
 		default:
 			return fmt.Errorf("it is %s (%s)", st.Active, st.Sub)
 		}
@@ -221,6 +221,13 @@ func (r *run) waitActive(ctx context.Context, u Unit) (bool, error) {
 		return false, r.fail("unit", u.Name, err)
 	}
 	return up, nil
+}
+
+// conditionUnmet tells whether a condition in the unit's own file keeps it from starting on this node, such as chrony's
+// CAP_SYS_TIME in a container. (ConditionResult of `systemctl show` is lost as soon as systemd unloads the idle unit.)
+func (r *run) conditionUnmet(ctx context.Context, unit string) bool {
+	res, err := r.Host.Run.Run(ctx, host.Command{Args: []string{"systemd-analyze", "condition", "--unit=" + unit}})
+	return err == nil && res.Code != 0 && strings.Contains(string(res.Stdout)+string(res.Stderr), "Conditions failed")
 }
 
 // restartPaths are the files whose change restarts the unit.
@@ -261,7 +268,8 @@ func (r *run) memory(unit string) (unitMemory, bool) {
 	return m, err == nil && json.Unmarshal(data, &m) == nil && m.Unit == unit
 }
 
-// forgetUnits drops the memory of all units, of any service, that were started with the file.
+// forgetUnits drops the memory of all units, of any service, that were started with the file; of those that only reload
+// it, what they last reloaded.
 func (r *run) forgetUnits(file string) error {
 	dir := path.Join(r.StateDir, "service/units")
 	entries, err := os.ReadDir(r.Host.Path(dir))
@@ -272,33 +280,77 @@ func (r *run) forgetUnits(file string) error {
 		return err
 	}
 	for _, e := range entries {
-		data, err := r.Host.ReadFile(path.Join(dir, e.Name()))
-		if err != nil {
-			return err
-		}
-		var m unitMemory
-		if json.Unmarshal(data, &m) == nil && !slices.Contains(m.Paths, file) {
-			continue
-		}
-		if err := os.Remove(r.Host.Path(path.Join(dir, e.Name()))); err != nil {
+		if err := r.forgetUnit(path.Join(dir, e.Name()), file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// journals are the last lines of the service's units, for an error's report.
+func (r *run) forgetUnit(memory, file string) error {
+	data, err := r.Host.ReadFile(memory)
+	if err != nil {
+		return err
+	}
+	var m unitMemory
+	broken := json.Unmarshal(data, &m) != nil
+	switch {
+	case broken || slices.Contains(m.Paths, file):
+		return os.Remove(r.Host.Path(memory))
+	case slices.Contains(m.ReloadPaths, file):
+		m.Reload = ""
+		if data, err = json.Marshal(m); err != nil {
+			return err
+		}
+		return r.Host.PutState(memory, data)
+	}
+	return nil
+}
+
+// journals are the last lines of the service's units and log files, for an error's report.
 func (r *run) journals(ctx context.Context, s *Service) []string {
 	var out []string
+	for _, file := range s.Logs {
+		lines := tailFile(r.Host.Path(file), journalLines)
+		if len(lines) > 0 {
+			out = append(append(out, "-- "+file), lines...)
+		}
+	}
 	for _, u := range s.Units {
 		res, err := r.Host.Run.Run(ctx, host.Command{Args: []string{
 			"journalctl", "--no-pager", "--output=short-iso", fmt.Sprintf("--lines=%d", journalLines), "--unit", u.Name}})
-		if err != nil || res.Code != 0 {
+		if err != nil || res.Code != 0 || strings.HasPrefix(string(res.Stdout), "-- No entries --") {
 			continue
 		}
+		out = append(out, "-- "+u.Name)
 		for line := range strings.Lines(string(res.Stdout)) {
 			out = append(out, strings.TrimRight(line, "\n"))
 		}
 	}
 	return out
+}
+
+// tailFile reads the last lines of a file, at most 32 KiB of it.
+func tailFile(name string, n int) []string {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	const most = 32 << 10
+	info, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	off := max(info.Size()-most, 0)
+	data, err := io.ReadAll(io.NewSectionReader(f, off, most))
+	if err != nil {
+		return nil
+	}
+	text := strings.TrimRight(string(data), "\n")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return lines[max(len(lines)-n, 0):]
 }
