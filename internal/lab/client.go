@@ -43,7 +43,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	res, err := c.http.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) || (err != nil && ctx.Err() == nil && lockHolder(c.dir) == 0) {
 		return nil, fmt.Errorf("%w in %s", ErrNotRunning, c.dir)
 	}
 	if err != nil {

@@ -249,6 +249,7 @@ func TestNetworkBootToPowerOff(t *testing.T) {
 		"PXE: tftp://192.168.24.1/undionly.kpxe... ok",
 		"hello from PID 1: end=poweroff mac=52:54:00:24:00:01",
 		"mount devtmpfs: busy=true", "mount sysfs: busy=true", "mount proc: busy=true",
+		"kernel settings: read-only=true", "clock: refused=true",
 		"disks: 1, sda has 131072 sectors",
 		"uuid: " + testUUID,
 		"eth0: 52:54:00:24:00:01, has a device: true",

@@ -90,6 +90,13 @@ func (h *hostSpec) dev(t *tree) {
 // memory and disks, and without the switches that reach the host.
 func (h *hostSpec) proc(t *tree, cmdline string) {
 	t.mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, "")
+	for _, d := range []string{"kernel", "vm", "fs", "dev"} { // the host's settings; net is the machine's own
+		p := "/proc/sys/" + d
+		t.bind(t.path(p), p)
+		t.do("protect "+p, func() error {
+			return unix.Mount("", t.path(p), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, "")
+		})
+	}
 	var cpuinfo, meminfo string
 	t.do("/proc", func() error {
 		var err error

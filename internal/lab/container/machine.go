@@ -295,12 +295,15 @@ func (m *Machine) bootDisk(ctx context.Context, b machine.Board) (out machine.Ou
 		args = append(args, "--bind-ro="+cfg.path+":/dev/disk/by-label/"+configLabel)
 		blocks = append(blocks, fmt.Sprintf("%d:%d", loopMajor, minor))
 	}
-	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux"}
+	env := []string{
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux",
+		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=network", // /proc/sys/net is the machine's own
+	}
 	if hybrid() {
 		env = append(env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	}
 	b.Phase("disk", "runs the installed system")
-	ws, err := m.run(ctx, startOptions{spec: childSpec{Exec: &execSpec{Path: nspawn, Args: args, Env: env}}, console: b.Console()}, true, blocks...)
+	ws, err := m.run(ctx, startOptions{spec: childSpec{Exec: &execSpec{Path: nspawn, Args: args, Env: env}}, namespace: m.cfg.Name, console: b.Console()}, true, blocks...)
 	// nspawn leaves an empty folder there unless /run is a tmpfs.
 	_ = os.RemoveAll(filepath.Join("/run/systemd/nspawn/propagate", m.cfg.Name))
 	if err != nil {
@@ -323,10 +326,13 @@ func describe(ws syscall.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", ws.ExitStatus())
 }
 
+// nspawnArgs is nspawn's command line. nspawn itself is started inside the
+// machine's network namespace: with --network-namespace-path /sys would still
+// show the host's interfaces.
 func (m *Machine) nspawnArgs(nspawn string) []string {
 	return []string{
 		nspawn, "--boot", "--quiet", "--settings=no", "--register=no", "--keep-unit", "--private-users=no",
-		"--directory=" + m.rootDir(), "--machine=" + m.cfg.Name, "--network-namespace-path=" + filepath.Join(netnsDir, m.cfg.Name),
+		"--directory=" + m.rootDir(), "--machine=" + m.cfg.Name,
 		"--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_IPC_LOCK,CAP_SYS_RESOURCE,CAP_SYS_NICE", "--kill-signal=SIGRTMIN+4",
 		"--console=interactive", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--notify-ready=no",
 		fmt.Sprintf("--rlimit=RLIMIT_NOFILE=1024:%d", maxFiles), "--rlimit=RLIMIT_MEMLOCK=infinity", "--rlimit=RLIMIT_NPROC=infinity",

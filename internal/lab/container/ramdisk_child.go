@@ -65,6 +65,9 @@ func (r *ramdiskSpec) run() error {
 	if err := raiseLimits(); err != nil {
 		return err
 	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
 	if err := denyMounts(); err != nil {
 		return err
 	}
@@ -89,6 +92,18 @@ func enterRoot(dir string) error {
 	}
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("enter root: %w", err)
+	}
+	return nil
+}
+
+// dropCapabilities takes from the ramdisk what would reach the host's kernel:
+// modules, the clock, the kernel's log and its memory.
+func dropCapabilities() error {
+	runtime.LockOSThread() // the bounding set is the thread's; exec follows on it
+	for _, c := range []uintptr{unix.CAP_SYS_MODULE, unix.CAP_SYS_TIME, unix.CAP_SYSLOG, unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE, unix.CAP_WAKE_ALARM} {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
 	}
 	return nil
 }

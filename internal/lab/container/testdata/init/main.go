@@ -18,6 +18,11 @@ func main() {
 	for _, m := range [][2]string{{"devtmpfs", "/dev"}, {"sysfs", "/sys"}, {"proc", "/proc"}} {
 		fmt.Printf("mount %s: busy=%v\n", m[0], errors.Is(syscall.Mount(m[0], m[1], m[0], 0, ""), syscall.EBUSY))
 	}
+	_, panicErr := os.OpenFile("/proc/sys/kernel/panic", os.O_WRONLY, 0)
+	fmt.Printf("kernel settings: read-only=%v\n", errors.Is(panicErr, syscall.EROFS))
+	var now syscall.Timeval // set to what it is: harmless even if it works
+	_ = syscall.Gettimeofday(&now)
+	fmt.Printf("clock: refused=%v\n", errors.Is(syscall.Settimeofday(&now), syscall.EPERM))
 	size, _ := os.ReadFile("/sys/block/sda/size")
 	blocks, _ := os.ReadDir("/sys/block")
 	fmt.Printf("disks: %d, sda has %s sectors\n", len(blocks), strings.TrimSpace(string(size)))
