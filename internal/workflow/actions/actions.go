@@ -31,6 +31,9 @@ type Action struct {
 	// Async says that the result comes by the API (PUT action_executions), not
 	// from Run; an error of Run still fails it.
 	Async bool
+	// Pure says that Run neither waits nor reaches out, so that the engine calls it
+	// within its own step, without a job. Session is nil then.
+	Pure bool
 	// Run does the work. Input holds plain Go values (map[string]any, []any,
 	// string, bool, int64, float64, nil) with defaults filled in. The result may be
 	// anything that encodes as JSON, *yaql.Map where the order of keys matters.
