@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"golang.org/x/sys/unix"
@@ -191,29 +192,51 @@ func createDisk(path string, size int64) error {
 	return nil
 }
 
+// detachWait is how long a dying process may take to let go of its devices.
+const detachWait = 5 * time.Second
+
 // DetachLoops detaches the loop devices over files below dir that a killed
-// process may have left (a device whose last user is gone detaches by itself).
+// process may have left, and waits until they are gone (a device detaches when
+// its last user, who may still be dying, is gone).
 func DetachLoops(dir string) error {
+	deadline := time.Now().Add(detachWait)
+	for {
+		n, err := detachLoops(dir)
+		if n == 0 || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d loop devices over %s are still in use", n, dir)
+		}
+		time.Sleep(stopPoll)
+	}
+}
+
+// detachLoops tells the kernel to detach and returns how many devices there were.
+func detachLoops(dir string) (int, error) {
 	backs, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
-		return fmt.Errorf("list loop devices: %w", err)
+		return 0, fmt.Errorf("list loop devices: %w", err)
 	}
-	var errs []error
+	n := 0
 	for _, b := range backs {
 		file, err := os.ReadFile(b)
 		if err != nil || !strings.HasPrefix(string(file), filepath.Clean(dir)+"/") {
 			continue
 		}
+		n++
 		dev := "/dev/" + strings.Split(b, "/")[3]
 		f, err := os.OpenFile(dev, os.O_RDWR, 0)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("detach %s: %w", dev, err))
-			continue
+			return n, fmt.Errorf("detach %s: %w", dev, err)
 		}
-		if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
-			errs = append(errs, fmt.Errorf("detach %s: %w", dev, err))
+		err = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+		if errors.Is(err, unix.ENXIO) {
+			err = nil // it was faster
 		}
-		errs = append(errs, f.Close())
+		if err := errors.Join(err, f.Close()); err != nil {
+			return n, fmt.Errorf("detach %s: %w", dev, err)
+		}
 	}
-	return errors.Join(errs...)
+	return n, nil
 }
