@@ -288,7 +288,7 @@ func configureRootDevice(r *run, in input) (any, error) {
 		return nil, err
 	}
 	var data any
-	if _, err := r.request(ic, http.MethodGet, ic.ServiceURL("introspection", uuid, "data"), nil, &data); err != nil {
+	if _, err := r.request(ic, http.MethodGet, versioned(ic, "v1", "introspection", uuid, "data"), nil, &data); err != nil {
 		return nil, fmt.Errorf("No introspection data found for node %s, root device cannot be detected: %w", uuid, err) //nolint:staticcheck // the text clients know
 	}
 	disks, _ := dig(data, "inventory", "disks").([]any)

@@ -159,7 +159,7 @@ func (r *run) newPassword(name string) (any, error) {
 			return nil, err
 		}
 		var out any
-		_, err = r.request(c, "GET", c.ServiceURL("environments", "tripleo.undercloud-config"), nil, &out)
+		_, err = r.request(c, "GET", versioned(c, "v2", "environments", "tripleo.undercloud-config"), nil, &out)
 		if err != nil && !isStatus(err, 404) {
 			return nil, err
 		}

@@ -64,9 +64,9 @@ func (r *run) mirrorEnv(container string, env *yaml11.OrderedMap) error {
 	vars := env.Clone()
 	vars.Delete("passwords")
 	body := map[string]any{"name": container, "description": "Plan " + container, "variables": vars, "scope": "private"}
-	_, err = r.request(c, "PUT", c.ServiceURL("environments"), body, nil)
+	_, err = r.request(c, "PUT", versioned(c, "v2", "environments"), body, nil)
 	if isStatus(err, 404) {
-		_, err = r.request(c, "POST", c.ServiceURL("environments"), body, nil)
+		_, err = r.request(c, "POST", versioned(c, "v2", "environments"), body, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("workflow environment %s: %w", container, err)
@@ -79,7 +79,7 @@ func (r *run) dropEnvMirror(container string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.request(c, "DELETE", c.ServiceURL("environments", container), nil, nil)
+	_, err = r.request(c, "DELETE", versioned(c, "v2", "environments", container), nil, nil)
 	if isStatus(err, 404) {
 		return nil
 	}

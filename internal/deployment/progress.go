@@ -141,7 +141,7 @@ func (r *run) post(queue string, body any) error {
 		return err
 	}
 	msg := map[string]any{"messages": []any{map[string]any{"body": body, "ttl": 3600}}}
-	_, err = r.request(c, http.MethodPost, c.ServiceURL("queues", url.PathEscape(queue), "messages"), msg, nil, 200, 201)
+	_, err = r.request(c, http.MethodPost, versioned(c, "v2", "queues", url.PathEscape(queue), "messages"), msg, nil, 200, 201)
 	return err
 }
 

@@ -215,3 +215,12 @@ func isStatus(err error, status int) bool {
 	var f *fault
 	return errors.As(err, &f) && f.status == status
 }
+
+// versioned is a URL below the API version of a service, whether its endpoint ends with the version or not.
+func versioned(c *gophercloud.ServiceClient, version string, parts ...string) string {
+	base := strings.TrimSuffix(c.ResourceBaseURL(), "/")
+	if !strings.HasSuffix(base, "/"+version) {
+		base += "/" + version
+	}
+	return base + "/" + strings.Join(parts, "/")
+}

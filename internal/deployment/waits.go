@@ -96,7 +96,7 @@ func introspectNode(r *run, in input) (any, error) {
 		return nil, err
 	}
 	if status == nil || staleIntrospection(status, r.ac.Started) {
-		if _, err := r.request(c, http.MethodPost, c.ServiceURL("introspection", id), nil, nil, 202); err != nil {
+		if _, err := r.request(c, http.MethodPost, versioned(c, "v1", "introspection", id), nil, nil, 202); err != nil {
 			return end(err.Error())
 		}
 	} else if truthy(dig(status, "finished")) {
@@ -107,7 +107,7 @@ func introspectNode(r *run, in input) (any, error) {
 		return nil, err
 	}
 	if late {
-		if _, err := r.request(c, http.MethodPost, c.ServiceURL("introspection", id, "abort"), nil, nil, 202); err != nil {
+		if _, err := r.request(c, http.MethodPost, versioned(c, "v1", "introspection", id, "abort"), nil, nil, 202); err != nil {
 			return end("timed out, and could not be aborted: " + err.Error())
 		}
 		return end("timed out")
@@ -117,7 +117,7 @@ func introspectNode(r *run, in input) (any, error) {
 
 func (r *run) introspectionStatus(c *gophercloud.ServiceClient, id string) (any, error) {
 	var status any
-	_, err := r.request(c, http.MethodGet, c.ServiceURL("introspection", id), nil, &status)
+	_, err := r.request(c, http.MethodGet, versioned(c, "v1", "introspection", id), nil, &status)
 	if isStatus(err, 404) {
 		return nil, nil
 	}

@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// builtin is the value of --templates without a folder.
+const builtin = "builtin"
+
+type deployFlags struct {
+	stack, templates, roles, networks, planEnv, answers string
+	environments, envDirs                               []string
+	timeout                                             int
+	planOnly, noCleanup, noValidations, noPasswords     bool
+	skipIdentifier, dryRun, noProgress                  bool
+	ntpServer, libvirtType, noProxy                     string
+	parameters                                          map[string]any // of flags
+}
+
+func newDeployCommand(a *app) *cobra.Command {
+	f := &deployFlags{}
+	cmd := &cobra.Command{
+		Use:   "deploy",
+		Short: "Deploy an overcloud, or bring a deployed one to what the templates say",
+		Long: `Deploy an overcloud: make or refresh its plan, render it, and follow the stack to its end.
+With --templates alone (or without it) the built-in plan is used; --templates=DIR takes another.
+Ctrl-C only stops watching; the deployment goes on.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 { // "--templates DIR", as operators write it
+				if f.templates != builtin {
+					return fmt.Errorf("unexpected argument %q", args[0])
+				}
+				f.templates = args[0]
+			}
+			if err := f.check(); err != nil {
+				return err
+			}
+			o, err := a.operator(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return o.deploy(cmd.Context(), f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.templates, "templates", "", "folder of templates (without a value: the built-in plan)")
+	fl.Lookup("templates").NoOptDefVal = builtin
+	fl.StringVar(&f.stack, "stack", "overcloud", "name of the stack and of its plan")
+	fl.IntVarP(&f.timeout, "timeout", "t", 240, "minutes until the deployment is given up")
+	fl.StringArrayVarP(&f.environments, "environment-file", "e", nil, "environment file, may be repeated; later ones win")
+	fl.StringArrayVar(&f.envDirs, "environment-directory", nil, "folder whose *.yaml are environment files, before those of -e")
+	fl.StringVarP(&f.roles, "roles-file", "r", "", "roles_data.yaml instead of that of the templates")
+	fl.StringVarP(&f.networks, "networks-file", "n", "", "network_data.yaml instead of that of the templates")
+	fl.StringVarP(&f.planEnv, "plan-environment-file", "p", "", "plan environment instead of that of the templates")
+	fl.StringVar(&f.answers, "answers-file", "", "YAML file with `templates` and `environments`")
+	fl.BoolVar(&f.planOnly, "update-plan-only", false, "make the plan, do not deploy it")
+	fl.BoolVar(&f.noCleanup, "no-cleanup", false, "keep files of the old plan that the templates do not have")
+	fl.BoolVar(&f.noValidations, "disable-validations", false, "do not check images and nodes before")
+	fl.BoolVar(&f.noPasswords, "disable-password-generation", false, "do not generate passwords")
+	fl.BoolVar(&f.skipIdentifier, "skip-deploy-identifier", false, "do not run deployments again that did not change")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "check, change nothing")
+	fl.BoolVar(&f.noProgress, "no-progress", false, "plain lines instead of live ones")
+	fl.StringVar(&f.ntpServer, "ntp-server", "", "NTP servers of the overcloud, separated by commas")
+	fl.StringVar(&f.libvirtType, "libvirt-type", "", "kvm or qemu")
+	fl.StringVar(&f.noProxy, "no-proxy", os.Getenv("no_proxy"), "hosts that overcloudrc excludes from proxies")
+	return cmd
+}
+
+// check completes and validates the flags.
+func (f *deployFlags) check() error {
+	if f.answers != "" {
+		data, err := os.ReadFile(f.answers)
+		if err != nil {
+			return err
+		}
+		m, err := parseMapping(f.answers, data)
+		if err != nil {
+			return err
+		}
+		if f.templates == "" {
+			f.templates = str(lookup(m, "templates"))
+		}
+		var list []string
+		for _, e := range items(lookup(m, "environments")) {
+			list = append(list, str(e))
+		}
+		f.environments = append(list, f.environments...)
+	}
+	if f.templates == builtin {
+		f.templates = ""
+	}
+	if f.templates != "" {
+		if st, err := os.Stat(f.templates); err != nil {
+			return err
+		} else if !st.IsDir() {
+			return fmt.Errorf("--templates %s is no folder", f.templates)
+		}
+	}
+	f.envDirs = append(filepath.SplitList(os.Getenv("TRIPLEO_ENVIRONMENT_DIRECTORY")), f.envDirs...)
+	f.parameters = map[string]any{}
+	if f.ntpServer != "" {
+		f.parameters["NtpServer"] = f.ntpServer
+	}
+	if f.libvirtType != "" {
+		f.parameters["NovaComputeLibvirtType"] = f.libvirtType
+	}
+	return nil
+}
+
+func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
+	st, err := o.stackStatus(ctx, f.stack)
+	if err != nil {
+		return err
+	}
+	if strings.HasSuffix(st, "_IN_PROGRESS") {
+		return fmt.Errorf("stack %s is %s: wait until it is done (`tripleo overcloud status`)", f.stack, st)
+	}
+	if !f.noValidations {
+		if err := o.precheck(ctx, st == ""); err != nil {
+			return err
+		}
+	}
+	if f.dryRun {
+		_, _ = fmt.Fprintln(o.a.stdout, "Checked; nothing was changed (--dry-run).")
+		return nil
+	}
+	if err := o.makePlan(ctx, f); err != nil {
+		return err
+	}
+	if f.planOnly {
+		return nil
+	}
+	return o.deployPlan(ctx, f)
+}
+
+// deployPlan starts the deployment of a plan, follows it, and writes the credentials of the new cloud.
+func (o *operator) deployPlan(ctx context.Context, f *deployFlags) error {
+	p := o.a.newProgress(f.noProgress)
+	const name = "tripleo.deployment.v1.deploy_plan"
+	out, err := o.workflow(ctx, name, map[string]any{"container": f.stack, "timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier, "queue_name": defaultQueue}, p.show)
+	if errors.Is(err, context.Canceled) && out != nil {
+		p.done()
+		p.say("detached; the deployment goes on: `tripleo overcloud status --plan %s` tells how (execution %s)", f.stack, out.id)
+		return exitError{130}
+	}
+	if err != nil {
+		return err
+	}
+	if ferr := out.failed(name); ferr != nil {
+		p.done()
+		if list := items(lookup(out.last, "failures")); len(list) > 0 {
+			p.say("deployment failed")
+			o.a.printFailures(list)
+			return exitError{1}
+		}
+		return ferr
+	}
+	p.stage = ""
+	p.say("%s", firstNonEmpty(str(lookup(out.last, "message")), "Overcloud deployed."))
+	return o.credentials(ctx, f.stack, ".", f.noProxy)
+}
+
+// stackStatus is "" when there is no such stack.
+func (o *operator) stackStatus(ctx context.Context, name string) (string, error) {
+	c, err := o.s.Orchestration()
+	if err != nil {
+		return "", err
+	}
+	v, _, err := o.call(ctx, c, http.MethodGet, below(c, "", "stacks", name), nil, nil)
+	if hasStatus(err, 404) {
+		return "", nil
+	}
+	return str(lookup(v, "stack", "stack_status")), err
+}
+
+// precheck finds what a deployment would fail for anyway: images that are missing, no node to deploy on.
+func (o *operator) precheck(ctx context.Context, create bool) error {
+	c, err := o.s.Image()
+	if err != nil {
+		return err
+	}
+	var problems []string
+	for _, name := range []string{"overcloud-full", "bm-deploy-kernel", "bm-deploy-ramdisk"} {
+		v, _, err := o.call(ctx, c, http.MethodGet, below(c, "v2", "images")+"?name="+url.QueryEscape(name), nil, nil)
+		if err != nil {
+			return err
+		}
+		if len(items(lookup(v, "images"))) == 0 {
+			problems = append(problems, "there is no image "+name+": run `tripleo overcloud image upload`")
+		}
+	}
+	if create {
+		b, err := o.s.Baremetal()
+		if err != nil {
+			return err
+		}
+		v, _, err := o.call(ctx, b, http.MethodGet, below(b, "v1", "nodes")+"?provision_state=available&maintenance=False&limit=1000", nil, nil)
+		if err != nil {
+			return err
+		}
+		if len(items(lookup(v, "nodes"))) == 0 {
+			problems = append(problems, "no node is available: run `tripleo overcloud node import` and `node introspect --provide`")
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s\n(--disable-validations deploys nevertheless)", strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+// printFailures shows failed resources: path, template and line, node, cause, the end of the output.
+func (a *app) printFailures(list []any) {
+	for _, f := range list {
+		w := func(format string, args ...any) { _, _ = fmt.Fprintf(a.stderr, format+"\n", args...) }
+		w("\n%s", str(lookup(f, "path")))
+		w("  resource_type: %s", str(lookup(f, "resource_type")))
+		if n := str(lookup(f, "node")); n != "" {
+			w("  node: %s", n)
+		}
+		w("  status: %s", str(lookup(f, "status")))
+		w("  reason: %s", strings.ReplaceAll(str(lookup(f, "reason")), "\n", "\n    "))
+		if code := lookup(f, "deploy_status_code"); code != nil {
+			w("  exit code: %s", str(code))
+		}
+		for _, k := range []string{"deploy_stdout", "deploy_stderr"} {
+			if t := str(lookup(f, k)); t != "" {
+				w("  %s: |\n    %s", k, strings.ReplaceAll(t, "\n", "\n    "))
+			}
+		}
+	}
+}
+
+// credentials writes <stack>rc and the entry of the cloud in clouds.yaml.
+func (o *operator) credentials(ctx context.Context, stack, dir, noProxy string) error {
+	v, err := o.action(ctx, "tripleo.deployment.overcloudrc", map[string]any{"container": stack, "no_proxy": noProxy})
+	if err != nil {
+		return err
+	}
+	rc := filepath.Join(dir, stack+"rc")
+	if err := writePrivate(rc, []byte(str(lookup(v, "overcloudrc")))); err != nil {
+		return err
+	}
+	auth, err := o.a.cloudAuth()
+	if err != nil {
+		return err
+	}
+	clouds := auth.Source
+	if _, err := os.Stat(clouds); err != nil {
+		clouds = firstNonEmpty(os.Getenv("OS_CLIENT_CONFIG_FILE"), filepath.Join(dir, "clouds.yaml"))
+	}
+	entry := yaml11.MapOf("auth", yaml11.MapOf("auth_url", lookup(v, "auth_url"), "username", "admin", "password", lookup(v, "password"),
+		"project_name", "admin", "user_domain_name", "Default", "project_domain_name", "Default"),
+		"region_name", lookup(v, "region"), "identity_api_version", int64(3))
+	if err := mergeCloud(clouds, stack, entry); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(o.a.stdout, "Overcloud Endpoint: %s\nOvercloud rc file: %s\nCloud %q in %s\n", str(lookup(v, "auth_url")), rc, stack, clouds)
+	return nil
+}
+
+// mergeCloud sets one entry of a clouds.yaml and leaves the others as they are.
+func mergeCloud(file, name string, entry *yaml11.OrderedMap) error {
+	top := yaml11.NewMap()
+	data, err := os.ReadFile(file) //nolint:gosec // the operator's own file
+	if err == nil {
+		top, err = parseMapping(file, data)
+	} else if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	clouds, ok := lookup(top, "clouds").(*yaml11.OrderedMap)
+	if !ok {
+		clouds = yaml11.NewMap()
+		top.Set("clouds", clouds)
+	}
+	clouds.Set(name, entry)
+	if data, err = yaml11.Marshal(top); err != nil {
+		return err
+	}
+	return writePrivate(file, data)
+}
+
+// writePrivate replaces a file by one that only its owner can read.
+func writePrivate(file string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".tripleo-*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+	}
+	return err
+}

@@ -1,0 +1,317 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+func newNodeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "node", Short: "Bare-metal nodes: registration, introspection, states"}
+	cmd.AddCommand(newNodeImport(a), newNodeIntrospect(a), newNodeProvide(a), newNodeConfigure(a))
+	return cmd
+}
+
+// run starts a workflow, shows its messages, and turns a failure into an error.
+func (o *operator) run(ctx context.Context, name string, input map[string]any) (*outcome, error) {
+	p := o.a.newProgress(false)
+	out, err := o.workflow(ctx, name, input, p.show)
+	p.done()
+	if err == nil {
+		err = out.failed(name)
+	}
+	if err != nil {
+		return out, err
+	}
+	if m := lookup(out.last, "message"); m != nil && m != "" {
+		if _, isText := m.(string); isText {
+			p.say("%s", m)
+		}
+	}
+	return out, nil
+}
+
+func newNodeImport(a *app) *cobra.Command {
+	var introspect, provide, validateOnly, noDeployImage bool
+	var bootOption string
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Register the nodes of an instackenv.json (or YAML, or CSV)",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			nodes, err := readNodes(args[0])
+			if err != nil {
+				return err
+			}
+			o, err := a.operator(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if validateOnly {
+				_, err := o.run(cmd.Context(), "tripleo.baremetal.v1.validate_nodes", map[string]any{"nodes_json": nodes})
+				return err
+			}
+			return o.importNodes(cmd.Context(), nodes, introspect, provide, !noDeployImage, bootOption)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&introspect, "introspect", false, "introspect the imported nodes")
+	fl.BoolVar(&provide, "provide", false, "make the imported nodes available")
+	fl.BoolVar(&validateOnly, "validate-only", false, "check the file, register nothing")
+	fl.BoolVar(&noDeployImage, "no-deploy-image", false, "do not set the deployment kernel and ramdisk")
+	fl.StringVar(&bootOption, "instance-boot-option", "local", "local or netboot")
+	return cmd
+}
+
+func (o *operator) importNodes(ctx context.Context, nodes []any, introspect, provide, images bool, bootOption string) error {
+	if bootOption != "local" && bootOption != "netboot" {
+		return fmt.Errorf("--instance-boot-option must be local or netboot, not %q", bootOption)
+	}
+	input := map[string]any{"nodes_json": nodes, "queue_name": defaultQueue, "instance_boot_option": bootOption}
+	if images {
+		input["kernel_name"], input["ramdisk_name"] = "bm-deploy-kernel", "bm-deploy-ramdisk"
+	}
+	out, err := o.run(ctx, "tripleo.baremetal.v1.register_or_update", input)
+	if err != nil {
+		return err
+	}
+	var uuids []any
+	for _, n := range items(lookup(out.last, "registered_nodes")) {
+		uuids = append(uuids, lookup(n, "uuid"))
+		_, _ = fmt.Fprintf(o.a.stdout, "Successfully registered node UUID %s\n", str(lookup(n, "uuid")))
+	}
+	if introspect {
+		if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue}); err != nil {
+			return err
+		}
+	}
+	if provide {
+		_, err = o.run(ctx, "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
+	}
+	return err
+}
+
+// readNodes reads an instackenv file by its extension; the list may stand below the key `nodes`.
+func readNodes(file string) ([]any, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // the operator's own file
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	switch strings.ToLower(filepath.Ext(file)) {
+	case ".csv":
+		return readNodesCSV(string(data))
+	case ".json", ".yaml", ".yml":
+		node, _, err := yaml11.Parse(file, data, yaml11.Limits{}) // YAML has all of JSON
+		if err != nil {
+			return nil, err
+		}
+		v = node.Value()
+	default:
+		return nil, fmt.Errorf("%s: expected a .json, .yaml or .csv file", file)
+	}
+	if m := lookup(v, "nodes"); m != nil {
+		v = m
+	}
+	list, ok := v.([]any)
+	if !ok || len(list) == 0 {
+		return nil, fmt.Errorf("%s: expected a list of nodes, or one below the key \"nodes\"", file)
+	}
+	return list, nil
+}
+
+// readNodesCSV reads pm_type,pm_addr,pm_user,pm_password,mac[,pm_port]; several MACs are separated by spaces.
+func readNodesCSV(data string) ([]any, error) {
+	r := csv.NewReader(strings.NewReader(data))
+	r.FieldsPerRecord = -1
+	rows, err := r.ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	names := []string{"pm_type", "pm_addr", "pm_user", "pm_password", "mac", "pm_port"}
+	var out []any
+	for i, row := range rows {
+		if len(row) < 5 || len(row) > 6 {
+			return nil, fmt.Errorf("line %d has %d fields, expected %s", i+1, len(row), strings.Join(names, ","))
+		}
+		n := yaml11.NewMap()
+		for k, v := range row {
+			if names[k] == "mac" {
+				var macs []any
+				for _, m := range strings.Fields(v) {
+					macs = append(macs, m)
+				}
+				n.Set("mac", macs)
+			} else if v != "" {
+				n.Set(names[k], v)
+			}
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// nodeChoice is the pair of arguments "UUID… or --all-manageable".
+func nodeChoice(args []string, all bool) error {
+	if all == (len(args) > 0) {
+		return errors.New("give either nodes or --all-manageable")
+	}
+	return nil
+}
+
+// nodeUUIDs turns names or UUIDs of nodes into UUIDs.
+func (o *operator) nodeUUIDs(ctx context.Context, args []string) ([]any, error) {
+	c, err := o.s.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	var out []any
+	for _, n := range args {
+		v, _, err := o.call(ctx, c, http.MethodGet, below(c, "v1", "nodes", n), nil, nil)
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", n, err)
+		}
+		out = append(out, lookup(v, "uuid"))
+	}
+	return out, nil
+}
+
+func newNodeIntrospect(a *app) *cobra.Command {
+	var all, provide bool
+	var concurrency int
+	cmd := &cobra.Command{
+		Use:   "introspect [NODE...]",
+		Short: "Find out what hardware nodes have",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := nodeChoice(args, all); err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			o, err := a.operator(ctx)
+			if err != nil {
+				return err
+			}
+			var uuids []any
+			if all {
+				if uuids, err = o.manageableNodes(ctx); err == nil && len(uuids) == 0 {
+					err = errors.New("no node is manageable: import nodes first, or move them with `openstack baremetal node manage`")
+				}
+			} else {
+				uuids, err = o.nodeUUIDs(ctx, args)
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue, "concurrency": concurrency}); err != nil {
+				return err
+			}
+			if provide {
+				_, err = o.run(ctx, "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all-manageable", false, "all nodes in the state manageable")
+	cmd.Flags().BoolVar(&provide, "provide", false, "make the nodes available afterwards")
+	cmd.Flags().IntVar(&concurrency, "concurrency", 20, "how many nodes at a time")
+	return cmd
+}
+
+func (o *operator) manageableNodes(ctx context.Context) ([]any, error) {
+	c, err := o.s.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := o.call(ctx, c, http.MethodGet, below(c, "v1", "nodes")+"?provision_state=manageable&maintenance=False&limit=1000", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var out []any
+	for _, n := range items(lookup(v, "nodes")) {
+		out = append(out, lookup(n, "uuid"))
+	}
+	return out, nil
+}
+
+func newNodeProvide(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "provide [NODE...]",
+		Short: "Make nodes available for deployment",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := nodeChoice(args, all); err != nil {
+				return err
+			}
+			o, err := a.operator(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if all {
+				_, err = o.run(cmd.Context(), "tripleo.baremetal.v1.provide_manageable_nodes", map[string]any{"queue_name": defaultQueue})
+				return err
+			}
+			uuids, err := o.nodeUUIDs(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			_, err = o.run(cmd.Context(), "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all-manageable", false, "all nodes in the state manageable")
+	return cmd
+}
+
+func newNodeConfigure(a *app) *cobra.Command {
+	var all, overwrite bool
+	var kernel, ramdisk, bootOption, rootDevice string
+	var minimum int
+	cmd := &cobra.Command{
+		Use:   "configure [NODE...]",
+		Short: "Set the deployment images, the boot option and the root disk of nodes",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := nodeChoice(args, all); err != nil {
+				return err
+			}
+			o, err := a.operator(cmd.Context())
+			if err != nil {
+				return err
+			}
+			input := map[string]any{"queue_name": defaultQueue, "kernel_name": kernel, "ramdisk_name": ramdisk,
+				"root_device_minimum_size": minimum, "overwrite_root_device_hints": overwrite}
+			if bootOption != "" {
+				input["instance_boot_option"] = bootOption
+			}
+			if rootDevice != "" {
+				input["root_device"] = rootDevice
+			}
+			name := "tripleo.baremetal.v1.configure_manageable_nodes"
+			if !all {
+				name = "tripleo.baremetal.v1.configure"
+				if input["node_uuids"], err = o.nodeUUIDs(cmd.Context(), args); err != nil {
+					return err
+				}
+			}
+			_, err = o.run(cmd.Context(), name, input)
+			return err
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&all, "all-manageable", false, "all nodes in the state manageable")
+	fl.StringVar(&kernel, "deploy-kernel", "bm-deploy-kernel", "image of the deployment kernel")
+	fl.StringVar(&ramdisk, "deploy-ramdisk", "bm-deploy-ramdisk", "image of the deployment ramdisk")
+	fl.StringVar(&bootOption, "instance-boot-option", "", "local or netboot")
+	fl.StringVar(&rootDevice, "root-device", "", "smallest, largest, or device names in order of preference: sdb,vda")
+	fl.IntVar(&minimum, "root-device-minimum-size", 4, "smallest root disk, in GiB")
+	fl.BoolVar(&overwrite, "overwrite-root-device-hints", false, "choose again for nodes that have a hint")
+	return cmd
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// progress shows how a workflow goes: on a terminal one live line a stage and a node, else a line a change.
+type progress struct {
+	w      io.Writer
+	live   bool
+	width  int
+	start  time.Time
+	now    func() time.Time
+	stage  string
+	counts string
+	nodes  map[string]nodeLine
+	drawn  int // lines of the live block on the screen
+}
+
+type nodeLine struct {
+	stage, detail string
+	percent       int64
+	since         time.Time
+}
+
+func (a *app) newProgress(quiet bool) *progress {
+	p := &progress{w: a.stdout, start: time.Now(), now: time.Now, nodes: map[string]nodeLine{}, width: 100}
+	if f, ok := a.stdout.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits an int
+		p.live = true
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 { //nolint:gosec // as above
+			p.width = w
+		}
+	}
+	return p
+}
+
+func clock(d time.Duration) string {
+	d = d.Round(time.Second)
+	return fmt.Sprintf("%02d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// say writes a line that stays.
+func (p *progress) say(format string, args ...any) {
+	p.erase()
+	_, _ = fmt.Fprintf(p.w, "[%s] %s\n", clock(p.now().Sub(p.start)), fmt.Sprintf(format, args...))
+	p.draw()
+}
+
+// show takes a message of a workflow.
+func (p *progress) show(m message) {
+	pr, ok := lookup(m.payload, "progress").(*yaml11.OrderedMap)
+	if !ok {
+		if s := str(lookup(m.payload, "status")); s == "RUNNING" || s == "FAILED" && lookup(m.payload, "node_uuid") != nil {
+			if text := str(lookup(m.payload, "message")); text != "" {
+				p.say("%s", text)
+			}
+		}
+		return
+	}
+	if stage := str(lookup(pr, "stage")); stage != "" && stage != p.stage {
+		p.stage = stage
+		if !p.live {
+			p.say("stage %s", stage)
+		}
+	}
+	p.counts = fmt.Sprintf("%s of %s resources", str(lookup(pr, "complete")), str(lookup(pr, "total")))
+	nodes, _ := lookup(pr, "nodes").(*yaml11.OrderedMap)
+	for name, v := range nodes.All() {
+		p.node(name, v)
+	}
+	p.erase()
+	p.draw()
+}
+
+func (p *progress) node(name string, v any) {
+	old, known := p.nodes[name]
+	percent, _ := lookup(v, "percent").(int64)
+	n := nodeLine{stage: str(lookup(v, "stage")), detail: str(lookup(v, "detail")), percent: percent, since: old.since}
+	changed := !known || n.stage != old.stage || n.detail != old.detail
+	if changed {
+		n.since = p.now()
+	}
+	p.nodes[name] = n
+	if !p.live && (changed || n.percent/25 != old.percent/25) {
+		p.say("%s: %s", name, n.text())
+	}
+}
+
+func (n nodeLine) text() string {
+	s := n.stage
+	if n.detail != "" {
+		s += ": " + n.detail
+	}
+	if n.percent >= 0 && n.percent <= 100 && (n.percent > 0 || n.detail != "") {
+		s += fmt.Sprintf(" %d%%", n.percent)
+	}
+	return s
+}
+
+func (p *progress) erase() {
+	if p.live && p.drawn > 0 {
+		_, _ = fmt.Fprintf(p.w, "\x1b[%dA\x1b[J", p.drawn)
+		p.drawn = 0
+	}
+}
+
+func (p *progress) draw() {
+	if !p.live || p.stage == "" {
+		return
+	}
+	now := p.now()
+	lines := []string{fmt.Sprintf("[%s] %s  %s", clock(now.Sub(p.start)), p.stage, p.counts)}
+	names := make([]string, 0, len(p.nodes))
+	for n := range p.nodes {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for i, name := range names {
+		if i == 40 {
+			lines = append(lines, fmt.Sprintf("  … and %d more", len(names)-i))
+			break
+		}
+		n := p.nodes[name]
+		lines = append(lines, fmt.Sprintf("  %-28s %s  (%s)", name, n.text(), clock(now.Sub(n.since))))
+	}
+	for i, l := range lines {
+		if rs := []rune(l); len(rs) >= p.width {
+			lines[i] = string(rs[:p.width-1])
+		}
+	}
+	_, _ = io.WriteString(p.w, strings.Join(lines, "\n")+"\n")
+	p.drawn = len(lines)
+}
+
+// done ends the live block; it stays on the screen.
+func (p *progress) done() { p.drawn = 0 }
