@@ -10,6 +10,8 @@ import (
 	"github.com/tripleo/tripleo/internal/baremetal"
 	"github.com/tripleo/tripleo/internal/compute"
 	"github.com/tripleo/tripleo/internal/identity"
+	"github.com/tripleo/tripleo/internal/image"
+	"github.com/tripleo/tripleo/internal/introspection"
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
 )
@@ -35,7 +37,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection,
 	} {
 		s, err := make()
 		if err != nil {
@@ -112,4 +114,25 @@ func (u *Undercloud) makeObjectStore() (service, error) {
 		return service{}, err
 	}
 	return service{prefix: "/object-store", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeImage() (service, error) {
+	s, err := image.New(image.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Blob: u.blobs, BaseURL: u.baseURL + "/image",
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/image", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeIntrospection() (service, error) {
+	s, err := introspection.New(introspection.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/introspection",
+		NodeURL: u.cfg.NodeURL(), Timeout: seconds(u.cfg.Baremetal.InspectTimeout, 600),
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/introspection", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }

@@ -1,0 +1,235 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// imageCache is where images are built once for all runs.
+func imageCache(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("TRIPLEO_IMAGE_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := filepath.Abs("../../.cache/images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, THE LAB IS NOT TESTED: network namespaces, loop devices and mounts need root")
+	}
+}
+
+// inLab runs a program inside the lab's network namespace.
+func (h *house) inLab(args ...string) (string, string, error) {
+	h.t.Helper()
+	return h.command(2*time.Minute, "ip", append([]string{"netns", "exec", "tripleo-lab"}, args...)...)
+}
+
+// crashWhen kills the undercloud with SIGKILL once the condition holds, and
+// starts it again.
+func (h *house) crashWhen(what string, limit time.Duration, condition func() (bool, string)) {
+	h.t.Helper()
+	h.until(what, limit, condition)
+	h.kill(syscall.SIGKILL)
+	h.t.Logf("killed the undercloud while %s", what)
+	h.start()
+}
+
+// anyNode says whether a node is in one of the provision states.
+func (h *house) anyNode(states ...string) func() (bool, string) {
+	return func() (bool, string) {
+		out, text, err := h.command(time.Minute, "openstack", "baremetal", "node", "list", "-f", "value", "-c", "Provisioning State")
+		if err != nil {
+			return false, text
+		}
+		for line := range strings.SplitSeq(out, "\n") {
+			for _, s := range states {
+				if strings.TrimSpace(line) == s {
+					return true, out
+				}
+			}
+		}
+		return false, out
+	}
+}
+
+// background runs our command line and delivers how it ended.
+func (h *house) background(limit time.Duration, args ...string) <-chan string {
+	done := make(chan string, 1)
+	go func() {
+		_, text, err := h.command(limit, h.bin, args...)
+		if err != nil {
+			text = fmt.Sprintf("FAILED: %v\n%s", err, text)
+		}
+		done <- text
+	}()
+	return done
+}
+
+func (h *house) wait(what string, done <-chan string) string {
+	h.t.Helper()
+	text := <-done
+	if strings.HasPrefix(text, "FAILED: ") {
+		h.t.Fatalf("%s %s", what, text)
+	}
+	return text
+}
+
+// TestOvercloudOnContainerMachinesSurvivesCrashes walks the whole way on three
+// container-backed machines, with the undercloud killed during introspection,
+// during the writing of images and during a deployment step.
+func TestOvercloudOnContainerMachinesSurvivesCrashes(t *testing.T) {
+	needRoot(t)
+	h := newHouse(t, 18000, "")
+	lab := filepath.Join(h.dir, "lab")
+	t.Cleanup(func() {
+		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
+			t.Errorf("lab down: %v\n%s", err, out)
+		}
+		nothingLeft(t)
+	})
+	h.tripleo(time.Minute, "lab", "up", "--nodes", "3", "--dir", lab)
+	cache := imageCache(t)
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--output-directory", cache)
+	h.tripleo(5*time.Minute, "overcloud", "image", "upload", "--image-path", cache)
+	h.tripleo(2*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
+	h.oneBMCOfEachKind()
+
+	introspection := h.background(10*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
+	h.crashWhen("nodes are being introspected", 3*time.Minute, h.anyNode("inspecting", "inspect wait"))
+	h.wait("introspection", introspection)
+	h.inspected()
+
+	env := filepath.Join(h.dir, "demo.yaml")
+	writeFile(t, env, "parameter_defaults:\n  ControllerCount: 1\n  ComputeCount: 2\n")
+	deploy := []string{"overcloud", "deploy", "--templates", "-e", env}
+	deployment := h.background(15*time.Minute, deploy...)
+	h.crashWhen("images are being written", 5*time.Minute, h.anyNode("wait call-back", "deploying"))
+	h.crashWhen("a deployment step runs", 5*time.Minute, func() (bool, string) {
+		out, text, err := h.command(time.Minute, "openstack", "stack", "resource", "list", "-n", "5", "overcloud",
+			"--filter", "status=IN_PROGRESS", "-f", "value", "-c", "resource_name")
+		return err == nil && strings.Contains(out, "Deployment_Step"), text
+	})
+	h.wait("deployment", deployment)
+
+	h.serves()
+	h.stackComplete()
+	t.Run("a second deploy changes nothing", func(t *testing.T) { h.deployAgain(t, deploy) })
+	t.Run("delete frees everything", func(t *testing.T) { h.deleteOvercloud(t) })
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *house) oneBMCOfEachKind() {
+	h.t.Helper()
+	drivers := map[any]int{}
+	for _, n := range rows(h.t, h.openstack("baremetal", "node", "list", "--fields", "name", "driver", "provision_state")) {
+		drivers[n["Driver"]]++
+		if n["Provisioning State"] != "manageable" {
+			h.t.Errorf("node %v is %v after the import, expected manageable", n["Name"], n["Provisioning State"])
+		}
+	}
+	if drivers["ipmi"] == 0 || drivers["redfish"] == 0 {
+		h.t.Errorf("drivers %v, expected ipmi and redfish", drivers)
+	}
+}
+
+// inspected checks what introspection has recorded of each node.
+func (h *house) inspected() {
+	h.t.Helper()
+	nodes := rows(h.t, h.openstack("baremetal", "node", "list", "--fields", "uuid", "provision_state", "properties"))
+	if len(nodes) != 3 {
+		h.t.Fatalf("%d nodes, expected 3", len(nodes))
+	}
+	for _, n := range nodes {
+		props, _ := n["Properties"].(map[string]any)
+		if n["Provisioning State"] != "available" || props["memory_mb"] == nil || props["cpus"] == nil || props["local_gb"] == nil {
+			h.t.Errorf("node %v is %v with properties %v, expected available with cpus, memory_mb and local_gb", n["UUID"], n["Provisioning State"], props)
+		}
+		h.openstackText("baremetal", "introspection", "data", "save", fmt.Sprint(n["UUID"]))
+	}
+	objects := h.openstackText("object", "list", "ironic-inspector", "-f", "value")
+	if strings.Count(objects, "inspector_data-") < 3 {
+		h.t.Errorf("container ironic-inspector holds %q, expected the data of three nodes", objects)
+	}
+}
+
+// serves asks the overcloud's own Keystone.
+func (h *house) serves() {
+	h.t.Helper()
+	for _, args := range [][]string{{"token", "issue"}, {"endpoint", "list"}} {
+		_, text, err := h.inLab(append([]string{"openstack", "--os-cloud", "overcloud"}, args...)...)
+		if err != nil {
+			h.t.Fatalf("openstack --os-cloud overcloud %s: %v\n%s", strings.Join(args, " "), err, text)
+		}
+		if args[0] == "endpoint" && strings.Count(text, "keystone") < 3 {
+			h.t.Errorf("expected three endpoints of keystone:\n%s", text)
+		}
+	}
+}
+
+func (h *house) stackComplete() {
+	h.t.Helper()
+	for _, s := range rows(h.t, h.openstack("stack", "list", "--nested")) {
+		if status := fmt.Sprint(s["Stack Status"]); !strings.HasSuffix(status, "_COMPLETE") {
+			h.t.Errorf("stack %v is %s", s["Stack Name"], status)
+		}
+	}
+}
+
+// deployAgain expects that neither a server nor a service is touched.
+func (h *house) deployAgain(t *testing.T, deploy []string) {
+	before := h.openstackText("server", "list", "-f", "value", "-c", "ID", "-c", "Status")
+	h.tripleo(5*time.Minute, deploy...)
+	if after := h.openstackText("server", "list", "-f", "value", "-c", "ID", "-c", "Status"); after != before {
+		t.Errorf("servers before\n%s\nand after the second deploy\n%s", before, after)
+	}
+	h.serves()
+}
+
+func (h *house) deleteOvercloud(t *testing.T) {
+	h.tripleo(10*time.Minute, "overcloud", "delete", "-y", "overcloud")
+	if left := strings.TrimSpace(h.openstackText("server", "list", "-f", "value")); left != "" {
+		t.Errorf("servers are left: %s", left)
+	}
+	for _, n := range rows(t, h.openstack("baremetal", "node", "list")) {
+		if n["Provisioning State"] != "available" || n["Power State"] != "power off" || n["Instance UUID"] != nil {
+			t.Errorf("node %v is %v, %v, instance %v; expected available and off", n["Name"], n["Provisioning State"], n["Power State"], n["Instance UUID"])
+		}
+	}
+	if left := strings.TrimSpace(h.openstackText("port", "list", "-f", "value")); left != "" {
+		t.Errorf("ports are left: %s", left)
+	}
+}
+
+// nothingLeft looks for traces of the lab on the host.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "ip netns list | grep ^tripleo-lab; grep tripleo-lab /proc/mounts; losetup -l -n -O BACK-FILE | grep /lab/; pgrep -af 'systemd-nspawn|tripleo lab serve' || true").CombinedOutput()
+	if err != nil {
+		t.Errorf("look for leftovers: %v", err)
+	}
+	if text := strings.TrimSpace(string(out)); text != "" {
+		t.Errorf("the lab left behind:\n%s", text)
+	}
+}
