@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/identity/identitytest"
+	"github.com/tripleo/tripleo/internal/objectstore"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReadNodes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"a.json": `{"nodes": [{"pm_type": "ipmi", "mac": ["52:54:00:24:00:01"]}]}`,
+		"b.yaml": "- pm_type: redfish\n  pm_addr: 1.2.3.4\n",
+		"c.csv":  "ipmi,1.2.3.4,admin,secret,52:54:00:24:00:01 52:54:00:24:00:02,6230\n",
+		"d.csv":  "ipmi,1.2.3.4\n",
+		"e.yaml": "nodes: {}\n",
+		"f.txt":  "x",
+	})
+	cases := []struct{ file, want, err string }{
+		{"a.json", `[{"pm_type":"ipmi","mac":["52:54:00:24:00:01"]}]`, ""},
+		{"b.yaml", `[{"pm_type":"redfish","pm_addr":"1.2.3.4"}]`, ""},
+		{"c.csv", `[{"pm_type":"ipmi","pm_addr":"1.2.3.4","pm_user":"admin","pm_password":"secret","mac":["52:54:00:24:00:01","52:54:00:24:00:02"],"pm_port":"6230"}]`, ""},
+		{"d.csv", "", "line 1 has 2 fields"},
+		{"e.yaml", "", "expected a list of nodes"},
+		{"f.txt", "", "expected a .json"},
+	}
+	for _, c := range cases {
+		nodes, err := readNodes(filepath.Join(dir, c.file))
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: error %v, want %q", c.file, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.file, err)
+			continue
+		}
+		if got := str(nodes); got != c.want {
+			t.Errorf("%s: %s, want %s", c.file, got, c.want)
+		}
+	}
+}
+
+// rig is an operator of a real Keystone and Swift.
+func overcloudRig(t *testing.T) (*operator, *bytes.Buffer) {
+	t.Helper()
+	srv := identitytest.Start(t)
+	blobs, err := blob.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sw, err := objectstore.New(objectstore.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Blob: blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Mount("/object-store", sw.Handler())
+	out := &bytes.Buffer{}
+	return &operator{&app{stdout: out, stderr: out}, srv.Admin()}, out
+}
+
+// TestEnvironmentsGoIntoThePlan: files of the operator are found again from where the plan has them.
+func TestEnvironmentsGoIntoThePlan(t *testing.T) {
+	o, _ := overcloudRig(t)
+	ctx := t.Context()
+	c, err := o.s.ObjectStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.raw(ctx, c, "PUT", objectPath(c, "overcloud", ""), nil, map[string]string{usageHeader: "plan"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"tht/overcloud.yaml":      "heat_template_version: queens\n",
+		"tht/environments/x.yaml": "parameter_defaults: {X: 1}\n",
+		"tht/common/c.yaml":       "heat_template_version: queens\n",
+		"my/env.yaml":             "resource_registry:\n  OS::A: t/a.yaml\n  OS::B: ../tht/common/c.yaml\n  OS::C: OS::Heat::None\n  resources:\n    Compute: {OS::D: '" + dir + "/abs.yaml'}\nparameter_defaults: {P: new}\n",
+		"my/t/a.yaml":             "heat_template_version: queens\nresources:\n  x: {type: ../b.yaml}\n  y: {type: OS::Heat::Value, properties: {value: {get_file: s.sh}}}\n",
+		"my/b.yaml":               "heat_template_version: queens\n",
+		"my/t/s.sh":               "#!/bin/sh\n",
+		"abs.yaml":                "heat_template_version: queens\n",
+	})
+	f := &deployFlags{stack: "overcloud", templates: filepath.Join(dir, "tht"),
+		environments: []string{filepath.Join(dir, "tht/environments/x.yaml"), filepath.Join(dir, "my/env.yaml")}, parameters: map[string]any{"NtpServer": "ntp.example.org"}}
+	env, err := parseMapping("e", []byte("environments: [{path: overcloud-resource-registry.yaml}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := parseMapping("o", []byte("passwords: {AdminPassword: kept}\nparameter_defaults: {P: old, Q: kept, NtpServer: old}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.mergeEnvironments(ctx, o, env, old); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"environments": []any{
+			map[string]any{"path": "overcloud-resource-registry.yaml"},
+			map[string]any{"path": "user-environments/tripleoclient-parameters.yaml"},
+			map[string]any{"path": "environments/x.yaml"},
+			map[string]any{"path": "user-files" + dir + "/my/env.yaml"},
+		},
+		"passwords":          map[string]any{"AdminPassword": "kept"},
+		"parameter_defaults": map[string]any{"Q": "kept"},
+	}
+	if diff := cmp.Diff(want, yaml11.Plain(env)); diff != "" {
+		t.Errorf("plan environment:\n%s", diff)
+	}
+	names, err := o.listObjects(ctx, "overcloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := "user-files" + dir
+	if diff := cmp.Diff([]string{"user-environments/tripleoclient-parameters.yaml", u + "/abs.yaml", u + "/my/b.yaml", u + "/my/env.yaml", u + "/my/t/a.yaml", u + "/my/t/s.sh"}, names); diff != "" {
+		t.Errorf("objects:\n%s", diff)
+	}
+	data, err := o.getObject(ctx, "overcloud", u+"/my/env.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := parseMapping("env", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	depth := strings.Repeat("../", strings.Count("user-files"+dir+"/my", "/")+1)
+	reg := map[string]any{"OS::A": "t/a.yaml", "OS::B": depth + "common/c.yaml", "OS::C": "OS::Heat::None",
+		"resources": map[string]any{"Compute": map[string]any{"OS::D": "../abs.yaml"}}}
+	if diff := cmp.Diff(reg, yaml11.Plain(lookup(m, "resource_registry"))); diff != "" {
+		t.Errorf("registry:\n%s", diff)
+	}
+}
+
+func TestEnvironmentErrors(t *testing.T) {
+	f := &deployFlags{environments: []string{"a.j2.yaml"}}
+	if _, err := f.environmentFiles(); err == nil || !strings.Contains(err.Error(), "a.yaml") {
+		t.Errorf("error %v does not name the rendered file", err)
+	}
+}
+
+func TestMergeCloud(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	write(t, filepath.Dir(file), map[string]string{"clouds.yaml": "clouds:\n  undercloud:\n    auth: {auth_url: http://u}\n"})
+	for range 2 {
+		if err := mergeCloud(file, "overcloud", yaml11.MapOf("region_name", "regionOne")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := parseMapping(file, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"clouds": map[string]any{"undercloud": map[string]any{"auth": map[string]any{"auth_url": "http://u"}}, "overcloud": map[string]any{"region_name": "regionOne"}}}
+	if diff := cmp.Diff(want, yaml11.Plain(m)); diff != "" {
+		t.Error(diff)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v: the file has passwords", st.Mode(), err)
+	}
+}
+
+// TestProgress: without a terminal every change is a line, and a percent only every quarter.
+func TestProgress(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stdout: &out}
+	p := a.newProgress(false)
+	at := time.Unix(0, 0)
+	p.start, p.now = at, func() time.Time { return at }
+	msg := func(percent int) message {
+		return message{"t", yaml11.MapOf("status", "RUNNING", "progress", yaml11.MapOf("stage", "nodes", "complete", int64(3), "total", int64(9),
+			"nodes", yaml11.MapOf("overcloud-controller-0", yaml11.MapOf("stage", "deploying", "detail", "write_image", "percent", int64(percent)))))}
+	}
+	for _, n := range []int{1, 2, 30, 40} {
+		p.show(msg(n))
+		at = at.Add(10 * time.Second)
+	}
+	want := "[00:00] stage nodes\n[00:00] overcloud-controller-0: deploying: write_image 1%\n[00:20] overcloud-controller-0: deploying: write_image 30%\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPrintFailures(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: &out}
+	a.printFailures([]any{yaml11.MapOf("path", "Controller.0.Config", "resource_type", "OS::Heat::SoftwareDeployment", "node", "overcloud-controller-0",
+		"status", "CREATE_FAILED", "reason", "exit status 3", "deploy_status_code", int64(3), "deploy_stderr", "one\ntwo")})
+	for _, w := range []string{"Controller.0.Config\n", "node: overcloud-controller-0\n", "exit code: 3\n", "    one\n    two\n"} {
+		if !strings.Contains(out.String(), w) {
+			t.Errorf("%q is missing in\n%s", w, out.String())
+		}
+	}
+}
+
+// TestDeployFlags: the ways to name the templates.
+func TestDeployFlags(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"answers.yaml": "templates: " + dir + "\nenvironments: [a.yaml]\n"})
+	f := &deployFlags{templates: builtin}
+	if err := f.check(); err != nil || f.templates != "" {
+		t.Errorf("--templates: %q, %v", f.templates, err)
+	}
+	f = &deployFlags{answers: filepath.Join(dir, "answers.yaml"), environments: []string{"b.yaml"}}
+	if err := f.check(); err != nil || f.templates != dir || strings.Join(f.environments, " ") != "a.yaml b.yaml" {
+		t.Errorf("answers: %+v, %v", f, err)
+	}
+	f = &deployFlags{templates: filepath.Join(dir, "nope")}
+	if err := f.check(); err == nil {
+		t.Error("a folder that does not exist was taken")
+	}
+}
