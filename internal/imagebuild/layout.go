@@ -105,5 +105,31 @@ func (l layout) writeESP(f *os.File, files map[string][]byte) error {
 			return fmt.Errorf("EFI system partition: %s: %w", name, err)
 		}
 	}
+	return l.fixParents(f)
+}
+
+// fixParents corrects the ".." entries of the EFI system partition's top directories: go-diskfs 1.9.4 points them
+// to the root's cluster, 2, where the FAT specification (6.4) wants 0, and fsck.fat complains.
+func (l layout) fixParents(f *os.File) error {
+	const (
+		self, parent = ".          \x10", "..         \x10" // name and directory attribute
+		entry        = 32
+		high, low    = entry + 20, entry + 26 // halves of the cluster number in the second entry
+	)
+	buf := make([]byte, mib)
+	for off := l.ESPStart; off < l.ESPStart+l.ESPSize; off += mib {
+		if _, err := f.ReadAt(buf, off); err != nil {
+			return fmt.Errorf("EFI system partition: %w", err)
+		}
+		for s := 0; s < len(buf); s += sectorBytes {
+			b := buf[s : s+2*entry]
+			if string(b[:12]) != self || string(b[entry:entry+12]) != parent || b[high] != 0 || b[low] != 2 {
+				continue
+			}
+			if _, err := f.WriteAt([]byte{0}, off+int64(s+low)); err != nil {
+				return fmt.Errorf("EFI system partition: %w", err)
+			}
+		}
+	}
 	return nil
 }

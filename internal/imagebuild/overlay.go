@@ -18,7 +18,7 @@ var overlayFiles embed.FS
 // agentPath is where the agent is in the installed system.
 const agentPath = "usr/bin/tripleo-agent"
 
-// overlayUnits are enabled in the image, relative to /etc/systemd/system.
+// overlayLinks enable our units in the image: link, relative to the root, and its target.
 func overlayLinks() map[string]string {
 	const units = "/usr/lib/systemd/system/"
 	return map[string]string{
