@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/baremetal"
+	"github.com/tripleo/tripleo/internal/baremetal/baremetaltest"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
@@ -35,6 +37,17 @@ func (anyone) Validate(_ context.Context, token string) (*auth.Identity, error) 
 		return nil, errors.New("invalid token")
 	}
 	return &auth.Identity{UserID: "u1", Roles: []string{"admin", "member", "reader"}}, nil
+}
+
+func get(ctx context.Context, url string) (int, []byte) {
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, _ := io.ReadAll(res.Body)
+	return res.StatusCode, b
 }
 
 // harness is a service on a database file, which can be stopped and started
@@ -174,11 +187,18 @@ func (h *harness) untilState(id, state string) *nodes.Node {
 const testMAC = "52:54:00:24:00:01"
 
 // enroll makes a machine and its node, and brings it to available.
-func (h *harness) enroll(extra map[string]string) (*machine, string) {
+func (h *harness) enroll() (*baremetaltest.Machine, string) {
 	h.t.Helper()
-	m := newMachine(h.t, testMAC)
-	m.boots = h.node.URL
-	opts := nodes.CreateOpts{Name: "node-1", Driver: "redfish", DriverInfo: m.driverInfo(), NetworkInterface: "noop",
+	m := baremetaltest.NewMachine(h.t, testMAC, h.node.URL)
+	info := m.DriverInfo()
+	for _, kind := range []string{"kernel", "ramdisk"} {
+		file := filepath.Join(h.dir, kind)
+		if err := os.WriteFile(file, []byte(kind), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+		info["deploy_"+kind] = "file://" + file
+	}
+	opts := nodes.CreateOpts{Name: "node-1", Driver: "redfish", DriverInfo: info, NetworkInterface: "noop",
 		Properties: map[string]any{"capabilities": "boot_mode:uefi,profile:control"}, ResourceClass: "baremetal"}
 	n, err := nodes.Create(h.t.Context(), h.client, opts).Extract()
 	if err != nil {
@@ -224,7 +244,7 @@ func withDrive(o *nodes.ProvisionStateOpts) {
 
 func TestDeployAndUndeploy(t *testing.T) {
 	h := newHarness(t, nil)
-	m, id := h.enroll(nil)
+	m, id := h.enroll()
 	if n := h.get(id); n.PowerState != "power off" {
 		t.Errorf("after verify power_state is %q", n.PowerState)
 	}
@@ -234,55 +254,54 @@ func TestDeployAndUndeploy(t *testing.T) {
 	if n.LastError != "" || n.Reservation != "" || n.TargetProvisionState != "" || n.PowerState != "power on" {
 		t.Errorf("active node: last_error %q reservation %q target %q power %q", n.LastError, n.Reservation, n.TargetProvisionState, n.PowerState)
 	}
-	m.mu.Lock()
-	if !bytes.Equal(m.disk, body) {
-		t.Errorf("the disk holds %d bytes, want the image's %d", len(m.disk), len(body))
+	seen := m.Seen()
+	if !bytes.Equal(seen.Disk, body) {
+		t.Errorf("the disk holds %d bytes, want the image's %d", len(seen.Disk), len(body))
 	}
-	if drive, _ := m.drive.(string); len(drive) < 1000 {
-		t.Errorf("the agent got the config drive %.100v", m.drive)
+	if drive, _ := seen.Drive.(string); len(drive) < 1000 {
+		t.Errorf("the agent got the config drive %.100v", seen.Drive)
 	}
-	if m.boot["BootSourceOverrideTarget"] != "Hdd" || m.boot["BootSourceOverrideEnabled"] != "Continuous" || m.power != "On" || m.ramdisks != 1 {
-		t.Errorf("the machine is %s with boot %v after %d ramdisks", m.power, m.boot, m.ramdisks)
+	if seen.Boot["BootSourceOverrideTarget"] != "Hdd" || seen.Boot["BootSourceOverrideEnabled"] != "Continuous" || seen.Power != "On" || seen.Ramdisks != 1 {
+		t.Errorf("the machine is %s with boot %v after %d ramdisks", seen.Power, seen.Boot, seen.Ramdisks)
 	}
-	if m.args["ipa-inspection-callback-url"] != "" || m.args["BOOTIF"] != "01-52-54-00-24-00-01" {
-		t.Errorf("kernel arguments %v", m.args)
+	if seen.Args["ipa-inspection-callback-url"] != "" || seen.Args["BOOTIF"] != "01-52-54-00-24-00-01" {
+		t.Errorf("kernel arguments %v", seen.Args)
 	}
-	m.mu.Unlock()
 	if code, script := get(t.Context(), h.node.URL+"/baremetal/boot/"+testMAC+".ipxe"); code != 200 || strings.Contains(string(script), "kernel") {
 		t.Errorf("an active node is told to boot %d %s", code, script)
 	}
 	h.verb(id, nodes.TargetDeleted)
 	n = h.untilState(id, "available")
-	if m.powerState() != "Off" || n.InstanceUUID != "" || len(n.InstanceInfo) != 0 {
-		t.Errorf("after undeploy: machine %s, instance %q %v", m.powerState(), n.InstanceUUID, n.InstanceInfo)
+	if m.Seen().Power != "Off" || n.InstanceUUID != "" || len(n.InstanceInfo) != 0 {
+		t.Errorf("after undeploy: machine %s, instance %q %v", m.Seen().Power, n.InstanceUUID, n.InstanceInfo)
 	}
 }
 
 func TestInspect(t *testing.T) {
 	h := newHarness(t, nil)
-	m, id := h.enroll(nil)
-	m.mu.Lock()
-	m.inspected = func(body []byte) {
-		req, _ := http.NewRequest(http.MethodPost, h.api.URL+"/v1/continue_inspection", bytes.NewReader(body))
-		req.Header.Set("X-Auth-Token", "admin")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil || res.StatusCode != http.StatusAccepted {
-			t.Errorf("continue_inspection: %v %v", res, err)
-			return
+	m, id := h.enroll()
+	m.Spoil(func(s *baremetaltest.Spoil) {
+		s.Inspected = func(body []byte) {
+			req, _ := http.NewRequest(http.MethodPost, h.api.URL+"/v1/continue_inspection", bytes.NewReader(body))
+			req.Header.Set("X-Auth-Token", "admin")
+			res, err := http.DefaultClient.Do(req)
+			if err != nil || res.StatusCode != http.StatusAccepted {
+				t.Errorf("continue_inspection: %v %v", res, err)
+				return
+			}
+			_ = res.Body.Close()
 		}
-		_ = res.Body.Close()
-	}
-	m.mu.Unlock()
+	})
 	h.verb(id, nodes.TargetInspect)
 	n := h.until(id, "inspected", func(n *nodes.Node) bool { return n.ProvisionState == "manageable" && n.InspectionFinishedAt != nil })
-	if m.powerState() != "Off" || n.LastError != "" {
-		t.Errorf("after inspection the machine is %s, last error %q", m.powerState(), n.LastError)
+	if m.Seen().Power != "Off" || n.LastError != "" {
+		t.Errorf("after inspection the machine is %s, last error %q", m.Seen().Power, n.LastError)
 	}
 	inv, err := nodes.GetInventory(t.Context(), h.client, id).Extract()
 	if err != nil || len(inv.Inventory.Interfaces) != 1 || inv.Inventory.Interfaces[0].MACAddress != testMAC {
 		t.Errorf("inventory %+v %v", inv, err)
 	}
-	if got := m.args["ipa-inspection-callback-url"]; got != h.node.URL+"/introspection/v1/continue" {
+	if got := m.Seen().Args["ipa-inspection-callback-url"]; got != h.node.URL+"/introspection/v1/continue" {
 		t.Errorf("callback URL %q", got)
 	}
 }
@@ -291,24 +310,22 @@ func TestFailures(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		tune   func(*baremetal.Config)
-		spoil  func(m *machine)
+		spoil  func(s *baremetaltest.Spoil)
 		want   []string
 		reason string
 	}{
-		{"checksum", nil, func(m *machine) { m.corrupt = true },
+		{"checksum", nil, func(s *baremetaltest.Spoil) { s.Corrupt = true },
 			[]string{"node-1", "step write-image", "verification checksum"}, "the agent's own words reach the operator"},
-		{"power", func(c *baremetal.Config) { c.PowerTimeout = 300 * time.Millisecond }, func(m *machine) { m.refuse = true },
+		{"power", func(c *baremetal.Config) { c.PowerTimeout = 300 * time.Millisecond }, func(s *baremetaltest.Spoil) { s.RefusePower = true },
 			[]string{"node-1", "step power-on", "power on", "300ms"}, "bounded retries, then the step and the state"},
-		{"silent ramdisk", func(c *baremetal.Config) { c.CallbackTimeout = 300 * time.Millisecond }, func(m *machine) { m.silent = true },
+		{"silent ramdisk", func(c *baremetal.Config) { c.CallbackTimeout = 300 * time.Millisecond }, func(s *baremetaltest.Spoil) { s.Silent = true },
 			[]string{"node-1", "step wait-agent", "did not call back within 300ms"}, "a ramdisk that never calls"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t, c.tune)
-			m, id := h.enroll(nil)
+			m, id := h.enroll()
 			h.prepareDeploy(id)
-			m.mu.Lock()
-			c.spoil(m)
-			m.mu.Unlock()
+			m.Spoil(c.spoil)
 			h.verb(id, nodes.TargetActive)
 			n := h.untilState(id, "deploy failed")
 			for _, w := range c.want {
@@ -317,9 +334,7 @@ func TestFailures(t *testing.T) {
 				}
 			}
 			// Repaired, the same node deploys.
-			m.mu.Lock()
-			m.corrupt, m.refuse, m.silent = false, false, false
-			m.mu.Unlock()
+			m.Spoil(func(s *baremetaltest.Spoil) { *s = baremetaltest.Spoil{} })
 			if c.tune != nil {
 				h.stop()
 				h.tune = nil
@@ -335,19 +350,18 @@ func TestFailures(t *testing.T) {
 // command goes on and its end is seen, without being sent again.
 func TestRestartWhileWriting(t *testing.T) {
 	h := newHarness(t, nil)
-	m, id := h.enroll(nil)
+	m, id := h.enroll()
 	h.prepareDeploy(id)
-	m.mu.Lock()
-	m.hold = make(chan struct{})
-	m.mu.Unlock()
+	hold := make(chan struct{})
+	m.Spoil(func(s *baremetaltest.Spoil) { s.Hold = hold })
 	h.verb(id, nodes.TargetActive)
 	h.until(id, "progress", func(n *nodes.Node) bool { return n.DriverInternalInfo["deploy_progress"] == float64(42) })
 	h.stop()
 	h.start()
-	close(m.hold)
+	close(hold)
 	h.untilState(id, "active")
-	if m.prepares != 1 || m.ramdisks != 1 {
-		t.Errorf("prepare_image was sent %d times to %d ramdisks, want once", m.prepares, m.ramdisks)
+	if seen := m.Seen(); seen.Prepares != 1 || seen.Ramdisks != 1 {
+		t.Errorf("prepare_image was sent %d times to %d ramdisks, want once", seen.Prepares, seen.Ramdisks)
 	}
 }
 
@@ -355,20 +369,17 @@ func TestRestartWhileWriting(t *testing.T) {
 // is written again.
 func TestRamdiskRestartWhileWriting(t *testing.T) {
 	h := newHarness(t, func(c *baremetal.Config) { c.AgentLost = 10 * time.Second })
-	m, id := h.enroll(nil)
+	m, id := h.enroll()
 	h.prepareDeploy(id)
-	m.mu.Lock()
-	m.hold = make(chan struct{})
-	m.mu.Unlock()
+	hold := make(chan struct{})
+	m.Spoil(func(s *baremetaltest.Spoil) { s.Hold = hold })
 	h.verb(id, nodes.TargetActive)
 	h.until(id, "progress", func(n *nodes.Node) bool { return n.DriverInternalInfo["deploy_progress"] == float64(42) })
-	m.mu.Lock()
-	m.hold = nil
-	m.mu.Unlock()
-	m.reset()
+	m.Spoil(func(s *baremetaltest.Spoil) { s.Hold = nil })
+	m.Reset()
 	h.untilState(id, "active")
-	if m.prepares != 2 || m.ramdisks != 2 {
-		t.Errorf("prepare_image was sent %d times to %d ramdisks, want 2 and 2", m.prepares, m.ramdisks)
+	if seen := m.Seen(); seen.Prepares != 2 || seen.Ramdisks != 2 {
+		t.Errorf("prepare_image was sent %d times to %d ramdisks, want 2 and 2", seen.Prepares, seen.Ramdisks)
 	}
 }
 
@@ -376,7 +387,7 @@ func TestRamdiskRestartWhileWriting(t *testing.T) {
 // whole deployment.
 func TestRestartAtEveryStep(t *testing.T) {
 	h := newHarness(t, nil)
-	_, id := h.enroll(nil)
+	_, id := h.enroll()
 	h.prepareDeploy(id)
 	h.verb(id, nodes.TargetActive)
 	seen := map[string]bool{}

@@ -1,13 +1,18 @@
-package baremetal_test
+// Package baremetaltest is a bare metal machine for tests: a Redfish controller
+// on a socket and, when it is powered on with network boot, what firmware and
+// the ramdisk's agent say over HTTP.
+package baremetaltest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,45 +21,76 @@ import (
 	"time"
 )
 
-// machine is a whole machine in memory: a Redfish controller, and when it is
-// powered on with network boot, what firmware and ramdisk say over HTTP.
-type machine struct {
-	t     *testing.T
-	mac   string
-	boots string // base URL of the node listener
-	bmc   *httptest.Server
+// Machine is a machine. Change what is in Spoil, and read what is in Seen,
+// through the methods of those names.
+type Machine struct {
+	MAC   string
+	Boots string // base URL of the undercloud's node listener
+	BMC   *httptest.Server
 
-	mu        sync.Mutex
-	power     string
-	boot      map[string]any
-	refuse    bool // the power command is accepted and has no effect
-	cancel    context.CancelFunc
-	disk      []byte            // what prepare_image wrote
-	drive     any               // its configdrive
-	args      map[string]string // kernel arguments of the last ramdisk
-	ramdisks  int               // how often a ramdisk was booted
-	prepares  int               // how often prepare_image was sent
-	hold      chan struct{}     // prepare_image waits for it when set
-	silent    bool              // the ramdisk never calls back
-	corrupt   bool              // the disk flips a bit
-	inspected func(body []byte) // gets the inspection data in place of the inspector
+	mu     sync.Mutex
+	power  string
+	boot   map[string]any
+	cancel context.CancelFunc
+	spoil  Spoil
+	seen   Seen
 }
 
-func newMachine(t *testing.T, mac string) *machine {
-	m := &machine{t: t, mac: mac, power: "Off", boot: map[string]any{
+// Spoil is how a machine behaves.
+type Spoil struct {
+	RefusePower bool              // power commands are accepted and have no effect
+	Hold        chan struct{}     // prepare_image waits for it when set
+	Silent      bool              // the ramdisk never calls back
+	Corrupt     bool              // the image is not read as it was sent
+	Inspection  map[string]any    // what the ramdisk posts when it is to inspect
+	Inspected   func(body []byte) // gets it in place of the callback URL, when set
+}
+
+// Seen is what has happened to a machine.
+type Seen struct {
+	Power    string            // "On" or "Off"
+	Boot     map[string]any    // the Redfish boot override
+	Disk     []byte            // what prepare_image wrote
+	Drive    any               // its config drive
+	Args     map[string]string // kernel arguments of the last ramdisk
+	Ramdisks int               // how often a ramdisk was booted
+	Prepares int               // how often prepare_image was sent
+	Answers  []int             // status codes of the inspection callback
+}
+
+// Spoil changes how the machine behaves.
+func (m *Machine) Spoil(fn func(s *Spoil)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fn(&m.spoil)
+}
+
+// Seen returns what has happened so far.
+func (m *Machine) Seen() Seen {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.seen
+	s.Power, s.Boot = m.power, maps.Clone(m.boot)
+	return s
+}
+
+// NewMachine returns a machine that is off. boots is the base URL of the
+// undercloud's node listener.
+func NewMachine(t testing.TB, mac, boots string) *Machine {
+	m := &Machine{MAC: mac, Boots: boots, power: "Off", boot: map[string]any{
 		"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None", "BootSourceOverrideMode": "UEFI"}}
-	m.bmc = httptest.NewServer(http.HandlerFunc(m.redfish))
-	t.Cleanup(func() { m.set("Off"); m.bmc.Close() })
+	m.BMC = httptest.NewServer(http.HandlerFunc(m.redfish))
+	t.Cleanup(func() { m.set("Off"); m.BMC.Close() })
 	return m
 }
 
-func (m *machine) driverInfo() map[string]any {
-	return map[string]any{"redfish_address": m.bmc.URL, "redfish_system_id": "/redfish/v1/Systems/1", "redfish_username": "u",
-		"redfish_password": "p", "redfish_auth_type": "basic",
-		"deploy_kernel": m.boots + "/kernel", "deploy_ramdisk": m.boots + "/ramdisk"}
+// DriverInfo is the node's driver_info for driver redfish.
+func (m *Machine) DriverInfo() map[string]any {
+	return map[string]any{"redfish_address": m.BMC.URL, "redfish_system_id": "/redfish/v1/Systems/1", "redfish_username": "u",
+		"redfish_password": "p", "redfish_auth_type": "basic"}
 }
 
-func (m *machine) redfish(w http.ResponseWriter, r *http.Request) {
+func (m *Machine) redfish(w http.ResponseWriter, r *http.Request) {
 	var body map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	reply := func(v any) { w.Header().Set("Content-Type", "application/json"); _ = json.NewEncoder(w).Encode(v) }
@@ -75,7 +111,7 @@ func (m *machine) redfish(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case "POST /redfish/v1/Systems/1/Reset":
 		m.mu.Lock()
-		refuse := m.refuse
+		refuse := m.spoil.RefusePower
 		m.mu.Unlock()
 		if !refuse {
 			m.set(map[string]string{"On": "On", "ForceOff": "Off", "GracefulShutdown": "Off"}[body["ResetType"].(string)])
@@ -87,7 +123,7 @@ func (m *machine) redfish(w http.ResponseWriter, r *http.Request) {
 }
 
 // set switches the machine.
-func (m *machine) set(power string) {
+func (m *Machine) set(power string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.power == power {
@@ -108,20 +144,14 @@ func (m *machine) set(power string) {
 	}
 }
 
-// reset makes the ramdisk start anew, as after a panic.
-func (m *machine) reset() {
+// Reset makes the ramdisk start anew, as after a panic.
+func (m *Machine) Reset() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cancel()
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	go m.netboot(ctx)
-}
-
-func (m *machine) powerState() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.power
 }
 
 func get(ctx context.Context, url string) (int, []byte) {
@@ -137,7 +167,7 @@ func get(ctx context.Context, url string) (int, []byte) {
 
 // netboot is firmware and ramdisk: script, then lookup and heartbeat, again
 // and again until it succeeds, as machines do.
-func (m *machine) netboot(ctx context.Context) {
+func (m *Machine) netboot(ctx context.Context) {
 	for ctx.Err() == nil {
 		if m.ramdisk(ctx) {
 			return
@@ -149,15 +179,27 @@ func (m *machine) netboot(ctx context.Context) {
 	}
 }
 
-func (m *machine) ramdisk(ctx context.Context) bool {
-	code, script := get(ctx, m.boots+"/baremetal/boot/"+strings.ReplaceAll(m.mac, ":", "-")+".ipxe")
+func (m *Machine) ramdisk(ctx context.Context) bool {
+	code, script := get(ctx, m.Boots+"/baremetal/boot/"+strings.ReplaceAll(m.MAC, ":", "-")+".ipxe")
 	if code != http.StatusOK {
 		return false
 	}
 	args := map[string]string{}
 	kernel := false
 	for sc := bufio.NewScanner(strings.NewReader(string(script))); sc.Scan(); {
-		if f := strings.Fields(sc.Text()); len(f) > 1 && f[0] == "kernel" {
+		line, _, _ := strings.Cut(sc.Text(), "||")
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "kernel" && f[0] != "initrd" {
+			continue
+		}
+		url := f[1]
+		if f[0] == "initrd" {
+			url = f[len(f)-1]
+		}
+		if code, _ := get(ctx, url); code != http.StatusOK {
+			return false
+		}
+		if f[0] == "kernel" {
 			kernel = true
 			for _, a := range f[2:] {
 				if k, v, ok := strings.Cut(a, "="); ok {
@@ -170,21 +212,61 @@ func (m *machine) ramdisk(ctx context.Context) bool {
 		return true // boots its disk
 	}
 	m.mu.Lock()
-	m.args, m.ramdisks = args, m.ramdisks+1
-	silent, inspected := m.silent, m.inspected
+	m.seen.Args = args
+	m.seen.Ramdisks++
+	spoil := m.spoil
 	m.mu.Unlock()
-	if silent {
+	if spoil.Silent {
 		return true
 	}
+	if target := args["ipa-inspection-callback-url"]; target != "" {
+		m.inspect(ctx, target, spoil)
+	}
+	return m.serve(ctx, args)
+}
+
+// inspect posts the machine's data until somebody takes them.
+func (m *Machine) inspect(ctx context.Context, target string, spoil Spoil) {
+	data := map[string]any{"boot_interface": "01-" + strings.ReplaceAll(m.MAC, ":", "-"), "inventory": map[string]any{
+		"interfaces": []any{map[string]any{"name": "eth0", "mac_address": m.MAC, "ipv4_address": "192.168.24.100", "has_carrier": true}},
+		"cpu":        map[string]any{"count": 4, "architecture": "x86_64", "flags": []any{"vmx", "aes"}}, "memory": map[string]any{"physical_mb": 8192},
+		"disks": []any{map[string]any{"name": "/dev/sda", "size": 40 << 30, "serial": "s1", "rotational": false},
+			map[string]any{"name": "/dev/sdb", "size": 100 << 30, "serial": "s2", "rotational": true}},
+		"boot": map[string]any{"current_boot_mode": "uefi"}, "bmc_address": "192.168.100.11"},
+		"root_disk": map[string]any{"name": "/dev/sda", "size": 40 << 30}, "logs": "bG9ncw=="}
+	maps.Copy(data, spoil.Inspection)
+	body, _ := json.Marshal(data)
+	if spoil.Inspected != nil {
+		spoil.Inspected(body)
+		return
+	}
+	for ctx.Err() == nil {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = res.Body.Close()
+			m.mu.Lock()
+			m.seen.Answers = append(m.seen.Answers, res.StatusCode)
+			m.mu.Unlock()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// serve is the agent: it registers and takes commands until the machine is
+// switched off.
+func (m *Machine) serve(ctx context.Context, args map[string]string) bool {
 	a := &agent{m: m, ctx: ctx}
 	srv := httptest.NewServer(a)
 	context.AfterFunc(ctx, srv.Close)
-	if args["ipa-inspection-callback-url"] != "" && inspected != nil {
-		inspected([]byte(fmt.Sprintf(`{"inventory": {"interfaces": [{"name": "eth0", "mac_address": %q}], "boot": {"current_boot_mode": "uefi"}}, "root_disk": {"name": "/dev/sda"}}`, m.mac)))
-		return true
-	}
 	for ctx.Err() == nil {
-		code, b := get(ctx, args["ipa-api-url"]+"/v1/lookup?addresses="+m.mac)
+		code, b := get(ctx, args["ipa-api-url"]+"/v1/lookup?addresses="+m.MAC)
 		var look struct {
 			Node   struct{ UUID string }
 			Config struct {
@@ -212,7 +294,7 @@ func (m *machine) ramdisk(ctx context.Context) bool {
 
 // agent is the API of the ramdisk's agent.
 type agent struct {
-	m     *machine
+	m     *Machine
 	ctx   context.Context //nolint:containedctx // the life of the ramdisk
 	token string
 
@@ -270,8 +352,8 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // prepare downloads the image and checks it, like standby.prepare_image.
 func (a *agent) prepare(cmd map[string]any, params map[string]any) {
 	a.m.mu.Lock()
-	a.m.prepares++
-	hold, corrupt := a.m.hold, a.m.corrupt
+	a.m.seen.Prepares++
+	hold, corrupt := a.m.spoil.Hold, a.m.spoil.Corrupt
 	a.m.mu.Unlock()
 	set := func(k string, v any) { a.mu.Lock(); defer a.mu.Unlock(); cmd[k] = v }
 	if hold != nil {
@@ -300,7 +382,7 @@ func (a *agent) prepare(cmd map[string]any, params map[string]any) {
 		return
 	}
 	a.m.mu.Lock()
-	a.m.disk, a.m.drive = b, params["configdrive"]
+	a.m.seen.Disk, a.m.seen.Drive = b, params["configdrive"]
 	a.m.mu.Unlock()
 	set("command_status", "SUCCEEDED")
 }
