@@ -226,6 +226,9 @@ func (a *app) printFailures(list []any) {
 		w := func(format string, args ...any) { _, _ = fmt.Fprintf(a.stderr, format+"\n", args...) }
 		w("\n%s", str(lookup(f, "path")))
 		w("  resource_type: %s", str(lookup(f, "resource_type")))
+		if p := str(lookup(f, "template")); p != "" {
+			w("  template: %s", p)
+		}
 		if n := str(lookup(f, "node")); n != "" {
 			w("  node: %s", n)
 		}

@@ -50,7 +50,7 @@ func deploymentDeploy(r *run, in input) (any, error) {
 		return nil, err
 	}
 	body := yaml11.MapOf("stack_name", container, "template", p.template, "environment", p.environment, "files", p.files,
-		"timeout_mins", timeout, "disable_rollback", true)
+		"timeout_mins", timeout, "disable_rollback", true, "template_file", p.templateFile)
 	c, err := r.s.Orchestration()
 	if err != nil {
 		return nil, err
@@ -63,7 +63,8 @@ func deploymentDeploy(r *run, in input) (any, error) {
 		m, _ := dig(out, "stack").(*yaml11.OrderedMap)
 		return accepted(container, m, action), nil
 	}
-	if _, err := r.request(c, http.MethodPatch, c.ServiceURL("stacks", container, text(st, "id")), body, nil, 202); err != nil {
+	// A whole update, not a patch: what a plan no longer says goes back to its default.
+	if _, err := r.request(c, http.MethodPut, c.ServiceURL("stacks", container, text(st, "id")), body, nil, 202); err != nil {
 		return nil, r.explain(container, err)
 	}
 	return accepted(container, st, action), nil

@@ -58,6 +58,9 @@ func (r *run) failures(st *yaml11.OrderedMap) ([]any, error) {
 	for _, i := range failedLeaves(all) {
 		res := all[i]
 		f := yaml11.MapOf("path", paths(all)[i], "resource_type", shorten(res.typ, base), "status", res.status, "reason", shorten(res.reason, base))
+		if res.position != "" {
+			f.Set("template", shorten(res.position, base))
+		}
 		if err := r.describeFailure(f, res, names); err != nil {
 			return nil, err
 		}

@@ -68,6 +68,7 @@ func (r *run) stackEnvironment(name string) (*yaml11.OrderedMap, error) {
 type resource struct {
 	name, typ, status, reason, physicalID, stackID, parent string
 	nested                                                 string // id of the stack it stands for
+	position                                               string // file:line:column of its definition, if Heat tells
 }
 
 // resources lists the resources of a stack and of the stacks below it.
@@ -85,7 +86,7 @@ func (r *run) resources(stack *yaml11.OrderedMap, depth int) ([]resource, error)
 	var all []resource
 	for _, v := range list {
 		res := resource{name: text(v, "resource_name"), typ: text(v, "resource_type"), status: text(v, "resource_status"),
-			reason: text(v, "resource_status_reason"), physicalID: text(v, "physical_resource_id"), parent: text(v, "parent_resource")}
+			reason: text(v, "resource_status_reason"), physicalID: text(v, "physical_resource_id"), parent: text(v, "parent_resource"), position: text(v, "position")}
 		links, _ := dig(v, "links").([]any)
 		for _, l := range links {
 			switch text(l, "rel") {
@@ -139,9 +140,9 @@ func (r *run) validate(p *processed) (*yaml11.OrderedMap, error) {
 		return nil, err
 	}
 	var out any
-	body := yaml11.MapOf("template", p.template, "files", p.files, "environment", p.environment)
+	body := yaml11.MapOf("template", p.template, "files", p.files, "environment", p.environment, "template_file", p.templateFile)
 	if _, err := r.request(c, "POST", c.ServiceURL("validate")+"?show_nested=true", body, &out); err != nil {
-		return nil, err
+		return nil, r.explain(p.stackName, err)
 	}
 	m, _ := out.(*yaml11.OrderedMap)
 	return m, nil

@@ -71,6 +71,9 @@ func failureText(list []any) string {
 	var lines []string
 	for _, f := range list {
 		line := text(f, "path") + ": " + text(f, "reason")
+		if p := text(f, "template"); p != "" {
+			line += " (" + p + ")"
+		}
 		if n := text(f, "node"); n != "" {
 			line = n + ": " + line
 		}
@@ -275,8 +278,8 @@ func serverProgress(srv, machine any, deployment string) nodeProgress {
 	}
 	p := nodeProgress{stage: text(machine, "provision_state"), percent: -1}
 	info := dig(machine, "driver_internal_info")
-	p.detail = firstText(text(machine, "deploy_step", "step"), text(info, "agent_status_message"), text(info, "deploy_stage"))
-	for _, k := range []string{"deploy_progress", "agent_progress", "progress"} {
+	p.detail = firstText(text(machine, "deploy_step", "step"), text(info, "agent_status_message"))
+	for _, k := range []string{"deploy_progress"} {
 		if v, ok := dig(info, k).(int64); ok {
 			p.percent = v
 			break

@@ -16,10 +16,12 @@ import (
 
 // processed is what Heat is given for a plan.
 type processed struct {
-	stackName   string
-	template    string
-	environment *yaml11.OrderedMap
-	files       *yaml11.OrderedMap
+	stackName string
+	template  string
+	// templateFile is the name of template in the plan; our Heat shows it in messages.
+	templateFile string
+	environment  *yaml11.OrderedMap
+	files        *yaml11.OrderedMap
 }
 
 func (p *processed) value() *yaml11.OrderedMap {
@@ -184,7 +186,7 @@ func processPlan(container string, planEnv *yaml11.OrderedMap, col *collector) (
 		}
 	}
 	deepMerge(merged, last)
-	return &processed{stackName: container, template: tmpl, environment: merged, files: col.files}, nil
+	return &processed{stackName: container, template: tmpl, templateFile: top, environment: merged, files: col.files}, nil
 }
 
 // planEnvironment reads one entry of the plan's environments: {path} or {data}.
