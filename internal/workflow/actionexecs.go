@@ -1,0 +1,185 @@
+package workflow
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/workflow/engine"
+	"github.com/tripleo/tripleo/yaql"
+)
+
+func actionDoc(a *engine.Action, withOutput bool) (*yaql.Map, error) {
+	input, err := jsonText(a.Input)
+	if err != nil {
+		return nil, err
+	}
+	m := yaql.MapOf("id", a.ID, "name", a.Name, "workflow_name", orNull(a.Doc.Workflow), "workflow_namespace", "",
+		"task_execution_id", orNull(a.TaskID), "task_name", orNull(a.Doc.TaskName), "state", a.State, "state_info", orNull(a.Info),
+		"accepted", a.Accepted && engine.Completed(a.State), "description", "", "input", input, "project_id", a.ProjectID,
+		"tags", []any{}, "created_at", stamp(a.Created), "updated_at", stamp(a.Updated), "started_at", stamp(a.Started), "finished_at", stamp(a.Ended))
+	if withOutput {
+		out := a.Output
+		if out == nil {
+			out = yaql.NewMap(0)
+		}
+		text, err := jsonText(out)
+		if err != nil {
+			return nil, err
+		}
+		m.Set("output", text)
+	}
+	return m, nil
+}
+
+func (s *Service) actionExecution(r *http.Request) (*engine.Action, error) {
+	a, err := s.eng.Action(r.Context(), r.PathValue("action"))
+	if err != nil || a.ProjectID != identity(r).ProjectID && !identity(r).IsAdmin() {
+		return nil, api.NotFound("ActionExecution not found [id=%s]", r.PathValue("action"))
+	}
+	return a, nil
+}
+
+func (s *Service) listActionExecutions(w http.ResponseWriter, r *http.Request) error {
+	where, args := `project_id = ?`, []any{identity(r).ProjectID}
+	task := r.PathValue("task")
+	if task == "" {
+		task = r.URL.Query().Get("task_execution_id")
+	}
+	if task != "" {
+		where += ` AND task_id = ?`
+		args = append(args, task)
+	}
+	list, err := s.eng.ActionsOf(r.Context(), where, args...)
+	if err != nil {
+		return err
+	}
+	withOutput, _ := strconv.ParseBool(r.URL.Query().Get("include_output"))
+	items := make([]*yaql.Map, len(list))
+	for i, a := range list {
+		if items[i], err = actionDoc(a, withOutput); err != nil {
+			return err
+		}
+	}
+	return s.reply(w, r, "action_executions", items, "created_at")
+}
+
+func (s *Service) showActionExecution(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.actionExecution(r)
+	if err != nil {
+		return err
+	}
+	return writeAction(w, http.StatusOK, a)
+}
+
+func writeAction(w http.ResponseWriter, status int, a *engine.Action) error {
+	m, err := actionDoc(a, true)
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, status, m)
+}
+
+// createActionExecution runs an action by itself: in the request when it may
+// (run_sync, or the result is not to be saved, as in Mistral), else by a job.
+func (s *Service) createActionExecution(w http.ResponseWriter, r *http.Request) error {
+	in, err := body(r)
+	if err != nil {
+		return err
+	}
+	name := str(in, "name")
+	if name == "" {
+		return api.Invalid("Please provide at least action name to run action.")
+	}
+	input, err := jsonField(in.Value("input"), "input")
+	if err != nil {
+		return err
+	}
+	params, err := jsonField(in.Value("params"), "params")
+	if err != nil {
+		return err
+	}
+	id := identity(r)
+	caller := engine.Caller{ProjectID: id.ProjectID, ProjectName: id.ProjectName, UserID: id.UserID, UserName: id.UserName}
+	a, err := s.eng.NewAction(r.Context(), name, input, caller)
+	if err != nil {
+		return problem(err)
+	}
+	save := yaql.Truth(params.Value("save_result"))
+	if save && !yaql.Truth(params.Value("run_sync")) || a.Doc.Async {
+		if a.Doc.Caller, err = s.caller(r.Context(), id, s.cfg.Now().Add(24*time.Hour)); err != nil {
+			return err
+		}
+		a.Doc.Caller.Owned = false // it expires by itself
+		if err := s.eng.Queue(r.Context(), a); err != nil {
+			return err
+		}
+		return writeAction(w, http.StatusCreated, a)
+	}
+	var session *cloud.Session
+	if s.cfg.Cloud != nil {
+		if session, err = s.cfg.Cloud.Token(r.Context(), id.Token); err != nil {
+			return err
+		}
+	}
+	if err := s.eng.RunNow(r.Context(), a, session, save); err != nil {
+		return err
+	}
+	return writeAction(w, http.StatusCreated, a)
+}
+
+// updateActionExecution gives the result of an asynchronous action.
+func (s *Service) updateActionExecution(w http.ResponseWriter, r *http.Request) error {
+	in, err := body(r)
+	if err != nil {
+		return err
+	}
+	a, err := s.actionExecution(r)
+	if err != nil {
+		return err
+	}
+	state := str(in, "state")
+	switch state {
+	case engine.Success, engine.Error, engine.Cancelled:
+	case engine.Running, engine.Paused:
+		return writeAction(w, http.StatusOK, a) // a sign of life
+	default:
+		return api.Invalid("Error. Expected one of RUNNING, PAUSED, SUCCESS, ERROR, CANCELLED, actual: %s", state)
+	}
+	if engine.Completed(a.State) {
+		return api.Invalid("Can't change action execution state from %s to %s [id=%s]", a.State, state, a.ID)
+	}
+	var out any = in.Value("output")
+	if text, ok := out.(string); ok {
+		if v, err := yaql.ParseJSON([]byte(text)); err == nil {
+			out = v
+		}
+	}
+	if err := s.eng.Complete(r.Context(), a.ID, state, out, nil); err != nil {
+		return problem(err)
+	}
+	if a, err = s.actionExecution(r); err != nil {
+		return err
+	}
+	return writeAction(w, http.StatusOK, a)
+}
+
+func (s *Service) deleteActionExecution(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.actionExecution(r)
+	if err != nil {
+		return err
+	}
+	if a.TaskID != "" {
+		return api.Forbidden("Only ad-hoc action execution can be deleted.")
+	}
+	if !engine.Completed(a.State) {
+		return api.Forbidden("Only completed action execution can be deleted.")
+	}
+	if err := s.eng.DeleteAction(r.Context(), a.ID); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

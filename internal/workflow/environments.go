@@ -1,0 +1,182 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/yaql"
+)
+
+const environmentColumns = `id, name, project_id, scope, description, variables, created_at, updated_at`
+
+func scanEnvironment(scan func(...any) error) (*yaql.Map, error) {
+	var id, name, project, scope, description, variables string
+	var created, updated time.Time
+	err := scan(&id, &name, &project, &scope, &description, &variables, store.Time(&created), store.Time(&updated))
+	return yaql.MapOf("id", id, "name", name, "description", description, "variables", variables, "scope", scope, "project_id", project,
+		"created_at", stamp(created), "updated_at", stamp(updated)), err
+}
+
+func (s *Service) getEnvironment(tx *store.Tx, name string, id *auth.Identity) (*yaql.Map, error) {
+	where, args := visibleTo(id)
+	m, err := scanEnvironment(tx.QueryRow(`SELECT `+environmentColumns+` FROM workflow_environments WHERE name = ? AND `+where+`
+		ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, append(append([]any{name}, args...), id.ProjectID)...).Scan)
+	if err = store.Wrap(err); errors.Is(err, store.ErrNotFound) {
+		return nil, api.NotFound("Environment not found [name=%s]", name)
+	}
+	return m, err
+}
+
+// environment returns the variables of a stored environment.
+func (s *Service) environment(ctx context.Context, name string, id *auth.Identity) (*yaql.Map, error) {
+	var vars *yaql.Map
+	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		m, err := s.getEnvironment(tx, name, id)
+		if err != nil {
+			return err
+		}
+		vars, err = jsonField(m.Value("variables"), "variables")
+		return err
+	})
+	return vars, err
+}
+
+func (s *Service) listEnvironments(w http.ResponseWriter, r *http.Request) error {
+	var items []*yaql.Map
+	where, args := visibleTo(identity(r))
+	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		return tx.Each(func(scan func(...any) error) error {
+			m, err := scanEnvironment(scan)
+			items = append(items, m)
+			return err
+		}, `SELECT `+environmentColumns+` FROM workflow_environments WHERE `+where+` ORDER BY name`, args...)
+	})
+	if err != nil {
+		return err
+	}
+	return s.reply(w, r, "environments", items, "name")
+}
+
+func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error {
+	return s.writeEnvironment(w, r, r.PathValue("name"), http.StatusOK)
+}
+
+func (s *Service) writeEnvironment(w http.ResponseWriter, r *http.Request, name string, status int) error {
+	var m *yaql.Map
+	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		m, err = s.getEnvironment(tx, name, identity(r))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, status, m)
+}
+
+func (s *Service) createEnvironment(w http.ResponseWriter, r *http.Request) error {
+	in, err := body(r)
+	if err != nil {
+		return err
+	}
+	name := str(in, "name")
+	if name == "" {
+		return api.Invalid("Environment name is required.")
+	}
+	vars, err := jsonField(in.Value("variables"), "variables")
+	if err != nil {
+		return err
+	}
+	if vars.Len() == 0 {
+		return api.Invalid("Please provide environment variables.")
+	}
+	text, err := jsonText(vars)
+	if err != nil {
+		return err
+	}
+	scope := str(in, "scope")
+	if scope == "" {
+		scope = "private"
+	}
+	now := s.cfg.Now()
+	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(`INSERT INTO workflow_environments (`+environmentColumns+`) VALUES (?,?,?,?,?,?,?,?)`, uuid.NewString(), name,
+			identity(r).ProjectID, scope, str(in, "description"), text, store.At(now), store.At(now))
+		if errors.Is(err, store.ErrConflict) {
+			return api.Conflict("Duplicate entry for Environment: %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeEnvironment(w, r, name, http.StatusCreated)
+}
+
+func (s *Service) updateEnvironment(w http.ResponseWriter, r *http.Request) error {
+	in, err := body(r)
+	if err != nil {
+		return err
+	}
+	name := str(in, "name")
+	if name == "" {
+		return api.Invalid("Name of the environment is not provided.")
+	}
+	vars, err := jsonField(in.Value("variables"), "variables")
+	if err != nil {
+		return err
+	}
+	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		m, err := s.getEnvironment(tx, name, identity(r))
+		if err != nil {
+			return err
+		}
+		if err := owns(identity(r), m); err != nil {
+			return err
+		}
+		for _, k := range []string{"description", "scope"} {
+			if v := in.Value(k); v != nil {
+				m.Set(k, yaql.Str(v))
+			}
+		}
+		if _, ok := in.Get("variables"); ok {
+			text, err := jsonText(vars)
+			if err != nil {
+				return err
+			}
+			m.Set("variables", text)
+		}
+		_, err = tx.Exec(`UPDATE workflow_environments SET description = ?, scope = ?, variables = ?, updated_at = ? WHERE id = ?`,
+			m.Value("description"), m.Value("scope"), m.Value("variables"), store.At(s.cfg.Now()), m.Value("id"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeEnvironment(w, r, name, http.StatusOK)
+}
+
+func (s *Service) deleteEnvironment(w http.ResponseWriter, r *http.Request) error {
+	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		m, err := s.getEnvironment(tx, r.PathValue("name"), identity(r))
+		if err != nil {
+			return err
+		}
+		if err := owns(identity(r), m); err != nil {
+			return err
+		}
+		_, err = tx.Exec(`DELETE FROM workflow_environments WHERE id = ?`, m.Value("id"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
