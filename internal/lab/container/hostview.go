@@ -1,6 +1,7 @@
 package container
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func (h *hostSpec) populate(root, cmdline string) error {
 	h.dev(t)
 	h.proc(t, cmdline)
 	h.sys(t)
-	for _, d := range []string{"/run", "/tmp", "/mnt", "/var"} {
+	for _, d := range []string{"/run/lock", "/tmp", "/mnt", "/var"} {
 		t.dir(d)
 	}
 	t.do("/tmp", func() error { return os.Chmod(t.path("/tmp"), 0o1777) })
@@ -175,6 +176,23 @@ func (h *hostSpec) sysDMI(t *tree) {
 		t.attr(id+"/"+k, v)
 	}
 	t.link("/sys/class/dmi/id", id)
+	t.file("/sys/firmware/dmi/tables/DMI", string(smbios(h.MemoryMiB)))
+}
+
+// smbios is a table with one memory module: what is plugged in, which is more
+// than the kernel leaves to its users (DMTF DSP0134, 7.18 and 7.45).
+func smbios(memoryMiB int) []byte {
+	const length = 0x28
+	dimm := make([]byte, length)
+	dimm[0], dimm[1] = 17, length
+	binary.LittleEndian.PutUint16(dimm[2:], 0x1100)               // handle
+	binary.LittleEndian.PutUint16(dimm[0x08:], 64)                // total width, bits
+	binary.LittleEndian.PutUint16(dimm[0x0a:], 64)                // data width
+	binary.LittleEndian.PutUint16(dimm[0x0c:], 0x7fff)            // size: see extended size
+	dimm[0x0e] = 9                                                // form factor: DIMM
+	binary.LittleEndian.PutUint32(dimm[0x1c:], uint32(memoryMiB)) // extended size, MiB
+	end := []byte{127, 4, 0, 0x7f, 0, 0}
+	return append(append(dimm, 0, 0), end...)
 }
 
 func (h *hostSpec) sysCPU(t *tree) {

@@ -26,7 +26,7 @@ const (
 	root = "/redfish/v1"
 	// maxBody bounds a request's body in bytes.
 	maxBody = 64 << 10
-	// maxSessions and sessionIdle bound the session table (real BMCs have some 16 to 64).
+	// maxSessions a system, and sessionIdle, bound the session table (real BMCs have some 16 to 64).
 	maxSessions = 64
 	sessionIdle = 30 * time.Minute
 )
@@ -253,7 +253,7 @@ func (h *Handler) createSession(w http.ResponseWriter, r *http.Request) error {
 			delete(h.token, k)
 		}
 	}
-	if len(h.token) >= maxSessions {
+	if len(h.token) >= maxSessions*len(h.o.Systems) {
 		h.mu.Unlock()
 		return &fault{http.StatusServiceUnavailable, "Base.1.8.SessionLimitExceeded", "too many sessions"}
 	}
