@@ -142,10 +142,15 @@ func signalBody(outputs map[string]any) ([]byte, error) {
 			}
 		}
 	}
-	if len(body) > maxSignal {
-		return nil, fmt.Errorf("outputs are %d bytes, a signal may have %d", len(body), maxSignal)
+	if len(body) <= maxSignal {
+		return body, nil
 	}
-	return body, nil
+	// Sent as it is, it would be refused for ever and the deployment would hang.
+	text, _ := cut["deploy_stderr"].(string)
+	return json.Marshal(map[string]any{
+		"deploy_stdout": cut["deploy_stdout"], "deploy_status_code": 1,
+		"deploy_stderr": fmt.Sprintf("%s\nthe outputs are %d bytes, a signal may have %d\n", text, len(body), maxSignal),
+	})
 }
 
 // Flush sends every open result once and fails when one was not accepted.

@@ -137,7 +137,7 @@ func (r *run) rabbitPermissions(ctx context.Context, users []RabbitUser) error {
 type rabbitctl struct{ host *host.Host }
 
 func (b rabbitctl) run(ctx context.Context, stdin string, args ...string) (string, int, error) {
-	cmd := host.Command{Args: append([]string{"rabbitmqctl", "--quiet"}, args...), Stdin: []byte(stdin)}
+	cmd := host.Command{Args: append([]string{"rabbitmqctl", "--quiet"}, args...), Stdin: []byte(stdin), User: "rabbitmq"}
 	res, err := b.host.Run.Run(ctx, cmd)
 	if err != nil {
 		return "", 0, err
