@@ -9,11 +9,14 @@ import (
 
 	"github.com/tripleo/tripleo/internal/baremetal"
 	"github.com/tripleo/tripleo/internal/compute"
+	"github.com/tripleo/tripleo/internal/deployment"
 	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/image"
 	"github.com/tripleo/tripleo/internal/introspection"
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
+	"github.com/tripleo/tripleo/internal/workflow"
+	"github.com/tripleo/tripleo/plan"
 )
 
 // catalog is what Keystone tells clients of the services.
@@ -37,7 +40,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeWorkflow,
 	} {
 		s, err := make()
 		if err != nil {
@@ -135,4 +138,23 @@ func (u *Undercloud) makeIntrospection() (service, error) {
 		return service{}, err
 	}
 	return service{prefix: "/introspection", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeWorkflow() (service, error) {
+	built, err := deployment.Workbooks()
+	if err != nil {
+		return service{}, err
+	}
+	books := make([]workflow.Workbook, len(built))
+	for i, b := range built {
+		books[i] = workflow.Workbook{Name: b.Name, YAML: b.YAML}
+	}
+	s, err := workflow.New(workflow.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/workflow",
+		Actions: deployment.Actions(deployment.Config{Templates: plan.FS()}), Workbooks: books,
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/workflow", handler: s.Handler(), run: s.Run}, nil
 }

@@ -166,7 +166,6 @@ func (h *house) inspected() {
 		if n["Provisioning State"] != "available" || props["memory_mb"] == nil || props["cpus"] == nil || props["local_gb"] == nil {
 			h.t.Errorf("node %v is %v with properties %v, expected available with cpus, memory_mb and local_gb", n["UUID"], n["Provisioning State"], props)
 		}
-		h.openstackText("baremetal", "introspection", "data", "save", fmt.Sprint(n["UUID"]))
 	}
 	objects := h.openstackText("object", "list", "ironic-inspector", "-f", "value")
 	if strings.Count(objects, "inspector_data-") < 3 {
