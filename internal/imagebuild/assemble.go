@@ -165,7 +165,7 @@ func writeAtomically(to string, write func(io.Writer) error) (size int64, digest
 	if err != nil {
 		return 0, "", err
 	}
-	defer os.Remove(tmp.Name()) // gone already when all went well
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
 	h := sha512.New()
 	if err := write(io.MultiWriter(tmp, h)); err != nil {
 		return 0, "", errors.Join(err, tmp.Close())
@@ -181,7 +181,7 @@ func writeAtomically(to string, write func(io.Writer) error) (size int64, digest
 }
 
 type contextReader struct {
-	ctx context.Context //nolint:containedctx // io.Reader has no other way to be cancelled
+	ctx context.Context // io.Reader has no other way to be cancelled
 	r   io.Reader
 }
 

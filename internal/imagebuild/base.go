@@ -123,7 +123,7 @@ func (b *builder) run(ctx context.Context, stdin Sources, name string, args ...s
 	if err != nil {
 		return fmt.Errorf("%s is not installed: apt-get install %s", name, toolPackage(name))
 	}
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // tools by name, arguments of our own
+	cmd := exec.CommandContext(ctx, path, args...) // tools by name, arguments of our own
 	cmd.Stdin = strings.NewReader(stdin.Text())
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+b.o.CacheDir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM, Setpgid: true}

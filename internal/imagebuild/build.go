@@ -49,7 +49,7 @@ func Build(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, dir := range []string{o.OutputDir, o.CacheDir} {
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // images are no secret
+		if err := os.MkdirAll(dir, 0o755); err != nil { // images are no secret
 			return err
 		}
 	}
@@ -125,7 +125,7 @@ func check(o *Options) error {
 
 // lock waits for other builds; the lock goes with the process.
 func lock(ctx context.Context, name string, report func(string)) (func(), error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // empty
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644) // empty
 	if err != nil {
 		return nil, err
 	}

@@ -90,10 +90,10 @@ func removeIn(root, name string) error {
 	dir := root
 	for part := range strings.SplitSeq(path.Dir(name), "/") {
 		dir = filepath.Join(dir, part)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // a system directory
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // a system directory
 			return err
 		}
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+		if err := os.Chmod(dir, 0o755); err != nil { // see above
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func (b *builder) extractKernel(ctx context.Context, unpacked, to string) error 
 	if err := b.run(ctx, nil, "chroot", unpacked, "/sbin/depmod", release); err != nil {
 		return err
 	}
-	if err := os.Mkdir(to, 0o755); err != nil { //nolint:gosec // nothing secret in a kernel
+	if err := os.Mkdir(to, 0o755); err != nil { // nothing secret in a kernel
 		return err
 	}
 	if err := copyFile(kernel, filepath.Join(to, "vmlinuz")); err != nil {
@@ -103,7 +103,7 @@ func (b *builder) extractKernel(ctx context.Context, unpacked, to string) error 
 		return err
 	}
 	b.say("kernel %s, %d modules for disks and networks", release, len(files))
-	return os.WriteFile(filepath.Join(to, "release"), []byte(release+"\n"), 0o644) //nolint:gosec // nothing secret
+	return os.WriteFile(filepath.Join(to, "release"), []byte(release+"\n"), 0o644) // nothing secret
 }
 
 // writeIndex copies of modules.dep and modules.alias what is about the chosen files.
@@ -123,7 +123,7 @@ func writeIndex(from, to string, files []string) error {
 				out.WriteString(line)
 			}
 		}
-		return os.WriteFile(filepath.Join(to, name), []byte(out.String()), 0o644) //nolint:gosec // nothing secret
+		return os.WriteFile(filepath.Join(to, name), []byte(out.String()), 0o644) // nothing secret
 	}
 	if err := filter("modules.dep", func(line string) bool {
 		file, _, _ := strings.Cut(line, ":")
@@ -138,7 +138,7 @@ func writeIndex(from, to string, files []string) error {
 }
 
 func copyFile(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // nothing secret
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { // nothing secret
 		return err
 	}
 	in, err := os.Open(from)
@@ -146,7 +146,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // nothing secret
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) // nothing secret
 	if err != nil {
 		return err
 	}

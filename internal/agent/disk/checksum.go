@@ -2,8 +2,8 @@ package disk
 
 import (
 	"context"
-	"crypto/md5"  //nolint:gosec // Glance's legacy checksum is MD5; Ironic sends it where no other is known
-	"crypto/sha1" //nolint:gosec // accepted for images that were published with SHA-1
+	"crypto/md5"  // Glance's legacy checksum is MD5; Ironic sends it where no other is known
+	"crypto/sha1" // accepted for images that were published with SHA-1
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -59,9 +59,9 @@ func (c Checksum) normalize() (Checksum, error) {
 func (c Checksum) newHash() (hash.Hash, error) {
 	switch c.Algo {
 	case "md5":
-		return md5.New(), nil //nolint:gosec // see above
+		return md5.New(), nil // see above
 	case "sha1":
-		return sha1.New(), nil //nolint:gosec // see above
+		return sha1.New(), nil // see above
 	case "sha256":
 		return sha256.New(), nil
 	case "sha384":

@@ -119,14 +119,19 @@ func (d *File) WriteAt(p []byte, off int64) (int, error) {
 
 func aligned(p []byte, off int64) bool {
 	return len(p) >= directAlign && len(p)%directAlign == 0 && off%directAlign == 0 &&
-		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlign == 0
+		addressRest(p) == 0
+}
+
+// addressRest is how far a buffer's address is past the last multiple of directAlign.
+func addressRest(b []byte) int {
+	return int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % directAlign) //nolint:gosec // only the number is used
 }
 
 // alignedBuffer returns n bytes that may be written with O_DIRECT.
 func alignedBuffer(n int) []byte {
 	b := make([]byte, n+directAlign)
 	skip := 0
-	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % directAlign); rest != 0 {
+	if rest := addressRest(b); rest != 0 {
 		skip = directAlign - rest
 	}
 	return b[skip : skip+n : skip+n]
@@ -179,7 +184,7 @@ func (d *File) Discard(off, n int64) error {
 // rangeIoctl calls an ioctl that takes two 64-bit numbers: start and length in bytes.
 func (d *File) rangeIoctl(request uint, off, n int64) error {
 	span := [2]uint64{uint64(off), uint64(n)}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), uintptr(request), uintptr(unsafe.Pointer(&span[0])))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), uintptr(request), uintptr(unsafe.Pointer(&span[0]))) //nolint:gosec // the kernel takes a pointer
 	if errno != 0 {
 		return errno
 	}

@@ -173,12 +173,12 @@ func TestWriteImage(t *testing.T) {
 		{"raw must not pass as qcow2", raw, Image{DiskFormat: "qcow2"}, "does not begin like one"},
 		{"a container that is not compressed", raw, Image{DiskFormat: "raw", ContainerFormat: "compressed"}, "neither zstd nor gzip"},
 		{"unknown formats are not guessed", raw, Image{DiskFormat: "vmdk"}, `disk format "vmdk"`},
-		{"too large for the disk", make([]byte, 65*mib), Image{DiskFormat: "raw"}, "larger than"},
+		{"too large for the disk", make([]byte, 25*mib), Image{DiskFormat: "raw"}, "larger than"},
 		{"an empty image is no image", nil, Image{DiskFormat: "raw"}, "empty"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
-			d := newDisk(t, 64*mib)
+			d := newDisk(t, 24*mib)
 			img := tt.image
 			img.ID, img.URLs = "id", []string{serve(t, tt.body).URL + "/x?temp_url_sig=secret"}
 			if img.Checksum.Hex == "" {

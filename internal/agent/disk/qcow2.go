@@ -100,7 +100,7 @@ func checkQcow2(h []byte) error {
 
 // rangeReader reads the image in windows, because the clusters of an image written in one go are neighbours.
 type rangeReader struct {
-	ctx    context.Context //nolint:containedctx // io.ReaderAt has no other way to be cancelled
+	ctx    context.Context // io.ReaderAt has no other way to be cancelled
 	src    *Source
 	window []byte
 	at     int64

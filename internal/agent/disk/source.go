@@ -106,7 +106,7 @@ func (s *Source) Size() int64 { return s.size }
 func (s *Source) Reader(ctx context.Context) io.Reader { return &sourceReader{ctx, s} }
 
 type sourceReader struct {
-	ctx context.Context //nolint:containedctx // io.Reader has no other way to be cancelled
+	ctx context.Context // io.Reader has no other way to be cancelled
 	s   *Source
 }
 

@@ -90,7 +90,7 @@ func writeFrom(ctx context.Context, dev Device, img Image, src *Source, o Option
 	if err := src.Start(ctx); err != nil {
 		return Result{}, err
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }()
 	in := &countingReader{r: src.Reader(ctx), h: h, size: src.Size(), progress: o.Progress, last: -1}
 	head := bufio.NewReaderSize(in, 1<<20)
 	magic, err := head.Peek(4)

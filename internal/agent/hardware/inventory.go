@@ -148,7 +148,7 @@ func readFile(fsys fs.FS, name string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return readBounded(f, maxFile)
 }
 

@@ -100,7 +100,7 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 	}
 	return Run(ctx, Options{
 		Config: cfg, Sources: src, Log: log, Logs: logs, Listener: listener, AdvertiseIP: AdvertiseIP,
-		Client: clientTimeouts(&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: cfg.Insecure}}), //nolint:gosec // ipa-insecure asks for it
+		Client: clientTimeouts(&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: cfg.Insecure}}), // ipa-insecure asks for it
 		OpenDisk: func(path string) (disk.Device, error) {
 			d, err := disk.Open(path)
 			if err != nil {
@@ -143,7 +143,7 @@ func prepare(log *slog.Logger) {
 		if _, err := os.Stat(m.proof); err == nil {
 			continue // somebody prepared it
 		}
-		err := os.MkdirAll(m.target, 0o755) //nolint:gosec // directories of the root file system
+		err := os.MkdirAll(m.target, 0o755) // directories of the root file system
 		if err == nil {
 			err = unix.Mount(m.kind, m.target, m.kind, m.flags, m.options)
 		}

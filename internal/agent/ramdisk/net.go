@@ -176,7 +176,7 @@ func (n *network) apply(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 		for _, s := range servers {
 			fmt.Fprintf(&text, "nameserver %s\n", s)
 		}
-		if err := os.WriteFile(resolvConf, []byte(text.String()), 0o644); err != nil { //nolint:gosec // world readable by nature
+		if err := os.WriteFile(resolvConf, []byte(text.String()), 0o644); err != nil { // world readable by nature
 			n.log.Warn("name servers not written", "err", err)
 		}
 	}
@@ -185,7 +185,7 @@ func (n *network) apply(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 
 // renew keeps a lease: at half of its time, then every tenth of it, by a new request.
 func (n *network) renew(ctx context.Context, link netlink.Link, client *nclient4.Client, lease *nclient4.Lease) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	for {
 		duration := lease.ACK.IPAddressLeaseTime(24 * time.Hour)
 		if sleep(ctx, duration/2) != nil {

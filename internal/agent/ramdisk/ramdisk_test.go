@@ -587,7 +587,7 @@ func TestCleaning(t *testing.T) {
 		step := map[string]any{"step": name, "interface": "deploy"}
 		got := m.command("clean.execute_clean_step", map[string]any{"step": step, "node": map[string]any{"uuid": nodeUUID}, "ports": []any{},
 			"clean_version": map[string]any{managerName: managerVersion}})
-		if got.Status != statusSucceeded || !cmp.Equal(got.Result["clean_step"], map[string]any(step)) {
+		if got.Status != statusSucceeded || !cmp.Equal(got.Result["clean_step"], any(step)) {
 			t.Errorf("%s: %+v, %+v", name, got, got.Error)
 		}
 		for _, file := range []string{m.small, m.large} {

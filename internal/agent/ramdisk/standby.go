@@ -96,7 +96,7 @@ func (a *agent) writeImage(ctx context.Context, p writeParams, progress func(int
 	if err != nil {
 		return "", commandErr("DeviceNotFound", http.StatusNotFound, "Error finding the disk or partition device to deploy the image onto", err)
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // everything was synced before
 	a.mu.Lock()
 	a.cached, a.cachedDisk = "", ""
 	a.mu.Unlock()
@@ -135,7 +135,7 @@ func (a *agent) finishDisk(name string, drive []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // everything was synced before
 	layout, err := disk.Finish(dev, disk.FinishOptions{ConfigDrive: drive})
 	if err != nil {
 		return "", commandErr("ConfigDriveWriteError", http.StatusInternalServerError, "Error writing configdrive to device", err)
@@ -209,7 +209,7 @@ func (a *agent) installBootloader(_ context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // everything was synced before
 	loader, err := disk.FindEFILoader(dev)
 	if err != nil {
 		if p.Ignore {
