@@ -1,0 +1,79 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// simConfig serves machines on loopback: simulated machines have no network of
+// their own.
+const simConfig = `
+provisioning: {interface: lo, address: 127.0.0.1/8, pool_start: 127.0.1.1, pool_end: 127.0.2.200, port: %d}
+baremetal: {power_timeout: 8, callback_timeout: 60, inspect_timeout: 60}
+`
+
+// newSim starts an undercloud with simulated machines.
+func newSim(t *testing.T, port, nodes int, profiles string) (h *house, lab string) {
+	t.Helper()
+	h = newHouse(t, port, fmt.Sprintf(simConfig, port+50))
+	lab = filepath.Join(h.dir, "lab")
+	t.Cleanup(func() {
+		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
+			t.Errorf("lab down: %v\n%s", err, out)
+		}
+	})
+	h.tripleo(time.Minute, "lab", "up", "--backend", "sim", "--nodes", fmt.Sprint(nodes), "--dir", lab, "--name", fmt.Sprintf("sim%d", port),
+		"--profiles", profiles, "--node-url", fmt.Sprintf("http://127.0.0.1:%d", port+50), "--sim-port", fmt.Sprint(port+60), "--sim-speed", "50")
+	return h, lab
+}
+
+// tinyImages gives Glance three small images: simulated machines write nothing.
+func (h *house) tinyImages() {
+	h.t.Helper()
+	for name, formats := range map[string][2]string{
+		"bm-deploy-kernel": {"aki", "aki"}, "bm-deploy-ramdisk": {"ari", "ari"}, "overcloud-full": {"raw", "bare"},
+	} {
+		path := filepath.Join(h.dir, name)
+		writeFile(h.t, path, strings.Repeat(name, 1000))
+		h.openstack("image", "create", "--public", "--disk-format", formats[0], "--container-format", formats[1], "--file", path, name)
+	}
+}
+
+// smallPlan is a plan of one role: servers with one script each.
+func smallPlan(t *testing.T, dir string, count int, script string) string {
+	t.Helper()
+	plan := filepath.Join(dir, "plan")
+	if out, err := exec.Command("cp", "-r", "testdata/smallplan", plan).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	env := filepath.Join(dir, "small.yaml")
+	writeFile(t, env, fmt.Sprintf("parameter_defaults:\n  ComputeCount: %d\n  Script: |\n    %s\n", count, strings.ReplaceAll(script, "\n", "\n    ")))
+	return plan
+}
+
+func TestFiftySimulatedMachinesFromEnrollToDeployed(t *testing.T) {
+	const count = 50
+	h, lab := newSim(t, 18100, count, "compute")
+	h.tinyImages()
+	h.tripleo(3*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
+	h.tripleo(5*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
+	states := h.openstackText("baremetal", "node", "list", "-f", "value", "-c", "Provisioning State")
+	if n := strings.Count(states, "available"); n != count {
+		t.Fatalf("%d of %d nodes are available:\n%s", n, count, states)
+	}
+	plan := smallPlan(t, h.dir, count, "#!/bin/sh\necho configured")
+	h.tripleo(10*time.Minute, "overcloud", "deploy", "--templates", plan, "-e", filepath.Join(h.dir, "small.yaml"))
+	servers := h.openstackText("server", "list", "-f", "value", "-c", "Status")
+	if n := strings.Count(servers, "ACTIVE"); n != count {
+		t.Errorf("%d of %d servers are ACTIVE", n, count)
+	}
+	h.stackComplete()
+	h.tripleo(5*time.Minute, "overcloud", "delete", "-y", "overcloud")
+	if left := strings.TrimSpace(h.openstackText("server", "list", "-f", "value")); left != "" {
+		t.Errorf("servers are left: %s", left)
+	}
+}
