@@ -213,35 +213,6 @@ func (e *Engine) filesOf(tx *store.Tx, id string) (map[string]string, error) {
 	return f, nil
 }
 
-func (e *Engine) putTemplate(tx *store.Tx, raw rawTemplate) (string, error) {
-	b, err := json.Marshal(raw)
-	if err != nil {
-		return "", fmt.Errorf("store template: %w", err)
-	}
-	return putRaw(tx, b)
-}
-
-func (e *Engine) putEnv(tx *store.Tx, env *hot.Environment) (string, error) {
-	c := *env
-	c.Parameters = yaml11.NewMap()
-	b, err := yaml11.EncodeJSON(c.Value())
-	if err != nil {
-		return "", fmt.Errorf("store environment: %w", err)
-	}
-	return putRaw(tx, b)
-}
-
-func (e *Engine) putFiles(tx *store.Tx, files map[string]string) (string, error) {
-	if files == nil {
-		files = map[string]string{}
-	}
-	b, err := json.Marshal(files)
-	if err != nil {
-		return "", fmt.Errorf("store files: %w", err)
-	}
-	return putRaw(tx, b)
-}
-
 // childEnvID stores the environment of a nested stack and returns its id. Most nested stacks share few
 // environments, so the id is remembered by what it depends on.
 func (e *Engine) childEnvID(ctx context.Context, envID string, env *hot.Environment, resource string, used *hot.Mapping) (string, error) {

@@ -411,6 +411,9 @@ func (r *run) change(g *graph, row *Row, target string, typ *resources.Type, pro
 		}
 		// Remembered for a restart in the middle: the new definition replaces the old one now.
 		row.Data["_changed"] = keys
+		if keep {
+			row.Data["_repair"] = true
+		}
 		row.Def = rd
 		r.state(row, Update, InProgress, "state changed")
 		step := typ.Update
@@ -495,6 +498,7 @@ func (r *run) finishTask(g *graph, o outcome) {
 		}
 	case o.result.Done:
 		delete(row.Data, "_changed")
+		delete(row.Data, "_repair")
 		row.Attrs, row.Def = o.attrs, o.def
 		if row.Status == InProgress {
 			r.complete(g, row)

@@ -13,6 +13,7 @@ import (
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
 // host implements resources.Host for the resources of one run.
@@ -177,4 +178,25 @@ func (o *overlay) get(id string) *resources.Config {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.m[id]
+}
+
+func (h *host) Secret(ctx context.Context, name string) (string, error) {
+	return h.r.e.Secret(ctx, name)
+}
+
+func (h *host) Signals(ctx context.Context, _ *resources.Resource, handle string) (*Map, error) {
+	var rows []*Row
+	err := h.r.e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		rows, err = FindRows(tx, "physical_id = ? AND stack_id IN (SELECT id FROM heat_stacks WHERE root_id = ?)", handle, h.r.st.RootID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		if m, ok := row.Data["signals"].(*Map); ok {
+			return m, nil
+		}
+	}
+	return yaml11.NewMap(), nil
 }

@@ -203,8 +203,7 @@ func (e *Engine) ensureRaw(ctx ctxType, data []byte) (string, error) {
 		return id, nil
 	}
 	err := e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		_, err := putRaw(tx, data)
-		return err
+		return putRaw(tx, data, e.now())
 	})
 	if err != nil {
 		return "", err

@@ -270,11 +270,10 @@ type rawTemplate struct {
 	Generated bool            `json:"generated,omitempty"`
 }
 
-// putRaw stores data under its hash and returns the hash.
-func putRaw(tx *store.Tx, data []byte) (string, error) {
-	id := rawID(data)
-	_, err := tx.Exec("INSERT INTO heat_raw (id, data) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", id, data)
-	return id, err
+// putRaw stores data under its hash.
+func putRaw(tx *store.Tx, data []byte, now time.Time) error {
+	_, err := tx.Exec("INSERT INTO heat_raw (id, data, used_at) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at", rawID(data), data, store.At(now))
+	return err
 }
 
 func rawID(data []byte) string {

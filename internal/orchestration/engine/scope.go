@@ -299,7 +299,7 @@ func (r *run) resource(row *Row, typ *resources.Type, props *resources.Props) *r
 	}
 	return &resources.Resource{ID: row.ID, Name: row.Name, TypeName: typ.Name, StackID: r.st.ID, StackName: r.st.Name, ProjectID: r.st.ProjectID,
 		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def.Metadata, UpdatePolicy: row.Def.UpdatePolicy, Action: row.Action,
-		Begun: row.Begun, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
+		Begun: row.Begun, Repair: row.Data["_repair"] == true, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
 }
 
 func (r *run) context() context.Context { return r.ctx }

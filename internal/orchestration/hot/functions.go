@@ -318,3 +318,29 @@ func evalYaql(ev *Evaluator, e *Expr) (any, error) {
 	}
 	return v, nil
 }
+
+// Aliases returns the release names of a version given by date.
+func Aliases(date string) []string {
+	out := []string{}
+	for _, v := range versions() {
+		if v.Date == date && v.Release != "" {
+			out = append(out, "heat_template_version."+v.Release)
+		}
+	}
+	return out
+}
+
+// FunctionDoc describes a function in one sentence.
+func FunctionDoc(name string) string {
+	return map[string]string{
+		"get_param": "The value of a parameter.", "get_resource": "The id of a resource.", "get_attr": "An attribute of a resource.", "get_file": "The content of a file.",
+		"str_replace": "Text with placeholders replaced.", "str_replace_strict": "str_replace that wants every placeholder used.",
+		"str_replace_vstrict": "str_replace_strict that refuses empty values.", "list_join": "Lists joined into text.", "resource_facade": "A property of the resource this stack stands for.",
+		"repeat": "A template repeated for each value.", "digest": "A hash of a text.", "str_split": "Text split at a delimiter.", "map_merge": "Maps merged, the last wins.",
+		"yaql": "A YAQL expression over data.", "map_replace": "A map with keys and values replaced.", "if": "One of two values, by a condition.", "equals": "Whether two values are equal.",
+		"not": "The opposite of a condition.", "and": "Whether all conditions hold.", "or": "Whether one condition holds.", "filter": "A list without certain values.",
+		"make_url": "A URL from its parts.", "list_concat": "Lists one after the other.", "list_concat_unique": "Lists one after the other, each value once.",
+		"contains": "Whether a value is in a list.", "Fn::Select": "One item of a list or map.", "Fn::Join": "A list joined into text.", "Fn::Split": "Text split at a delimiter.",
+		"Fn::Base64": "The text itself.",
+	}[name]
+}

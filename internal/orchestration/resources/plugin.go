@@ -119,6 +119,7 @@ type Resource struct {
 	UpdatePolicy       *Map
 	Action             string    // CREATE, UPDATE, DELETE …
 	Begun              time.Time // since when it is in progress
+	Repair             bool      // Update: the resource had failed and is to be made well
 	Outputs            *Map      // Nested: outputs of the stack
 	NestedArn          string    // Nested: identifier of the stack
 	TimeoutAt          time.Time // of the operation
@@ -151,6 +152,10 @@ type Host interface {
 	DropTarget(ctx context.Context, r *Resource, serverID string) error
 	// SignalURL returns a URL of our own that signals the resource when posted to.
 	SignalURL(ctx context.Context, r *Resource) (string, error)
+	// Signals returns what a handle of the same tree of stacks has received, by id.
+	Signals(ctx context.Context, r *Resource, handle string) (*Map, error)
+	// Secret returns a random secret of the installation.
+	Secret(ctx context.Context, name string) (string, error)
 	Logf(ctx context.Context, format string, args ...any)
 }
 

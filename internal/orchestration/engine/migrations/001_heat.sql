@@ -1,6 +1,7 @@
 CREATE TABLE heat_raw (
   id TEXT PRIMARY KEY,
-  data {{blob}} NOT NULL
+  data {{blob}} NOT NULL,
+  used_at BIGINT NOT NULL
 );
 CREATE TABLE heat_stacks (
   id TEXT PRIMARY KEY,

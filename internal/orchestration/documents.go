@@ -1,0 +1,270 @@
+package orchestration
+
+import (
+	"net/http"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/orchestration/engine"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+func (s *Service) showTemplate(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	t, _, _, err := s.e.Source(r.Context(), st)
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, t.Value())
+}
+
+// showEnvironment returns the environment with the parameters in it, in clear: the password handling of
+// TripleO reads them back (trap T18).
+func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	_, env, _, err := s.e.Source(r.Context(), st)
+	if err != nil {
+		return err
+	}
+	v := env.Value()
+	v.Set("parameters", st.Def.Params)
+	return api.WriteJSON(w, http.StatusOK, v)
+}
+
+func (s *Service) showFiles(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	_, _, files, err := s.e.Source(r.Context(), st)
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, files)
+}
+
+func (s *Service) listOutputs(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	t, _, _, err := s.e.Source(r.Context(), st)
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	for _, o := range t.Outputs {
+		desc := o.Description
+		if desc == "" {
+			desc = "No description given"
+		}
+		out = append(out, map[string]any{"output_key": o.Name, "description": desc})
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"outputs": out})
+}
+
+func (s *Service) showOutput(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	look, err := s.e.Look(r.Context(), st.ID)
+	if err != nil {
+		return err
+	}
+	list := outputList(look, r.PathValue("output"))
+	if len(list) == 0 {
+		return api.NotFound("Specified output key %s not found.", r.PathValue("output"))
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"output": list[0]})
+}
+
+func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
+	if _, err := caller(r); err != nil {
+		return err
+	}
+	m, err := body(r)
+	if err != nil {
+		return err
+	}
+	src, err := s.source(m, nil, nil)
+	if err != nil {
+		return err
+	}
+	t, tree, err := s.e.CheckSource(r.Context(), src, true)
+	if err != nil {
+		return err
+	}
+	out := yaml11.NewMap()
+	out.Set("Description", t.Description)
+	out.Set("Parameters", parametersView(tree))
+	groups := []any{}
+	for _, g := range t.Groups {
+		groups = append(groups, yaml11.MapOf("label", g.Label, "description", g.Description, "parameters", yaml11.Normalize(g.Parameters)))
+	}
+	if len(groups) > 0 {
+		out.Set("ParameterGroups", groups)
+	}
+	env := src.Env.Value()
+	env.Set("parameters", src.Given())
+	out.Set("Environment", env)
+	if truthy(r, "show_nested") {
+		out.Set("NestedParameters", nestedView(tree))
+	}
+	return api.WriteJSON(w, http.StatusOK, out)
+}
+
+// parametersView lists the parameters of a template as "validate" shows them.
+func parametersView(tree *engine.Tree) *Map {
+	out := yaml11.NewMap()
+	types := map[string]string{hot.TypeString: "String", hot.TypeNumber: "Number", hot.TypeBool: "Boolean", hot.TypeJSON: "Json", hot.TypeList: "CommaDelimitedList"}
+	for _, p := range tree.Template.Parameters {
+		label := p.Label
+		if label == "" {
+			label = p.Name
+		}
+		v := yaml11.MapOf("Type", types[p.Type], "Description", p.Description, "Label", label, "NoEcho", map[bool]string{true: "true", false: "false"}[p.Hidden])
+		if p.HasDefault {
+			v.Set("Default", p.Default)
+		}
+		if val, ok := tree.Params[p.Name]; ok && !hot.HasUnknown(val) {
+			v.Set("Value", val)
+			if p.Hidden {
+				v.Set("Value", "******")
+			}
+		}
+		for _, c := range p.Constraints {
+			constraintView(v, c)
+		}
+		if len(p.Tags) > 0 {
+			v.Set("Tags", yaml11.Normalize(p.Tags))
+		}
+		out.Set(p.Name, v)
+	}
+	return out
+}
+
+func constraintView(v *Map, c hot.Constraint) {
+	switch c.Kind {
+	case "allowed_values":
+		v.Set("AllowedValues", c.Values)
+	case "allowed_pattern":
+		v.Set("AllowedPattern", c.Pattern)
+	case "length", "range":
+		unit := map[string]string{"length": "Length", "range": "Value"}[c.Kind]
+		if c.Min != nil {
+			v.Set("Min"+unit, *c.Min)
+		}
+		if c.Max != nil {
+			v.Set("Max"+unit, *c.Max)
+		}
+	case "custom_constraint":
+		v.Set("CustomConstraint", c.Custom)
+	}
+	if c.Description != "" {
+		v.Set("ConstraintDescription", c.Description)
+	}
+}
+
+func nestedView(tree *engine.Tree) *Map {
+	out := yaml11.NewMap()
+	for _, n := range tree.Nodes {
+		if n.Nested == nil {
+			continue
+		}
+		v := yaml11.MapOf("Type", n.Def.Type, "Description", n.Nested.Template.Description, "Parameters", parametersView(n.Nested))
+		if sub := nestedView(n.Nested); sub.Len() > 0 {
+			v.Set("NestedParameters", sub)
+		}
+		groups := []any{}
+		for _, g := range n.Nested.Template.Groups {
+			groups = append(groups, yaml11.MapOf("label", g.Label, "description", g.Description, "parameters", yaml11.Normalize(g.Parameters)))
+		}
+		if len(groups) > 0 {
+			v.Set("ParameterGroups", groups)
+		}
+		out.Set(n.Def.Name, v)
+	}
+	return out
+}
+
+// previewStack shows what a creation would make, values that are not known yet as null.
+func (s *Service) previewStack(w http.ResponseWriter, r *http.Request) error {
+	id, err := caller(r)
+	if err != nil {
+		return err
+	}
+	m, err := body(r)
+	if err != nil {
+		return err
+	}
+	name, _ := value[string](m, "stack_name")
+	src, err := s.source(m, nil, nil)
+	if err != nil {
+		return err
+	}
+	t, tree, err := s.e.CheckSource(r.Context(), src, false)
+	if err != nil {
+		return err
+	}
+	o, err := s.options(m)
+	if err != nil {
+		return err
+	}
+	params := map[string]any{"OS::stack_name": name, "OS::stack_id": nil, "OS::project_id": id.ProjectID}
+	for k, v := range tree.Params {
+		if !hot.HasUnknown(v) {
+			params[k] = showText(t.Parameter(k), v)
+		}
+	}
+	st := map[string]any{"id": nil, "stack_name": name, "description": t.Description, "template_description": t.Description, "parameters": params,
+		"resources": previewNodes(tree, name), "links": []any{}, "timeout_mins": o.TimeoutMins, "disable_rollback": o.DisableRollback == nil || *o.DisableRollback,
+		"capabilities": []any{}, "notification_topics": []any{}, "stack_owner": id.UserName, "parent": nil, "tags": o.Tags}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"stack": st})
+}
+
+func previewNodes(tree *engine.Tree, stack string) []any {
+	out := []any{}
+	for _, n := range tree.Nodes {
+		if n.Nested != nil {
+			out = append(out, previewNodes(n.Nested, stack+"-"+n.Def.Name))
+			continue
+		}
+		out = append(out, map[string]any{"resource_name": n.Def.Name, "logical_resource_id": n.Def.Name, "resource_type": n.Def.Type, "resource_status": "INIT_COMPLETE",
+			"resource_status_reason": "", "physical_resource_id": "", "stack_name": stack, "properties": n.Props, "metadata": map[string]any{}, "attributes": map[string]any{},
+			"required_by": []any{}, "position": n.Def.Pos})
+	}
+	return out
+}
+
+// previewUpdate compares the resources of a stack with what its template would become.
+func (s *Service) previewUpdate(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	src, _, err := s.updateSource(r, st)
+	if err != nil {
+		return err
+	}
+	_, tree, err := s.e.CheckSource(r.Context(), src, false)
+	if err != nil {
+		return err
+	}
+	changes, err := s.e.Compare(r.Context(), st.ID, tree)
+	if err != nil {
+		return err
+	}
+	out := map[string][]any{"unchanged": {}, "updated": {}, "replaced": {}, "added": {}, "deleted": {}}
+	for _, c := range changes {
+		out[c.Kind] = append(out[c.Kind], map[string]any{"resource_name": c.Name, "resource_type": c.Type, "stack_name": c.StackName,
+			"stack_identity": map[string]any{"stack_name": c.StackName, "stack_id": c.StackID}, "physical_resource_id": c.PhysicalID, "properties": c.Changed, "position": c.Pos})
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"resource_changes": out})
+}

@@ -1,0 +1,285 @@
+package orchestration
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/orchestration/engine"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+const maxNested = 50
+
+// depth reads nested_depth: a number, "max" or a boolean.
+func depth(r *http.Request) (int, error) {
+	v := r.URL.Query().Get("nested_depth")
+	switch v {
+	case "":
+		return 0, nil
+	case "max", "MAX", "true", "True":
+		return maxNested, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		return 0, api.Invalid("nested_depth must be a number that is not negative, got %q", v)
+	}
+	return n, nil
+}
+
+// family returns the stack and, to the given depth below it, the stacks nested in it.
+func (s *Service) family(r *http.Request, st *engine.Stack, levels int) ([]*engine.Stack, error) {
+	out := []*engine.Stack{st}
+	if levels == 0 {
+		return out, nil
+	}
+	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		all, err := engine.FindStacks(tx, "root_id = ? AND depth > ? AND depth <= ? AND deleted_at = 0 ORDER BY depth, created_at", st.RootID, st.Depth, st.Depth+levels)
+		if err != nil {
+			return err
+		}
+		in := map[string]bool{st.ID: true}
+		for _, c := range all {
+			if in[c.ParentID] {
+				in[c.ID] = true
+				out = append(out, c)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Service) resourceView(st *engine.Stack, row *engine.Row, requiredBy []string, nested *engine.Stack) map[string]any {
+	links := []any{link("self", s.stackURL(st)+"/resources/"+url.PathEscape(row.Name)), link("stack", s.stackURL(st))}
+	if nested != nil {
+		links = append(links, link("nested", s.stackURL(nested)))
+	}
+	if requiredBy == nil {
+		requiredBy = []string{}
+	}
+	updated := row.Updated
+	if updated.IsZero() {
+		updated = row.Created
+	}
+	v := map[string]any{"resource_name": row.Name, "logical_resource_id": row.Name, "links": links, "resource_status": row.Action + "_" + row.Status,
+		"resource_status_reason": row.Reason, "physical_resource_id": row.PhysicalID, "resource_type": row.Type, "creation_time": api.FormatTime(row.Created),
+		"updated_time": api.FormatTime(updated), "required_by": requiredBy, "description": row.Def.Description, "position": row.Def.Pos}
+	if st.ParentResource != "" {
+		v["parent_resource"] = st.ParentResource
+	}
+	return v
+}
+
+func (s *Service) listResources(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	levels, err := depth(r)
+	if err != nil {
+		return err
+	}
+	family, err := s.family(r, st, levels)
+	if err != nil {
+		return err
+	}
+	byID := map[string]*engine.Stack{}
+	rows := map[string][]*engine.Row{}
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		ids := make([]string, 0, len(family))
+		for _, c := range family {
+			byID[c.ID] = c
+			ids = append(ids, c.ID)
+		}
+		children, err := engine.FindStacks(tx, "root_id = ? AND parent_id <> '' AND deleted_at = 0", st.RootID)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			byID[c.ID] = c
+		}
+		for len(ids) > 0 {
+			n := min(len(ids), 500)
+			list, err := engine.FindRows(tx, "stack_id IN "+store.In(n)+" AND replaced = 0 ORDER BY created_at, name", store.Args(ids[:n])...)
+			if err != nil {
+				return err
+			}
+			for _, row := range list {
+				rows[row.StackID] = append(rows[row.StackID], row)
+			}
+			ids = ids[n:]
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	detail := truthy(r, "with_detail")
+	out := []any{}
+	for _, c := range family {
+		requiredBy := map[string][]string{}
+		for _, row := range rows[c.ID] {
+			for _, d := range row.Def.Requires {
+				requiredBy[d] = append(requiredBy[d], row.Name)
+			}
+		}
+		for _, row := range rows[c.ID] {
+			if !matches(q, row) {
+				continue
+			}
+			v := s.resourceView(c, row, requiredBy[row.Name], byID[row.PhysicalID])
+			if detail {
+				v["attributes"] = row.Attrs
+				v["properties"] = row.Def.Props
+			}
+			out = append(out, v)
+		}
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"resources": out})
+}
+
+// matches applies the filters name, type, status, action, id and physical_resource_id.
+func matches(q url.Values, row *engine.Row) bool {
+	for param, have := range map[string]string{"name": row.Name, "type": row.Type, "status": row.Status, "action": row.Action, "id": row.ID, "physical_resource_id": row.PhysicalID} {
+		if v := q[param]; len(v) > 0 {
+			ok := false
+			for _, want := range v {
+				ok = ok || want == have || param == "status" && want == row.Action+"_"+row.Status
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// resource returns the resource a request is about.
+func (s *Service) resource(r *http.Request) (*engine.Stack, *engine.Row, error) {
+	st, _, err := s.find(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := r.PathValue("resource")
+	var rows []*engine.Row
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		rows, err = engine.FindRows(tx, "stack_id = ? AND name = ? ORDER BY replaced LIMIT 1", st.ID, name)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(rows) == 0 {
+		return nil, nil, api.NotFound("The Resource (%s) could not be found in Stack %s.", name, st.Name).Named("EntityNotFound")
+	}
+	return st, rows[0], nil
+}
+
+func (s *Service) showResource(w http.ResponseWriter, r *http.Request) error {
+	st, row, err := s.resource(r)
+	if err != nil {
+		return err
+	}
+	var nested *engine.Stack
+	var requiredBy []string
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		if row.PhysicalID != "" {
+			list, err := engine.FindStacks(tx, "id = ?", row.PhysicalID)
+			if err != nil {
+				return err
+			}
+			if len(list) > 0 {
+				nested = list[0]
+			}
+		}
+		all, err := engine.FindRows(tx, "stack_id = ? AND replaced = 0", st.ID)
+		for _, other := range all {
+			for _, d := range other.Def.Requires {
+				if d == row.Name {
+					requiredBy = append(requiredBy, other.Name)
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	v := s.resourceView(st, row, requiredBy, nested)
+	v["attributes"] = row.Attrs
+	if look, err := s.e.Look(r.Context(), st.ID); err == nil {
+		v["attributes"] = look.Attributes(row)
+	}
+	v["properties"] = s.visibleProps(row)
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"resource": v})
+}
+
+// visibleProps leaves out the values of hidden properties.
+func (s *Service) visibleProps(row *engine.Row) *Map {
+	typ := s.e.Type(row.Target)
+	if typ == nil || row.Def.Props == nil {
+		return row.Def.Props
+	}
+	m := row.Def.Props.Clone()
+	for _, p := range typ.Props {
+		if _, ok := m.Get(p.Name); ok && p.Hidden {
+			m.Set(p.Name, "******")
+		}
+	}
+	return m
+}
+
+func (s *Service) resourceMetadata(w http.ResponseWriter, r *http.Request) error {
+	_, row, err := s.resource(r)
+	if err != nil {
+		return err
+	}
+	meta, err := s.e.Metadata(r.Context(), row)
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"metadata": meta})
+}
+
+func (s *Service) signalResource(w http.ResponseWriter, r *http.Request) error {
+	_, row, err := s.resource(r)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return api.Invalid("the signal could not be read").Wrap(err)
+	}
+	typ := s.e.Type(row.Target)
+	if typ == nil || typ.Signal == nil {
+		return api.Invalid("Resource %s does not support signals", row.Name).Named("ResourceActionNotSupported")
+	}
+	if err := s.e.Signal(r.Context(), row, data); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *Service) markUnhealthy(w http.ResponseWriter, r *http.Request) error {
+	_, row, err := s.resource(r)
+	if err != nil {
+		return err
+	}
+	m, err := body(r)
+	if err != nil {
+		return err
+	}
+	v, ok := m.Get("mark_unhealthy")
+	bad, isBool := hot.ToBool(v)
+	if !ok || !isBool {
+		return api.Invalid("mark_unhealthy must be a boolean")
+	}
+	reason, _ := value[string](m, "resource_status_reason")
+	return s.e.MarkUnhealthy(r.Context(), row, bad, reason)
+}

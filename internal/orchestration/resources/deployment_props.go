@@ -1,3 +1,0 @@
-package resources
-
-func deploymentProps() []Prop { return nil }

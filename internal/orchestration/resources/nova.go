@@ -1,0 +1,137 @@
+package resources
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+func novaKeyPair() *Type {
+	return &Type{Name: "OS::Nova::KeyPair", Doc: "A key pair; its id is its name.",
+		Props: []Prop{{Name: "name", Kind: String, Required: true, Doc: "Name."}, {Name: "public_key", Kind: String, Doc: "Key to import; none: one is made."},
+			{Name: "save_private_key", Kind: Boolean, Default: false, Doc: "Keep the private key as an attribute."}, {Name: "type", Kind: String}, {Name: "user", Kind: String}},
+		Attrs: []Attr{{Name: "public_key", Kind: String, Doc: "The public key."}, {Name: "private_key", Kind: String, Doc: "The private key, if saved."}},
+		Create: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.compute(ctx)
+			if err != nil {
+				return Step{}, err
+			}
+			name := r.Props.Str("name")
+			if r.Data["creating"] == true { // made before a crash?
+				if m, err := c.call(ctx, "GET", "os-keypairs/"+url.PathEscape(name), nil); err == nil {
+					have := hot.PyStr(get(m, "keypair", "public_key"))
+					if want := r.Props.Str("public_key"); want == "" || want == have {
+						r.Data["public_key"] = have
+						return Done(), r.SetID(ctx, name)
+					}
+				}
+			}
+			r.Data["creating"] = true
+			if err := r.Host.Save(ctx, r); err != nil {
+				return Step{}, err
+			}
+			m, err := c.call(ctx, "POST", "os-keypairs", yaml11.MapOf("keypair", copyProps(yaml11.MapOf("name", name), r.Props, "public_key")))
+			if err != nil {
+				return Step{}, err
+			}
+			r.Data["public_key"] = get(m, "keypair", "public_key")
+			if r.Props.Bool("save_private_key") {
+				r.Data["private_key"] = get(m, "keypair", "private_key")
+			}
+			return Done(), r.SetID(ctx, name)
+		},
+		Delete: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.compute(ctx)
+			if err != nil || r.PhysicalID == "" {
+				return Done(), err
+			}
+			return Done(), c.remove(ctx, "os-keypairs/"+url.PathEscape(r.PhysicalID))
+		},
+		Attr: func(_ context.Context, r *Resource, name string) (any, error) {
+			if v := r.Data[name]; v != nil {
+				return v, nil
+			}
+			return "", nil
+		},
+	}
+}
+
+func novaFlavor() *Type {
+	zero := int64(0)
+	return &Type{Name: "OS::Nova::Flavor", Doc: "A flavor.",
+		Props: []Prop{{Name: "ram", Kind: Integer, Required: true, Min: &zero, Doc: "MiB."}, {Name: "vcpus", Kind: Integer, Required: true, Min: &zero}, {Name: "disk", Kind: Integer, Default: int64(0), Doc: "GiB."},
+			{Name: "name", Kind: String}, {Name: "flavorid", Kind: String}, {Name: "swap", Kind: Integer, Default: int64(0)}, {Name: "ephemeral", Kind: Integer, Default: int64(0)},
+			{Name: "rxtx_factor", Kind: Number, Default: 1.0}, {Name: "is_public", Kind: Boolean, Default: true}, {Name: "extra_specs", Kind: Mapping, Update: true}, {Name: "tenants", Kind: List, Update: true, Default: []any{}}},
+		Attrs: []Attr{{Name: "is_public", Kind: Boolean}, {Name: "extra_specs", Kind: Mapping}},
+		Create: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.compute(ctx)
+			if err != nil {
+				return Step{}, err
+			}
+			id := r.Props.Str("flavorid")
+			if id == "" || id == "auto" {
+				id = configID(r.ID, "flavor")
+			}
+			if r.PhysicalID == "" {
+				_, err := c.call(ctx, "GET", "flavors/"+url.PathEscape(id), nil)
+				if isNotFound(err) {
+					b := yaml11.MapOf("id", id, "name", r.PhysicalName(0), "OS-FLV-EXT-DATA:ephemeral", r.Props.Int("ephemeral"), "os-flavor-access:is_public", r.Props.Bool("is_public"))
+					copyProps(b, r.Props, "name", "ram", "vcpus", "disk", "swap", "rxtx_factor")
+					_, err = c.call(ctx, "POST", "flavors", yaml11.MapOf("flavor", b))
+				} else if err == nil && r.Data["creating"] != true && r.Props.Str("flavorid") != "" {
+					return Step{}, Failed("Flavor %s exists already", id)
+				}
+				if err != nil {
+					return Step{}, err
+				}
+				r.Data["creating"] = true
+				if err := r.SetID(ctx, id); err != nil {
+					return Step{}, err
+				}
+			}
+			return flavorSpecs(ctx, r, c)
+		},
+		Update: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.compute(ctx)
+			if err != nil {
+				return Step{}, err
+			}
+			m, err := c.call(ctx, "GET", "flavors/"+r.PhysicalID+"/os-extra_specs", nil)
+			if err != nil {
+				return Step{}, err
+			}
+			want := r.Props.Map("extra_specs")
+			for k := range submap(m, "extra_specs").All() {
+				if _, keep := want.Get(k); !keep {
+					if err := c.remove(ctx, "flavors/"+r.PhysicalID+"/os-extra_specs/"+url.PathEscape(k)); err != nil {
+						return Step{}, err
+					}
+				}
+			}
+			return flavorSpecs(ctx, r, c)
+		},
+		Delete: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.compute(ctx)
+			if err != nil || r.PhysicalID == "" {
+				return Done(), err
+			}
+			return Done(), c.remove(ctx, "flavors/"+url.PathEscape(r.PhysicalID))
+		},
+		Attr: func(_ context.Context, r *Resource, name string) (any, error) { return r.Props.Get(name), nil },
+	}
+}
+
+func flavorSpecs(ctx context.Context, r *Resource, c client) (Step, error) {
+	specs := yaml11.NewMap()
+	for k, v := range r.Props.Map("extra_specs").All() {
+		specs.Set(k, hot.PyStr(v))
+	}
+	if specs.Len() > 0 {
+		if _, err := c.call(ctx, "POST", "flavors/"+url.PathEscape(r.PhysicalID)+"/os-extra_specs", yaml11.MapOf("extra_specs", specs)); err != nil {
+			return Step{}, err
+		}
+	}
+	return Done(), nil
+}

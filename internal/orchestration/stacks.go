@@ -1,0 +1,578 @@
+package orchestration
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/orchestration/engine"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// find returns the stack a request is about, by id or by name.
+func (s *Service) find(r *http.Request) (*engine.Stack, *auth.Identity, error) {
+	id, err := caller(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	key := r.PathValue("id")
+	if key == "" {
+		key = r.PathValue("name")
+	}
+	st, err := s.stackBy(r, id, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if name := r.PathValue("name"); r.PathValue("id") != "" && name != st.Name && name != st.ID {
+		return nil, nil, stackNotFound(name)
+	}
+	return st, id, nil
+}
+
+func stackNotFound(name string) error {
+	return api.NotFound("The Stack (%s) could not be found.", name).Named("EntityNotFound")
+}
+
+func (s *Service) stackBy(r *http.Request, id *auth.Identity, key string) (*engine.Stack, error) {
+	var st *engine.Stack
+	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		st, err = engine.GetStack(tx, key)
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		list, err := engine.FindStacks(tx, "project_id = ? AND name = ? AND deleted_at = 0 ORDER BY depth LIMIT 1", r.PathValue("tenant"), key)
+		if err == nil && len(list) > 0 {
+			st = list[0]
+			return nil
+		}
+		if err == nil {
+			err = store.ErrNotFound
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, stackNotFound(key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if st.ProjectID != r.PathValue("tenant") && !id.IsAdmin() {
+		return nil, stackNotFound(key)
+	}
+	return st, nil
+}
+
+func (s *Service) stackURL(st *engine.Stack) string {
+	return s.cfg.BaseURL + "/v1/" + st.ProjectID + "/stacks/" + url.PathEscape(st.Name) + "/" + st.ID
+}
+
+func link(rel, href string) map[string]any { return map[string]any{"rel": rel, "href": href} }
+
+// lookup redirects from a name to name and id, keeping what follows.
+func (s *Service) lookup(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	u := s.stackURL(st)
+	if parts := strings.Split(strings.TrimSuffix(r.URL.Path, "/"), "/stacks/"); len(parts) == 2 {
+		if _, rest, ok := strings.Cut(parts[1], "/"); ok {
+			u += "/" + rest
+		}
+	}
+	if r.URL.RawQuery != "" {
+		u += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", u)
+	return api.WriteJSON(w, http.StatusFound, map[string]any{"message": "The resource was found at another location.", "code": "302 Found", "title": "Found"})
+}
+
+func brief(s *Service, st *engine.Stack) map[string]any {
+	var parent any
+	if st.ParentID != "" {
+		parent = st.ParentID
+	}
+	var tags any
+	if st.Tags != nil {
+		tags = st.Tags
+	}
+	return map[string]any{"id": st.ID, "stack_name": st.Name, "links": []any{link("self", s.stackURL(st))}, "description": st.Description,
+		"stack_status": st.Action + "_" + st.Status, "stack_status_reason": st.Reason, "creation_time": api.FormatTime(st.Created),
+		"updated_time": api.FormatTime(st.Updated), "deletion_time": api.FormatTime(st.Deleted), "stack_owner": st.Username, "parent": parent,
+		"stack_user_project_id": st.ProjectID, "tags": tags}
+}
+
+func (s *Service) listStacks(w http.ResponseWriter, r *http.Request) error {
+	return s.list(w, r, false)
+}
+func (s *Service) detailStacks(w http.ResponseWriter, r *http.Request) error {
+	return s.list(w, r, true)
+}
+
+func (s *Service) list(w http.ResponseWriter, r *http.Request, detail bool) error {
+	id, err := caller(r)
+	if err != nil {
+		return err
+	}
+	page, err := api.ParsePage(r, 0)
+	if err != nil {
+		return err
+	}
+	where, args := []string{"1 = 1"}, []any{}
+	add := func(cond string, a ...any) { where, args = append(where, cond), append(args, a...) }
+	global := truthy(r, "global_tenant") && id.IsAdmin()
+	if !global {
+		add("project_id = ?", r.PathValue("tenant"))
+	}
+	if !truthy(r, "show_nested") {
+		add("parent_id = ''")
+	}
+	if !truthy(r, "show_deleted") {
+		add("deleted_at = 0")
+	}
+	q := r.URL.Query()
+	for param, column := range map[string]string{"name": "name", "stack_name": "name", "id": "id", "action": "action", "stack_action": "action", "username": "username", "owner_id": "parent_id"} {
+		if v := q[param]; len(v) > 0 {
+			add(column+" IN "+store.In(len(v)), store.Args(v)...)
+		}
+	}
+	for _, param := range []string{"status", "stack_status"} {
+		if v := q[param]; len(v) > 0 {
+			add("(status IN "+store.In(len(v))+" OR action || '_' || status IN "+store.In(len(v))+")", append(store.Args(v), store.Args(v)...)...)
+		}
+	}
+	order := "created_at"
+	if len(page.SortKeys) > 0 {
+		column, ok := map[string]string{"name": "name", "stack_name": "name", "status": "status", "stack_status": "status", "creation_time": "created_at",
+			"created_at": "created_at", "updated_time": "updated_at", "updated_at": "updated_at"}[page.SortKeys[0]]
+		if !ok {
+			return api.Invalid("cannot sort by %q", page.SortKeys[0])
+		}
+		order = column
+	}
+	dir := " DESC"
+	if len(page.SortDirs) > 0 && page.Ascending {
+		dir = " ASC"
+	}
+	var list []*engine.Stack
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		list, err = engine.FindStacks(tx, strings.Join(where, " AND ")+" ORDER BY "+order+dir+", id", args...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	list = filterTags(list, q)
+	count := len(list)
+	list = cut(list, page)
+	out := []any{}
+	for _, st := range list {
+		v := brief(s, st)
+		if global {
+			v["project"] = st.ProjectID
+		}
+		if detail {
+			v = s.show(r, st, false)
+		}
+		out = append(out, v)
+	}
+	res := map[string]any{"stacks": out}
+	if truthy(r, "with_count") {
+		res["count"] = count
+	}
+	return api.WriteJSON(w, http.StatusOK, res)
+}
+
+func filterTags(list []*engine.Stack, q url.Values) []*engine.Stack {
+	has := func(st *engine.Stack, tag string) bool {
+		for _, t := range st.Tags {
+			if t == tag {
+				return true
+			}
+		}
+		return false
+	}
+	var out []*engine.Stack
+	for _, st := range list {
+		ok := true
+		for _, t := range strings.FieldsFunc(q.Get("tags"), comma) {
+			ok = ok && has(st, t)
+		}
+		if any := strings.FieldsFunc(q.Get("tags_any"), comma); len(any) > 0 {
+			found := false
+			for _, t := range any {
+				found = found || has(st, t)
+			}
+			ok = ok && found
+		}
+		for _, t := range strings.FieldsFunc(q.Get("not_tags"), comma) {
+			ok = ok && !has(st, t)
+		}
+		if ok {
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+func comma(r rune) bool { return r == ',' }
+
+func cut(list []*engine.Stack, page api.Page) []*engine.Stack {
+	if page.Marker != "" {
+		for i, st := range list {
+			if st.ID == page.Marker {
+				list = list[i+1:]
+				break
+			}
+		}
+	}
+	if page.Limit > 0 && len(list) > page.Limit {
+		list = list[:page.Limit]
+	}
+	return list
+}
+
+// showText writes a parameter's value as Heat shows it: text.
+func showText(p *hot.Parameter, v any) string {
+	if p != nil && p.Hidden {
+		return "******"
+	}
+	switch x := v.(type) {
+	case nil:
+		return ""
+	case []any:
+		if p != nil && p.Type == hot.TypeList {
+			parts := make([]string, len(x))
+			for i, e := range x {
+				parts[i] = hot.PyStr(e)
+			}
+			return strings.Join(parts, ",")
+		}
+	}
+	return hot.PyStr(v)
+}
+
+func (s *Service) show(r *http.Request, st *engine.Stack, resolve bool) map[string]any {
+	v := brief(s, st)
+	v["template_description"], v["timeout_mins"], v["disable_rollback"] = st.Description, st.TimeoutMins, st.DisableRollback
+	if st.TimeoutMins == 0 {
+		v["timeout_mins"] = nil
+	}
+	v["capabilities"], v["notification_topics"] = []any{}, []any{}
+	params := map[string]any{"OS::stack_name": st.Name, "OS::stack_id": st.ID, "OS::project_id": st.ProjectID}
+	v["parameters"] = params
+	look, err := s.e.Look(r.Context(), st.ID)
+	if look == nil {
+		return v
+	}
+	if err == nil {
+		for name, val := range look.Params() {
+			params[name] = showText(look.Template().Parameter(name), val)
+		}
+	}
+	if resolve && err == nil && st.Deleted.IsZero() {
+		v["outputs"] = outputList(look, "")
+	}
+	return v
+}
+
+// outputList returns the outputs with values; only the one named, if name is given.
+func outputList(look *engine.Look, name string) []any {
+	values, errs := look.Outputs()
+	out := []any{}
+	for _, o := range look.Template().Outputs {
+		val, ok := values.Get(o.Name)
+		if !ok || name != "" && name != o.Name {
+			continue
+		}
+		desc := o.Description
+		if desc == "" {
+			desc = "No description given"
+		}
+		m := map[string]any{"output_key": o.Name, "output_value": val, "description": desc}
+		if e := errs[o.Name]; e != "" {
+			m["output_error"] = e
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func (s *Service) showStack(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	resolve := r.URL.Query().Get("resolve_outputs") == "" || truthy(r, "resolve_outputs")
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"stack": s.show(r, st, resolve)})
+}
+
+func validName(name string) bool {
+	return regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]{0,254}$`).MatchString(name)
+}
+
+// source reads template, files, environment and parameters of a request. base is what an update of an
+// existing stack starts from; nil for a new one.
+func (s *Service) source(m *Map, base *engine.Source, clear []any) (*engine.Source, error) {
+	src := &engine.Source{Files: map[string]string{}, Params: yaml11.NewMap(), Env: hot.NewEnvironment(), TemplateFile: "template"}
+	if base != nil {
+		src.Template, src.TemplateFile, src.Env = base.Template, base.TemplateFile, base.Env
+		for k, v := range base.Files {
+			src.Files[k] = v
+		}
+		for k, v := range base.Params.All() {
+			src.Params.Set(k, v)
+		}
+		for _, name := range clear {
+			src.Params.Delete(hot.PyStr(name))
+			src.Env.Parameters.Delete(hot.PyStr(name))
+		}
+	}
+	if v, _ := m.Get("template"); v != nil {
+		src.Template, src.TemplateFile = v, "template"
+	}
+	if v, _ := m.Get("template_file"); v != nil { // ours: the name to show in messages
+		src.TemplateFile = hot.PyStr(v)
+	}
+	if src.Template == nil || src.Template == "" {
+		return nil, api.Invalid("No template specified").Named("HTTPBadRequest")
+	}
+	if files, ok := value[*Map](m, "files"); ok {
+		for k, v := range files.All() {
+			if text, ok := v.(string); ok {
+				src.Files[k] = text
+			} else {
+				b, err := yaml11.EncodeJSON(v)
+				if err != nil {
+					return nil, api.Invalid("file %s: %v", k, err)
+				}
+				src.Files[k] = string(b)
+			}
+		}
+	}
+	env, err := requestEnv(m, src.Files)
+	if err != nil {
+		return nil, api.Invalid("%s", hot.List(err).Error()).Named("StackValidationFailed")
+	}
+	merged := hot.NewEnvironment()
+	merged.Merge(src.Env)
+	merged.Merge(env)
+	src.Env = merged
+	for k := range env.Parameters.All() {
+		src.Params.Delete(k)
+	}
+	if params, ok := value[*Map](m, "parameters"); ok {
+		for k, v := range params.All() {
+			src.Params.Set(k, v)
+		}
+	}
+	return src, nil
+}
+
+func value[T any](m *Map, key string) (T, bool) {
+	v, _ := m.Get(key)
+	t, ok := v.(T)
+	return t, ok
+}
+
+// requestEnv merges the environment_files (server side merging) and then the environment of a request.
+func requestEnv(m *Map, files map[string]string) (*hot.Environment, error) {
+	env := hot.NewEnvironment()
+	names, _ := value[[]any](m, "environment_files")
+	if len(names) > 0 {
+		list := make([]string, len(names))
+		for i, n := range names {
+			list[i] = hot.PyStr(n)
+		}
+		merged, err := hot.MergeFiles(list, files)
+		if err != nil {
+			return nil, err
+		}
+		env.Merge(merged)
+		// The client sends the merged environment too; the files say the same with more precision.
+		return env, nil
+	}
+	v, _ := m.Get("environment")
+	given, err := hot.EnvironmentFromValue("environment", v)
+	if err != nil {
+		return nil, err
+	}
+	env.Merge(given)
+	return env, nil
+}
+
+func (s *Service) options(m *Map) (engine.Options, error) {
+	var o engine.Options
+	if v, _ := m.Get("timeout_mins"); v != nil {
+		n, ok := hot.ToNumber(v)
+		i, isInt := n.(int64)
+		if !ok || !isInt || i < 0 {
+			return o, api.Invalid("timeout_mins must be a number of minutes, got %s", hot.Show(v))
+		}
+		o.TimeoutMins = &i
+	}
+	if v, _ := m.Get("disable_rollback"); v != nil {
+		b, ok := hot.ToBool(v)
+		if !ok {
+			return o, api.Invalid("disable_rollback must be a boolean, got %s", hot.Show(v))
+		}
+		o.DisableRollback = &b
+	}
+	switch v, _ := m.Get("tags"); t := v.(type) {
+	case string:
+		tags := []string{}
+		for _, p := range strings.FieldsFunc(t, comma) {
+			tags = append(tags, strings.TrimSpace(p))
+		}
+		o.Tags = &tags
+	case []any:
+		tags := []string{}
+		for _, p := range t {
+			tags = append(tags, hot.PyStr(p))
+		}
+		o.Tags = &tags
+	}
+	return o, nil
+}
+
+func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
+	id, err := caller(r)
+	if err != nil {
+		return err
+	}
+	m, err := body(r)
+	if err != nil {
+		return err
+	}
+	name, _ := value[string](m, "stack_name")
+	if !validName(name) {
+		return api.Invalid("Invalid stack name %s must contain only alphanumeric or \"_-.\" characters, must start with alpha and must be 255 characters or less.", name).Named("StackValidationFailed")
+	}
+	src, err := s.source(m, nil, nil)
+	if err != nil {
+		return err
+	}
+	o, err := s.options(m)
+	if err != nil {
+		return err
+	}
+	// Faults first: a trust is made only for a stack that can be made.
+	if _, _, err := s.e.CheckSource(r.Context(), src, false); err != nil {
+		return err
+	}
+	if o.TrustID, o.SharedTrust, err = s.trust(r.Context(), id, nil); err != nil {
+		return err
+	}
+	o.UserID, o.Username, o.ProjectID = id.UserID, id.UserName, r.PathValue("tenant")
+	st, err := s.e.CreateStack(r.Context(), name, src, o)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", s.stackURL(st))
+	return api.WriteJSON(w, http.StatusCreated, map[string]any{"stack": map[string]any{"id": st.ID, "links": []any{link("self", s.stackURL(st))}}})
+}
+
+// updateSource reads a PUT (everything anew) or a PATCH (on top of what is).
+func (s *Service) updateSource(r *http.Request, st *engine.Stack) (*engine.Source, *Map, error) {
+	m, err := body(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	var base *engine.Source
+	clear, _ := value[[]any](m, "clear_parameters")
+	if r.Method == http.MethodPatch {
+		if base, err = s.e.TemplateSource(r.Context(), st); err != nil {
+			return nil, nil, err
+		}
+		if _, base.Env, base.Files, err = s.e.Source(r.Context(), st); err != nil {
+			return nil, nil, err
+		}
+		env := hot.NewEnvironment()
+		env.Merge(base.Env)
+		base.Env, base.Params = env, st.Def.Params
+	}
+	src, err := s.source(m, base, clear)
+	return src, m, err
+}
+
+func (s *Service) updateStack(w http.ResponseWriter, r *http.Request) error {
+	st, id, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	src, m, err := s.updateSource(r, st)
+	if err != nil {
+		return err
+	}
+	o, err := s.options(m)
+	if err != nil {
+		return err
+	}
+	if _, _, err := s.e.CheckSource(r.Context(), src, false); err != nil {
+		return err
+	}
+	if o.TrustID, o.SharedTrust, err = s.trust(r.Context(), id, st); err != nil {
+		return err
+	}
+	if st, err = s.e.UpdateStack(r.Context(), st.ID, src, o); err != nil {
+		return gone(err, r)
+	}
+	return api.WriteJSON(w, http.StatusAccepted, map[string]any{"stack": map[string]any{"id": st.ID, "links": []any{link("self", s.stackURL(st))}}})
+}
+
+func gone(err error, r *http.Request) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return stackNotFound(r.PathValue("name"))
+	}
+	return err
+}
+
+func (s *Service) deleteStack(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	if !st.Deleted.IsZero() {
+		return stackNotFound(st.Name)
+	}
+	if _, err := s.e.DeleteStack(r.Context(), st.ID); err != nil {
+		return gone(err, r)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Service) stackAction(w http.ResponseWriter, r *http.Request) error {
+	st, _, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	m, err := body(r)
+	if err != nil {
+		return err
+	}
+	if m.Len() != 1 {
+		return api.Invalid("the body must name one action: suspend, resume, check, cancel_update or cancel_without_rollback")
+	}
+	switch action := m.Keys()[0]; action {
+	case "suspend", "resume", "check":
+		_, err = s.e.Act(r.Context(), st.ID, strings.ToUpper(action))
+	case "cancel_update":
+		err = s.e.Cancel(r.Context(), st.ID, true)
+	case "cancel_without_rollback":
+		err = s.e.Cancel(r.Context(), st.ID, false)
+	default:
+		return api.Invalid("unknown action %q, expected suspend, resume, check, cancel_update or cancel_without_rollback", action)
+	}
+	if err != nil {
+		return gone(err, r)
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
