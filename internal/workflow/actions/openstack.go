@@ -1,4 +1,100 @@
 package actions
 
-// OpenStack returns the actions of the OpenStack services, under Mistral's names.
-func OpenStack() []Action { return nil }
+import (
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/tripleo/tripleo/internal/cloud"
+)
+
+// OpenStack returns the actions of the OpenStack services, under the names,
+// parameters and with the results that Mistral gives them.
+func OpenStack() []Action {
+	var out []Action
+	for _, svc := range []struct {
+		open opener
+		rows []rest
+		own  []Action
+	}{
+		{(*cloud.Session).Orchestration, heatRows(), heatActions()},
+		{(*cloud.Session).Baremetal, ironicRows(), ironicActions()},
+		{(*cloud.Session).Compute, novaRows(), novaActions()},
+		{(*cloud.Session).Image, glanceRows(), nil},
+		{(*cloud.Session).Workflow, mistralRows(), mistralActions()},
+		{(*cloud.Session).Introspection, introspectionRows(), introspectionActions()},
+		{(*cloud.Session).Network, neutronRows(), nil},
+		{(*cloud.Session).Identity, keystoneRows(), nil},
+		{nil, nil, swiftActions()},
+		{nil, nil, zaqarActions()},
+	} {
+		for _, row := range svc.rows {
+			out = append(out, row.action(svc.open))
+		}
+		out = append(out, svc.own...)
+	}
+	return out
+}
+
+func optional(names ...string) []Param {
+	out := make([]Param, len(names))
+	for i, n := range names {
+		out[i] = Opt(n, nil)
+	}
+	return out
+}
+
+func required(names ...string) []Param {
+	out := make([]Param, len(names))
+	for i, n := range names {
+		out[i] = Req(n)
+	}
+	return out
+}
+
+func params(lists ...[]Param) []Param {
+	var out []Param
+	for _, l := range lists {
+		out = append(out, l...)
+	}
+	return out
+}
+
+var _ opener = (func(*cloud.Session) (*gophercloud.ServiceClient, error))(nil)
+
+func glanceRows() []rest {
+	return []rest{
+		{name: "glance.images_list", desc: "Lists images.", method: "GET", path: "images", unwrap: "images", pages: true, extra: true,
+			query: []string{"limit", "marker", "sort_key", "sort_dir", "name", "visibility", "member_status", "owner", "status", "tag"},
+			input: optional("limit", "marker", "sort_key", "sort_dir", "name", "visibility", "member_status", "owner", "status", "tag")},
+		{name: "glance.images_get", desc: "Shows an image.", method: "GET", path: "images/{image_id}", input: required("image_id")},
+		{name: "glance.images_delete", desc: "Deletes an image.", method: "DELETE", path: "images/{image_id}", input: required("image_id")},
+		{name: "glance.images_create", desc: "Registers an image without data.", method: "POST", path: "images", wrap: "-", extra: true},
+	}
+}
+
+func neutronRows() []rest {
+	var out []rest
+	for _, r := range []struct{ one, many, path string }{{"network", "networks", "networks"}, {"subnet", "subnets", "subnets"}, {"port", "ports", "ports"},
+		{"router", "routers", "routers"}, {"security_group", "security_groups", "security-groups"}, {"floatingip", "floatingips", "floatingips"}} {
+		out = append(out,
+			rest{name: "neutron.list_" + r.many, desc: "Lists " + r.many + ".", method: "GET", path: r.path, extra: true},
+			rest{name: "neutron.show_" + r.one, desc: "Shows a " + r.one + ".", method: "GET", path: r.path + "/{" + r.one + "}", input: required(r.one)},
+			rest{name: "neutron.create_" + r.one, desc: "Creates a " + r.one + "; body is the whole request.", method: "POST", path: r.path, wrap: "body", input: required("body")},
+			rest{name: "neutron.update_" + r.one, desc: "Updates a " + r.one + "; body is the whole request.", method: "PUT", path: r.path + "/{" + r.one + "}", wrap: "body", input: required(r.one, "body")},
+			rest{name: "neutron.delete_" + r.one, desc: "Deletes a " + r.one + ".", method: "DELETE", path: r.path + "/{" + r.one + "}", input: required(r.one)})
+	}
+	return out
+}
+
+func keystoneRows() []rest {
+	var out []rest
+	for _, r := range []struct{ one, many string }{{"project", "projects"}, {"user", "users"}, {"role", "roles"}, {"domain", "domains"},
+		{"group", "groups"}, {"service", "services"}, {"endpoint", "endpoints"}, {"region", "regions"}} {
+		out = append(out,
+			rest{name: "keystone." + r.many + "_list", desc: "Lists " + r.many + ".", method: "GET", path: r.many, unwrap: r.many, extra: true},
+			rest{name: "keystone." + r.many + "_get", desc: "Shows a " + r.one + ".", method: "GET", path: r.many + "/{" + r.one + "}", unwrap: r.one, input: required(r.one)},
+			rest{name: "keystone." + r.many + "_create", desc: "Creates a " + r.one + ".", method: "POST", path: r.many, wrap: r.one, unwrap: r.one, extra: true},
+			rest{name: "keystone." + r.many + "_update", desc: "Updates a " + r.one + ".", method: "PATCH", path: r.many + "/{" + r.one + "}", wrap: r.one, unwrap: r.one, extra: true, input: required(r.one)},
+			rest{name: "keystone." + r.many + "_delete", desc: "Deletes a " + r.one + ".", method: "DELETE", path: r.many + "/{" + r.one + "}", input: required(r.one)})
+	}
+	return out
+}
