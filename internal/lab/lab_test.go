@@ -8,10 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -291,4 +295,82 @@ func TestConsoleLogTurnsOver(t *testing.T) {
 	if err := c.copyTo(t.Context(), &out, false, func() {}); err != nil || out.Len() != len(chunk) {
 		t.Errorf("copy: %v, %d bytes", err, out.Len())
 	}
+}
+
+// TestSimulatedLab switches twenty machines on through their BMCs and counts
+// who asks for a boot script.
+func TestSimulatedLab(t *testing.T) {
+	const nodes = 20
+	asked := make(chan string, nodes)
+	undercloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path
+		_, _ = io.WriteString(w, "#!ipxe\npoweroff\n")
+	}))
+	t.Cleanup(undercloud.Close)
+	cfg := Config{Name: "labt-sim", Dir: filepath.Join(t.TempDir(), "lab"), Backend: Sim, Nodes: nodes, NodeURL: undercloud.URL, SimSpeed: 5000, SimPort: freePorts(t)}
+	t.Cleanup(func() {
+		if err := Down(context.Background(), cfg.Dir, false); err != nil {
+			t.Error(err)
+		}
+	})
+	st := up(t, cfg)
+	b, err := os.ReadFile(st.Instackenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct{ Nodes []map[string]any }
+	if err := json.Unmarshal(b, &env); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range env.Nodes {
+		url := n["pm_addr"].(string) + n["pm_system_id"].(string) + "/Actions/ComputerSystem.Reset"
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"ResetType":"On"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth(n["pm_user"].(string), n["pm_password"].(string))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusNoContent {
+			t.Fatalf("reset = %s", res.Status)
+		}
+	}
+	seen := map[string]bool{}
+	timeout := time.After(30 * time.Second)
+	for len(seen) < nodes {
+		select {
+		case p := <-asked:
+			seen[p] = true
+		case <-timeout:
+			t.Fatalf("%d of %d machines asked for their boot script", len(seen), nodes)
+		}
+	}
+	c := NewClient(cfg.Dir)
+	eventually(t, "all machines are off again, as the script said", func() bool {
+		st, err := c.Status(t.Context())
+		return err == nil && !slices.ContainsFunc(st.Machines, func(m MachineStatus) bool { return m.PoweredOn })
+	})
+}
+
+// freePorts finds two neighbouring ports.
+func freePorts(t *testing.T) int {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		next, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port+1))
+		_ = l.Close()
+		if err == nil {
+			_ = next.Close()
+			return port
+		}
+	}
+	t.Fatal("no two free ports")
+	return 0
 }

@@ -62,7 +62,7 @@ func ChildMain(args []string) (code int, was bool) {
 func ServeMain(ctx context.Context, dir string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel(dir)}))
 	tell := os.NewFile(readyFD, "ready")
 	err := Serve(ctx, dir, log, func() error {
 		_, err := io.WriteString(tell, readyLine+"\n")
@@ -135,6 +135,7 @@ func launch(ctx context.Context, rec record) error {
 	}
 	defer func() { _ = r.Close() }()
 	cmd := exec.Command("/proc/self/exe", append(serveArgs[:], dir)...) //nolint:noctx,gosec // outlives this process
+	cmd.Args[0] = os.Args[0] // what ps shows
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -273,4 +274,12 @@ func waitUnlocked(ctx context.Context, dir string, limit time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// logLevel keeps thousands of simulated machines from telling their lives.
+func logLevel(dir string) slog.Level {
+	if rec, err := loadRecord(dir); err == nil && rec.Config.Backend == Sim {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
