@@ -292,6 +292,29 @@ func TestWriteImageResumes(t *testing.T) {
 	}
 }
 
+// A server that knows no ranges sends everything again; what is on the disk already is skipped.
+func TestWriteImageResumesWithoutRanges(t *testing.T) {
+	raw := testImage(t, 20)
+	var requests atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+		if requests.Add(1) == 1 {
+			_, _ = w.Write(raw[:7*mib+5])
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write(raw)
+	}))
+	defer s.Close()
+	d := newDisk(t, 24*mib)
+	img := Image{ID: "id", URLs: []string{s.URL}, DiskFormat: "raw", Checksum: sha(raw)}
+	if _, err := WriteImage(t.Context(), d, img, options()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content(t, d, int64(len(raw))), raw) || requests.Load() != 2 {
+		t.Errorf("the disk differs from the image, or %d requests instead of 2", requests.Load())
+	}
+}
+
 func TestWriteImageStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -82,7 +82,12 @@ func (s *Source) accept(resp *http.Response, off int64) error {
 	case off > 0 && resp.StatusCode == http.StatusPreconditionFailed:
 		return ErrImageChanged
 	case off > 0 && resp.StatusCode == http.StatusOK:
-		return errors.New("the image server cannot continue an interrupted download (no Range)")
+		// A server without ranges starts over: what was read already is skipped, the checksum is over all of it.
+		if etag != s.etag {
+			return ErrImageChanged
+		}
+		_, err := io.CopyN(io.Discard, resp.Body, off)
+		return err
 	}
 	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
 		return fmt.Errorf("the image server answered %s", resp.Status) // worth another try
