@@ -61,7 +61,7 @@ func (n *Node) setFields(old, changed map[string]any) ([]string, error) {
 		}
 		names = append(names, k)
 	}
-	return names, n.check(changed)
+	return names, n.check()
 }
 
 func wantString(key string, v any, maxLen int) (string, error) {
@@ -197,7 +197,7 @@ func reservedNames() []string {
 }
 
 // check validates the node as a whole and fills in what has a default.
-func (n *Node) check(asked map[string]any) error {
+func (n *Node) check() error {
 	if n.Name != "" {
 		if _, err := uuid.Parse(n.Name); err == nil || !namePattern().MatchString(n.Name) {
 			return api.Invalid("Invalid node name %q: letters, digits and -._~ are allowed, and it may not look like a UUID", n.Name)
@@ -230,10 +230,7 @@ func (n *Node) check(asked map[string]any) error {
 			continue
 		}
 		if err := hw.CheckInterface(i, impl); err != nil {
-			if _, explicit := asked[i+"_interface"]; explicit && asked[i+"_interface"] == impl {
-				return api.Invalid("%s", err.Error())
-			}
-			n.Interfaces[i] = hw.Default(i) // left over from another driver
+			return api.Invalid("%s; reset_interfaces=True gives all of them the driver's defaults", err.Error())
 		}
 	}
 	if n.Protected && n.ProvisionState != states.Active && n.ProvisionState != states.Rescue {

@@ -3,7 +3,6 @@ package baremetal
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/baremetal/drivers"
@@ -123,21 +122,17 @@ func (s *Service) getConductor(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, s.conductorDoc(true))
 }
 
-// writeFault writes Ironic's envelope: error_message holds a document since
-// 1.38 of pecan's JSON faults, a string with that document for older clients.
-func writeFault(w http.ResponseWriter, r *http.Request, f api.Fault) {
+// writeFault writes Ironic's envelope. Old clients expect error_message to be
+// text that holds the fault as JSON, from 1.38 on it is the fault itself.
+func writeFault(w http.ResponseWriter, _ *http.Request, f api.Fault) {
 	code := "Client"
 	if f.Status >= 500 {
 		code = "Server"
 	}
 	doc := map[string]any{"faultcode": code, "faultstring": f.Message, "debuginfo": nil}
-	// All released clients read both forms; text is what Ironic always sent.
 	body := map[string]any{"error_message": jsonText(doc)}
-	if minor(r) >= 38 {
+	if minorOf(w.Header().Get(header)) >= 38 { // what was negotiated
 		body["error_message"] = doc
-	}
-	if f.Status == http.StatusMethodNotAllowed || strings.HasPrefix(r.URL.Path, "/boot/") {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
 	}
 	_ = api.WriteJSON(w, f.Status, body)
 }

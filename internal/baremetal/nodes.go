@@ -181,7 +181,10 @@ func (s *Service) writePage(w http.ResponseWriter, r *http.Request, key string, 
 	if limit > 0 && len(list) == limit {
 		q := r.URL.Query()
 		q.Set("marker", last)
-		out["next"] = s.cfg.BaseURL + r.URL.Path + "?" + q.Encode()
+		next := s.cfg.BaseURL + r.URL.Path + "?" + q.Encode()
+		out["next"] = next
+		// Where gophercloud looks for it.
+		out[key+"_links"] = []any{map[string]any{"rel": "next", "href": next}}
 	}
 	return api.WriteJSON(w, http.StatusOK, out)
 }

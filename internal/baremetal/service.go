@@ -328,11 +328,10 @@ func (s *Service) nodeRoutes() []api.Route {
 }
 
 // minor is the negotiated microversion 1.minor.
-func minor(r *http.Request) int {
-	_, m, ok := strings.Cut(api.Version(r), ".")
-	if !ok {
-		return 1
-	}
+func minor(r *http.Request) int { return minorOf(api.Version(r)) }
+
+func minorOf(version string) int {
+	_, m, _ := strings.Cut(version, ".")
 	n, err := strconv.Atoi(m)
 	if err != nil {
 		return 1

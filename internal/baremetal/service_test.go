@@ -415,3 +415,6 @@ func TestRestartAtEveryStep(t *testing.T) {
 		t.Errorf("the service was stopped in %d different steps only: %v", len(seen), seen)
 	}
 }
+
+func refusePower(s *baremetaltest.Spoil) { s.RefusePower = true }
+func silent(s *baremetaltest.Spoil)      { s.Silent = true }
