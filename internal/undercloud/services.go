@@ -13,6 +13,7 @@ import (
 	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/image"
 	"github.com/tripleo/tripleo/internal/introspection"
+	"github.com/tripleo/tripleo/internal/messaging"
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
 	"github.com/tripleo/tripleo/internal/workflow"
@@ -40,7 +41,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeWorkflow,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeMessaging, u.makeWorkflow,
 	} {
 		s, err := make()
 		if err != nil {
@@ -157,4 +158,12 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 		return service{}, err
 	}
 	return service{prefix: "/workflow", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeMessaging() (service, error) {
+	s, err := messaging.New(messaging.Config{DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/messaging", handler: s.Handler(), run: s.Run}, nil
 }
