@@ -31,6 +31,13 @@ type definition struct {
 	tags                                           []string
 }
 
+func namespaceOf(r *http.Request) string {
+	if ns := r.PathValue("namespace"); ns != "" {
+		return ns
+	}
+	return r.URL.Query().Get("namespace")
+}
+
 func readText(r *http.Request) (string, error) {
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -261,7 +268,7 @@ func (s *Service) showWorkflow(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) showDefinition(w http.ResponseWriter, r *http.Request, kind string) error {
 	var m *yaql.Map
 	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		m, err = s.getDefinition(tx, kind, r.PathValue("id"), r.URL.Query().Get("namespace"), identity(r))
+		m, err = s.getDefinition(tx, kind, r.PathValue("id"), namespaceOf(r), identity(r))
 		return err
 	})
 	if err != nil {
@@ -276,7 +283,7 @@ func (s *Service) deleteWorkflow(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Service) deleteDefinition(w http.ResponseWriter, r *http.Request, kind string) error {
 	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		m, err := s.getDefinition(tx, kind, r.PathValue("id"), r.URL.Query().Get("namespace"), identity(r))
+		m, err := s.getDefinition(tx, kind, r.PathValue("id"), namespaceOf(r), identity(r))
 		if err != nil {
 			return err
 		}

@@ -35,6 +35,9 @@ func (s *Service) routes() []api.Route {
 		{Method: "POST", Pattern: "/v2/actions/validate", Policy: api.Reader, Handler: s.validateActions},
 		{Method: "GET", Pattern: "/v2/actions/{id}", Policy: api.Reader, Handler: s.showAction},
 		{Method: "DELETE", Pattern: "/v2/actions/{id}", Policy: api.Member, Handler: s.deleteAction},
+		// python-mistralclient puts the namespace, usually empty, behind the name
+		{Method: "GET", Pattern: "/v2/actions/{id}/{namespace...}", Policy: api.Reader, Handler: s.showAction},
+		{Method: "DELETE", Pattern: "/v2/actions/{id}/{namespace...}", Policy: api.Member, Handler: s.deleteAction},
 
 		{Method: "GET", Pattern: "/v2/executions", Policy: api.Reader, Handler: s.listExecutions},
 		{Method: "POST", Pattern: "/v2/executions", Policy: api.Member, Handler: s.createExecution},

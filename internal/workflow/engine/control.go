@@ -346,7 +346,7 @@ func (e *Engine) NewAction(ctx context.Context, name string, input *yaql.Map, ca
 	a := &Action{ID: uuid.NewString(), ProjectID: caller.ProjectID, Name: name, State: Running, Accepted: true, Input: input,
 		Created: now, Updated: now, Started: now, fresh: true,
 		Doc: ActionDoc{Base: res.action.Name, Adhoc: res.adhoc, Caller: caller, Async: res.action.Async}}
-	if len(res.adhoc) > 0 {
+	if res.action.Name != name {
 		a.Doc.BaseInput = res.input
 	}
 	return a, nil

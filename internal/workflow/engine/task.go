@@ -207,7 +207,7 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 		Accepted: true, Item: item, Input: input, Created: r.now, Updated: r.now, Started: r.now, fresh: true, dirty: true,
 		Doc: ActionDoc{Base: res.action.Name, Adhoc: res.adhoc, Caller: r.x.Doc.Caller, TaskName: t.Name,
 			Workflow: r.x.Workflow, Root: r.x.RootID(), Async: res.action.Async}}
-	if len(res.adhoc) > 0 {
+	if res.action.Name != name {
 		a.Doc.BaseInput = res.input
 	}
 	if t.spec.SafeRerun != nil {
