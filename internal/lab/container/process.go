@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"sync"
 	"syscall"
 
 	vns "github.com/vishvananda/netns"
@@ -58,7 +57,7 @@ func start(o startOptions) (*process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: o.cloneFlags, Pdeathsig: unix.SIGKILL, Setsid: true, Setctty: true}
 	p := &process{cmd: cmd, master: master, done: make(chan struct{})}
 
-	var reader sync.WaitGroup
+	read := make(chan struct{}) // closed when the console is read out
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
@@ -68,17 +67,15 @@ func start(o startOptions) (*process, error) {
 			return
 		}
 		_ = cmd.Wait() // the state is in cmd.ProcessState
-		reader.Wait()
+		<-read
 		_ = master.Close()
 		close(p.done)
 	}()
-	reader.Add(1)
 	if err := <-started; err != nil {
-		reader.Done()
 		return nil, errors.Join(fmt.Errorf("start a machine: %w", err), orderW.Close(), master.Close())
 	}
 	go func() {
-		defer reader.Done()
+		defer close(read)
 		// Ends with EIO when the last process of the terminal is gone.
 		_, _ = io.Copy(o.console, struct{ io.Reader }{master})
 	}()
