@@ -3,21 +3,14 @@ package deployment_test
 import (
 	"encoding/json"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
-	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/cloud"
-	"github.com/tripleo/tripleo/internal/deployment"
-	"github.com/tripleo/tripleo/internal/identity/identitytest"
-	"github.com/tripleo/tripleo/internal/objectstore"
-	"github.com/tripleo/tripleo/internal/orchestration"
-	"github.com/tripleo/tripleo/internal/workflow"
-	"github.com/tripleo/tripleo/plan"
+	"github.com/tripleo/tripleo/internal/deployment/deploymenttest"
 )
 
 // rig is Keystone, Swift, Heat and Mistral with our workbooks and actions, all of them real.
@@ -30,26 +23,8 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	srv := identitytest.Start(t)
-	blobs, err := blob.OpenDir(filepath.Join(t.TempDir(), "blobs"))
-	must(t, err)
-	swift, err := objectstore.New(objectstore.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Blob: blobs})
-	must(t, err)
-	srv.Mount("/object-store", swift.Handler())
-	heat, err := orchestration.New(orchestration.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud, BaseURL: srv.URL + "/orchestration", NodeURL: srv.URL})
-	must(t, err)
-	srv.Mount("/orchestration", heat.Handler())
-	books, err := deployment.Workbooks()
-	must(t, err)
-	var builtin []workflow.Workbook
-	for _, b := range books {
-		builtin = append(builtin, workflow.Workbook{Name: b.Name, YAML: b.YAML})
-	}
-	mistral, err := workflow.New(workflow.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/workflow", Actions: deployment.Actions(deployment.Config{Templates: plan.FS()}), Workbooks: builtin})
-	must(t, err)
-	srv.Mount("/workflow", mistral.Handler())
-	srv.RunJobs()
+	srv := deploymenttest.Start(t)
+	var err error
 	r := &rig{t: t, s: srv.Admin()}
 	r.wf, err = r.s.Workflow()
 	must(t, err)
@@ -68,7 +43,6 @@ func must(t testing.TB, err error) {
 // run starts a workflow and returns its state, its output and its state_info.
 func (r *rig) run(name string, input map[string]any) (string, map[string]any, string) {
 	r.t.Helper()
-	var x struct{ ID, State, Output, StateInfo string }
 	type reply struct {
 		ID        string `json:"id"`
 		State     string `json:"state"`
@@ -95,8 +69,7 @@ func (r *rig) run(name string, input map[string]any) (string, map[string]any, st
 	}
 	out := map[string]any{}
 	must(r.t, json.Unmarshal([]byte(rep.Output), &out))
-	x.State, x.StateInfo = rep.State, rep.StateInfo
-	return x.State, out, x.StateInfo
+	return rep.State, out, rep.StateInfo
 }
 
 func (r *rig) object(container, name string) (int, string) {
@@ -165,5 +138,134 @@ func TestPlanLifecycle(t *testing.T) {
 	}
 	if code, _ := r.object("overcloud", "plan-environment.yaml"); code != 404 {
 		t.Errorf("the plan is still there: %d", code)
+	}
+}
+
+// upload makes a plan of the given files.
+func (r *rig) upload(name string, files map[string]string) {
+	r.t.Helper()
+	put := func(path, body, header string) {
+		opts := &gophercloud.RequestOpts{OkCodes: []int{201, 202}, RawBody: strings.NewReader(body), MoreHeaders: map[string]string{}}
+		if header != "" {
+			opts.MoreHeaders[header] = "plan"
+		}
+		_, err := r.sw.Request(r.t.Context(), http.MethodPut, r.sw.Endpoint+path, opts)
+		must(r.t, err)
+	}
+	put(name, "", "X-Container-Meta-Usage-Tripleo")
+	for n, body := range files {
+		put(name+"/"+n, body, "")
+	}
+}
+
+// TestDeployPlan: a stack is followed to its end; a failure names path, template and line; a repaired plan deploys.
+func TestDeployPlan(t *testing.T) {
+	r := start(t)
+	plan := func(fail string) map[string]string {
+		return map[string]string{
+			"plan-environment.yaml": "template: overcloud.yaml\nenvironments: []\n",
+			"roles_data.yaml":       "- name: Controller\n",
+			"overcloud.j2.yaml": "heat_template_version: queens\nresources:\n{% for r in roles %}  {{ r.name }}:\n    type: nested/one.yaml\n    properties: {Fail: " + fail + "}\n{% endfor %}" +
+				"outputs:\n  KeystoneURL: {value: 'http://10.0.0.9:5000'}\n",
+			"nested/one.yaml": "heat_template_version: queens\nparameters:\n  Fail: {type: boolean}\nresources:\n  Wait:\n    type: OS::Heat::TestResource\n    properties:\n      value: x\n      fail: {get_param: Fail}\n",
+		}
+	}
+	r.upload("tiny", plan("true"))
+	state, _, info := r.run("tripleo.plan_management.v1.create_deployment_plan", map[string]any{"container": "tiny", "validate_stack": false, "queue_name": ""})
+	if state != "SUCCESS" {
+		t.Fatalf("create plan: %s %s", state, info)
+	}
+	state, out, info := r.run("tripleo.deployment.v1.deploy_plan", map[string]any{"container": "tiny", "queue_name": "", "timeout": 5})
+	if state != "ERROR" {
+		t.Fatalf("a stack that fails: %s %s %v", state, info, out)
+	}
+	fails := r.action("tripleo.deployment.get_deployment_failures", map[string]any{"plan": "tiny"})
+	list, _ := fails.(map[string]any)["resources"].([]any)
+	if len(list) != 1 {
+		t.Fatalf("failures: %v", fails)
+	}
+	f, _ := list[0].(map[string]any)
+	if f["path"] != "Controller.Wait" || !strings.HasPrefix(f["template"].(string), "nested/one.yaml:5:") {
+		t.Errorf("failure %v", f)
+	}
+	status := r.action("tripleo.deployment.get_status", map[string]any{"plan": "tiny"})
+	if got := status.(map[string]any)["deployment_status"]; got != "DEPLOY_FAILED" {
+		t.Errorf("status %v", got)
+	}
+
+	r.upload("tiny", map[string]string{"overcloud.j2.yaml": plan("false")["overcloud.j2.yaml"]})
+	if state, _, info = r.run("tripleo.deployment.v1.deploy_plan", map[string]any{"container": "tiny", "queue_name": "", "timeout": 5}); state != "SUCCESS" {
+		t.Fatalf("the repaired plan: %s %s", state, info)
+	}
+	rc, _ := r.action("tripleo.deployment.overcloudrc", map[string]any{"container": "tiny"}).(map[string]any)
+	if !strings.Contains(rc["overcloudrc"].(string), "export OS_AUTH_URL=http://10.0.0.9:5000/v3\n") {
+		t.Errorf("overcloudrc:\n%s", rc["overcloudrc"])
+	}
+	if state, _, info = r.run("tripleo.stack.v1.delete_stack", map[string]any{"stack": "tiny", "queue_name": ""}); state != "SUCCESS" {
+		t.Fatalf("delete: %s %s", state, info)
+	}
+	r.action("tripleo.plan.delete", map[string]any{"container": "tiny"})
+}
+
+// action runs an action and returns its result.
+func (r *rig) action(name string, input map[string]any) any {
+	r.t.Helper()
+	text, err := json.Marshal(input)
+	must(r.t, err)
+	var rep struct {
+		State  string `json:"state"`
+		Output string `json:"output"`
+	}
+	_, err = r.wf.Post(r.t.Context(), r.wf.ServiceURL("action_executions"), map[string]any{"name": name, "input": string(text), "params": `{"save_result": true, "run_sync": true}`},
+		&rep, &gophercloud.RequestOpts{OkCodes: []int{201}})
+	must(r.t, err)
+	var out struct {
+		Result any `json:"result"`
+	}
+	must(r.t, json.Unmarshal([]byte(rep.Output), &out))
+	if rep.State != "SUCCESS" {
+		r.t.Fatalf("%s: %v", name, out.Result)
+	}
+	return out.Result
+}
+
+// TestNodes registers fake machines, moves them, and registers them again.
+func TestNodes(t *testing.T) {
+	r := start(t)
+	nodes := []any{
+		map[string]any{"pm_type": "fake-hardware", "name": "n0", "ports": []any{map[string]any{"address": "52:54:00:24:00:01"}}, "cpu": "2", "memory": "4096", "disk": "20", "arch": "x86_64", "capabilities": "profile:control"},
+		map[string]any{"pm_type": "fake-hardware", "name": "n1", "mac": []any{"52:54:00:24:00:02"}},
+	}
+	for round := range 2 {
+		state, out, info := r.run("tripleo.baremetal.v1.register_or_update", map[string]any{"nodes_json": nodes, "queue_name": ""})
+		if state != "SUCCESS" {
+			t.Fatalf("register, round %d: %s %s %v", round, state, info, out)
+		}
+	}
+	bm, err := r.s.Baremetal()
+	must(t, err)
+	var list struct {
+		Nodes []struct {
+			UUID  string         `json:"uuid"`
+			State string         `json:"provision_state"`
+			Props map[string]any `json:"properties"`
+		} `json:"nodes"`
+	}
+	_, err = bm.Get(t.Context(), bm.ServiceURL("nodes")+"?detail=True&sort_key=name", &list, nil)
+	must(t, err)
+	if len(list.Nodes) != 2 || list.Nodes[0].State != "manageable" || list.Nodes[0].Props["capabilities"] != "boot_option:local,profile:control" {
+		t.Fatalf("nodes: %+v", list.Nodes)
+	}
+	state, out, info := r.run("tripleo.baremetal.v1.provide_manageable_nodes", map[string]any{"queue_name": ""})
+	if state != "SUCCESS" {
+		t.Fatalf("provide: %s %s %v", state, info, out)
+	}
+	_, err = bm.Get(t.Context(), bm.ServiceURL("nodes")+"?detail=True&sort_key=name", &list, nil)
+	must(t, err)
+	if list.Nodes[0].State != "available" || list.Nodes[1].State != "available" {
+		t.Errorf("nodes: %+v", list.Nodes)
+	}
+	if state, _, _ = r.run("tripleo.baremetal.v1.validate_nodes", map[string]any{"nodes_json": []any{map[string]any{"pm_type": "toaster"}}, "queue_name": ""}); state != "ERROR" {
+		t.Errorf("a node of unknown type: %s", state)
 	}
 }
