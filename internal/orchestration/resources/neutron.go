@@ -177,7 +177,7 @@ func neutronNet() *Type {
 			{Name: "dhcp_agent_ids", Kind: List, Update: true}, {Name: "qos_policy", Kind: String, Update: true}, {Name: "availability_zone_hints", Kind: List},
 		},
 		Attrs: neutronAttrs("name", "status", "subnets", "admin_state_up", "tenant_id", "mtu", "shared", "port_security_enabled", "segments", "l2_adjacency", "show"),
-	}, "v2.0/networks", "network", func(_ context.Context, r *Resource, _ client) (*Map, error) {
+	}, "networks", "network", func(_ context.Context, r *Resource, _ client) (*Map, error) {
 		b := yaml11.MapOf("name", r.PhysicalName(0))
 		copyProps(b, r.Props, "name", "admin_state_up", "shared", "tenant_id", "dns_domain", "mtu", "port_security_enabled", "availability_zone_hints")
 		valueSpecs(b, r.Props)
@@ -200,12 +200,12 @@ func neutronSubnet() *Type {
 			{Name: "value_specs", Kind: Mapping, Update: true, Default: yaml11.NewMap()}, {Name: "tags", Kind: List, Update: true},
 		},
 		Attrs: neutronAttrs("name", "network_id", "cidr", "gateway_ip", "allocation_pools", "dns_nameservers", "enable_dhcp", "host_routes", "ip_version", "tenant_id", "show"),
-	}, "v2.0/subnets", "subnet", func(ctx context.Context, r *Resource, c client) (*Map, error) {
+	}, "subnets", "subnet", func(ctx context.Context, r *Resource, c client) (*Map, error) {
 		net := r.Props.Str("network")
 		if net == "" {
 			net = r.Props.Str("network_id")
 		}
-		id, err := c.idOf(ctx, "v2.0/networks", "networks", net)
+		id, err := c.idOf(ctx, "networks", "networks", net)
 		if err != nil {
 			return nil, err
 		}
@@ -239,7 +239,7 @@ func neutronPort() *Type {
 		},
 		Attrs: neutronAttrs("admin_state_up", "device_id", "device_owner", "fixed_ips", "mac_address", "name", "network_id", "security_groups", "status", "tenant_id",
 			"allowed_address_pairs", "subnets", "port_security_enabled", "dns_assignment", "ip_address", "network", "show"),
-	}, "v2.0/ports", "port", portBody)
+	}, "ports", "port", portBody)
 	plain := t.Attr
 	t.Attr = func(ctx context.Context, r *Resource, name string) (any, error) {
 		switch name {
@@ -257,7 +257,7 @@ func neutronPort() *Type {
 			if err != nil {
 				return nil, err
 			}
-			m, err := c.call(ctx, "GET", "v2.0/networks/"+url.PathEscape(hot.PyStr(id)), nil)
+			m, err := c.call(ctx, "GET", "networks/"+url.PathEscape(hot.PyStr(id)), nil)
 			return submap(m, "network"), err
 		}
 		return plain(ctx, r, name)
@@ -270,7 +270,7 @@ func portBody(ctx context.Context, r *Resource, c client) (*Map, error) {
 	if net == "" {
 		net = r.Props.Str("network_id")
 	}
-	id, err := c.idOf(ctx, "v2.0/networks", "networks", net)
+	id, err := c.idOf(ctx, "networks", "networks", net)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ func fixedIPs(ctx context.Context, c client, network string, l []any) ([]any, er
 			sub = str(m, "subnet_id")
 		}
 		if sub != "" {
-			id, err := c.idOf(ctx, "v2.0/subnets?network_id="+url.QueryEscape(network), "subnets", sub)
+			id, err := c.idOf(ctx, "subnets?network_id="+url.QueryEscape(network), "subnets", sub)
 			if err != nil {
 				return nil, err
 			}
@@ -320,13 +320,13 @@ func portSubnets(ctx context.Context, r *Resource) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.call(ctx, "GET", "v2.0/ports/"+r.PhysicalID, nil)
+	m, err := c.call(ctx, "GET", "ports/"+r.PhysicalID, nil)
 	if err != nil {
 		return nil, err
 	}
 	out := []any{}
 	for _, ip := range items(submap(m, "port"), "fixed_ips") {
-		s, err := c.call(ctx, "GET", "v2.0/subnets/"+str(ip, "subnet_id"), nil)
+		s, err := c.call(ctx, "GET", "subnets/"+str(ip, "subnet_id"), nil)
 		if err != nil {
 			return nil, err
 		}

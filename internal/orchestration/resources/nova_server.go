@@ -138,7 +138,7 @@ func bootServer(ctx context.Context, r *Resource, c client) error {
 		if err != nil {
 			return err
 		}
-		id, err := glance.idOf(ctx, "v2/images", "images", img)
+		id, err := glance.idOf(ctx, "images", "images", img)
 		if err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func serverNetworks(ctx context.Context, r *Resource) (any, error) {
 	for i, v := range l {
 		n := v.(*Map)
 		if p := str(n, "port"); p != "" {
-			id, err := c.idOf(ctx, "v2.0/ports", "ports", p)
+			id, err := c.idOf(ctx, "ports", "ports", p)
 			if err != nil {
 				return nil, err
 			}
@@ -244,7 +244,7 @@ func serverNetworks(ctx context.Context, r *Resource) (any, error) {
 			net = str(n, "uuid")
 		}
 		if str(n, "subnet") == "" && submap(n, "port_extra_properties") == nil {
-			id, err := c.idOf(ctx, "v2.0/networks", "networks", net)
+			id, err := c.idOf(ctx, "networks", "networks", net)
 			if err != nil {
 				return nil, err
 			}
@@ -283,7 +283,7 @@ func hasText(l []any, s string) bool {
 // internalPort finds or makes the port of one networks entry; its name is deterministic.
 func internalPort(ctx context.Context, r *Resource, c client, i int, net string, n *Map) (string, error) {
 	name := fmt.Sprintf("%s-port-%d", r.PhysicalName(0), i)
-	m, err := c.call(ctx, "GET", "v2.0/ports?name="+url.QueryEscape(name), nil)
+	m, err := c.call(ctx, "GET", "ports?name="+url.QueryEscape(name), nil)
 	if err != nil {
 		return "", err
 	}
@@ -293,17 +293,17 @@ func internalPort(ctx context.Context, r *Resource, c client, i int, net string,
 	subnet := str(n, "subnet")
 	b := yaml11.MapOf("name", name, "admin_state_up", true)
 	if net == "" {
-		id, err := c.idOf(ctx, "v2.0/subnets", "subnets", subnet)
+		id, err := c.idOf(ctx, "subnets", "subnets", subnet)
 		if err != nil {
 			return "", err
 		}
-		s, err := c.call(ctx, "GET", "v2.0/subnets/"+id, nil)
+		s, err := c.call(ctx, "GET", "subnets/"+id, nil)
 		if err != nil {
 			return "", err
 		}
 		net = hot.PyStr(get(s, "subnet", "network_id"))
 	}
-	netID, err := c.idOf(ctx, "v2.0/networks", "networks", net)
+	netID, err := c.idOf(ctx, "networks", "networks", net)
 	if err != nil {
 		return "", err
 	}
@@ -328,7 +328,7 @@ func internalPort(ctx context.Context, r *Resource, c client, i int, net string,
 	if sg := r.Props.List("security_groups"); len(sg) > 0 {
 		b.Set("security_groups", sg)
 	}
-	m, err = c.call(ctx, "POST", "v2.0/ports", yaml11.MapOf("port", b))
+	m, err = c.call(ctx, "POST", "ports", yaml11.MapOf("port", b))
 	return hot.PyStr(get(m, "port", "id")), err
 }
 
@@ -530,7 +530,7 @@ func deleteServer(ctx context.Context, r *Resource) (Step, error) {
 			return Step{}, err
 		}
 		for _, p := range ports {
-			if err := n.remove(ctx, "v2.0/ports/"+hot.PyStr(p)); err != nil {
+			if err := n.remove(ctx, "ports/"+hot.PyStr(p)); err != nil {
 				return Step{}, err
 			}
 		}
@@ -608,7 +608,7 @@ func serverAddresses(ctx context.Context, r *Resource, s *Map, plain bool) (any,
 	}
 	var ports []*Map
 	if !plain {
-		m, err := n.call(ctx, "GET", "v2.0/ports?device_id="+url.QueryEscape(r.PhysicalID), nil)
+		m, err := n.call(ctx, "GET", "ports?device_id="+url.QueryEscape(r.PhysicalID), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -632,7 +632,7 @@ func serverAddresses(ctx context.Context, r *Resource, s *Map, plain bool) (any,
 			values = append(values, a)
 		}
 		out.Set(net, values)
-		id, err := n.idOf(ctx, "v2.0/networks", "networks", net)
+		id, err := n.idOf(ctx, "networks", "networks", net)
 		if err == nil {
 			out.Set(id, values)
 		}
