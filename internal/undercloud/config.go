@@ -28,6 +28,7 @@ type Config struct {
 	Database string // "sqlite:PATH" or "postgres://…"; default a file in DataDir
 	Region   string // default regionOne
 	LogLevel string // debug, info, warn, error; default info
+	OverTCP  bool   // services reach each other through the listener instead of in process
 
 	Provisioning Provisioning
 	Baremetal    Baremetal
@@ -69,12 +70,13 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "listen", "database", "region", "log_level", "provisioning", "baremetal")
+	top := r.section(root, "", "data_dir", "listen", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "listen", &c.Listen)
 	r.text(top, "database", &c.Database)
 	r.text(top, "region", &c.Region)
 	r.text(top, "log_level", &c.LogLevel)
+	r.boolean(top, "over_tcp", &c.OverTCP)
 	if p := top.Get("provisioning"); p != nil {
 		p = r.section(p, "provisioning", "namespace", "interface", "address", "pool_start", "pool_end", "port", "dns")
 		r.text(p, "namespace", &c.Provisioning.Namespace)

@@ -87,16 +87,23 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	if u.tokens, err = auth.OpenTokens(filepath.Join(cfg.DataDir, "token-keys")); err != nil {
 		return nil, err
 	}
-	handler := u.handler()
 	u.cloud = cloud.New(cloud.Options{
-		AuthURL: u.baseURL + "/identity/v3", Region: cfg.Region,
-		Transport: cloud.NewLocal(u.baseURL, handler, http.DefaultTransport),
-		User:      "tripleo", Password: u.secrets.ServicePassword, Project: "service", Domain: "Default",
+		AuthURL: u.baseURL + "/identity/v3", Region: cfg.Region, Transport: u.transport(),
+		User: "tripleo", Password: u.secrets.ServicePassword, Project: "service", Domain: "Default",
 	})
 	if err := u.makeServices(); err != nil {
 		return nil, err
 	}
 	return u, u.credentials()
+}
+
+// transport is how the services reach each other.
+func (u *Undercloud) transport() http.RoundTripper {
+	tcp := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, Proxy: http.ProxyFromEnvironment}
+	if u.cfg.OverTCP {
+		return tcp
+	}
+	return cloud.NewLocal(u.baseURL, u.handler(), tcp)
 }
 
 // Close releases what New opened.

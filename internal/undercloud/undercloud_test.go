@@ -72,13 +72,15 @@ func adminSession(t *testing.T, u *undercloud.Undercloud) *cloud.Session {
 }
 
 func TestFirstStartMakesWhatTripleOExpects(t *testing.T) {
-	t.Run("sqlite", func(t *testing.T) { firstStart(t, "") })
-	t.Run("postgres", func(t *testing.T) { firstStart(t, storetest.PostgresDSN(t)) })
+	t.Run("sqlite", func(t *testing.T) { firstStart(t, undercloud.Config{}) })
+	t.Run("postgres", func(t *testing.T) { firstStart(t, undercloud.Config{Database: storetest.PostgresDSN(t)}) })
+	t.Run("over TCP", func(t *testing.T) { firstStart(t, undercloud.Config{OverTCP: true}) })
 }
 
-func firstStart(t *testing.T, database string) {
+func firstStart(t *testing.T, cfg undercloud.Config) {
 	dir := t.TempDir()
-	u := start(t, undercloud.Config{DataDir: dir, Database: database})
+	cfg.DataDir = dir
+	u := start(t, cfg)
 	s := adminSession(t, u)
 	nova, err := s.Compute()
 	if err != nil {
