@@ -403,98 +403,15 @@ func percentFormat(rt *runtime, s string, arg any) (string, error) {
 	if !isTuple {
 		args = Tuple{arg}
 	}
-	d, isDict := arg.(*Dict)
-	used, mapped := 0, false
-	take := func() (any, error) {
-		if used >= len(args) {
-			return nil, typeErrorf("not enough arguments for format string")
-		}
-		used++
-		return args[used-1], nil
-	}
+	p := &percentState{s: s, args: args}
+	p.dict, _ = arg.(*Dict)
 	var sb strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			sb.WriteByte(s[i])
+	for ; p.i < len(s); p.i++ {
+		if s[p.i] != '%' {
+			sb.WriteByte(s[p.i])
 			continue
 		}
-		i++
-		if i >= len(s) {
-			return "", valueErrorf("incomplete format")
-		}
-		if s[i] == '%' {
-			sb.WriteByte('%')
-			continue
-		}
-		var v any
-		have := false
-		if s[i] == '(' {
-			j := strings.IndexByte(s[i:], ')')
-			if j < 0 {
-				return "", valueErrorf("incomplete format key")
-			}
-			if !isDict {
-				return "", typeErrorf("format requires a mapping")
-			}
-			key := s[i+1 : i+j]
-			var ok bool
-			if v, ok = d.Get(key); !ok {
-				return "", errorf(KeyError, "%s", Repr(key))
-			}
-			have, mapped = true, true
-			i += j + 1
-		}
-		f := formatSpec{fill: ' ', prec: -1}
-		for ; i < len(s) && strings.IndexByte("-+ #0", s[i]) >= 0; i++ {
-			switch s[i] {
-			case '-':
-				f.align = '<'
-			case '0':
-				f.zero = true
-			case '#':
-				f.alt = true
-			default:
-				f.sign = s[i]
-			}
-		}
-		var err error
-		number := func() (int, error) {
-			if i < len(s) && s[i] == '*' {
-				i++
-				n, err := take()
-				if err != nil {
-					return 0, err
-				}
-				return integer(n)
-			}
-			n := 0
-			for i < len(s) && s[i] >= '0' && s[i] <= '9' {
-				n = min(n*10+int(s[i]-'0'), 1<<20)
-				i++
-			}
-			return n, nil
-		}
-		if f.width, err = number(); err != nil {
-			return "", err
-		}
-		if f.width > 1<<20 {
-			return "", errorf(LimitError, "width too large")
-		}
-		if i < len(s) && s[i] == '.' {
-			i++
-			if f.prec, err = number(); err != nil {
-				return "", err
-			}
-		}
-		if i >= len(s) {
-			return "", valueErrorf("incomplete format")
-		}
-		if !have {
-			if v, err = take(); err != nil {
-				return "", err
-			}
-		}
-		out, err := f.percent(s[i], v)
+		out, err := p.directive()
 		if err != nil {
 			return "", err
 		}
@@ -503,10 +420,113 @@ func percentFormat(rt *runtime, s string, arg any) (string, error) {
 			return "", err
 		}
 	}
-	if used < len(args) && !mapped && !(isDict && used == 0) {
+	if p.used < len(args) && !p.mapped && (p.dict == nil || p.used > 0) {
 		return "", typeErrorf("not all arguments converted during string formatting")
 	}
 	return sb.String(), nil
+}
+
+// percentState is how far percentFormat is: i is the place in s, used counts the arguments taken.
+type percentState struct {
+	s       string
+	i, used int
+	args    Tuple
+	dict    *Dict
+	mapped  bool
+}
+
+func (p *percentState) take() (any, error) {
+	if p.used >= len(p.args) {
+		return nil, typeErrorf("not enough arguments for format string")
+	}
+	p.used++
+	return p.args[p.used-1], nil
+}
+
+// directive reads one conversion from "%" to its letter, at which it leaves i.
+func (p *percentState) directive() (string, error) {
+	p.i++
+	if p.i < len(p.s) && p.s[p.i] == '%' {
+		return "%", nil
+	}
+	v, have, err := p.key()
+	if err != nil {
+		return "", err
+	}
+	f := formatSpec{fill: ' ', prec: -1}
+	for ; p.i < len(p.s) && strings.IndexByte("-+ #0", p.s[p.i]) >= 0; p.i++ {
+		switch p.s[p.i] {
+		case '-':
+			f.align = '<'
+		case '0':
+			f.zero = true
+		case '#':
+			f.alt = true
+		default:
+			f.sign = p.s[p.i]
+		}
+	}
+	if f.width, err = p.number(); err != nil {
+		return "", err
+	}
+	if f.width > 1<<20 {
+		return "", errorf(LimitError, "width too large")
+	}
+	if p.i < len(p.s) && p.s[p.i] == '.' {
+		p.i++
+		if f.prec, err = p.number(); err != nil {
+			return "", err
+		}
+	}
+	if p.i >= len(p.s) {
+		return "", valueErrorf("incomplete format")
+	}
+	if !have {
+		if v, err = p.take(); err != nil {
+			return "", err
+		}
+	}
+	return f.percent(p.s[p.i], v)
+}
+
+// key reads "(name)" and returns the value of that name.
+func (p *percentState) key() (any, bool, error) {
+	if p.i >= len(p.s) || p.s[p.i] != '(' {
+		return nil, false, nil
+	}
+	j := strings.IndexByte(p.s[p.i:], ')')
+	if j < 0 {
+		return nil, false, valueErrorf("incomplete format key")
+	}
+	if p.dict == nil {
+		return nil, false, typeErrorf("format requires a mapping")
+	}
+	name := p.s[p.i+1 : p.i+j]
+	v, ok := p.dict.Get(name)
+	if !ok {
+		return nil, false, errorf(KeyError, "%s", Repr(name))
+	}
+	p.mapped = true
+	p.i += j + 1
+	return v, true, nil
+}
+
+// number reads digits, or takes an argument for "*".
+func (p *percentState) number() (int, error) {
+	if p.i < len(p.s) && p.s[p.i] == '*' {
+		p.i++
+		n, err := p.take()
+		if err != nil {
+			return 0, err
+		}
+		return integer(n)
+	}
+	n := 0
+	for p.i < len(p.s) && p.s[p.i] >= '0' && p.s[p.i] <= '9' {
+		n = min(n*10+int(p.s[p.i]-'0'), 1<<20)
+		p.i++
+	}
+	return n, nil
 }
 
 func (f formatSpec) percent(verb byte, v any) (string, error) {

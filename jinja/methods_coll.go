@@ -112,22 +112,7 @@ func listMethod(l *List, name string) func(c *Call) (any, error) {
 			return nil, err
 		}
 	case "insert":
-		return func(c *Call) (any, error) {
-			a, err := c.bind(0, req("index"), req("object"))
-			if err != nil {
-				return nil, err
-			}
-			i, err := integer(a[0])
-			if err != nil {
-				return nil, err
-			}
-			if i < 0 {
-				i = max(i+len(l.Items), 0)
-			}
-			i = min(i, len(l.Items))
-			l.Items = append(l.Items[:i:i], append([]any{a[1]}, l.Items[i:]...)...)
-			return nil, nil
-		}
+		return l.insert
 	case "pop":
 		return l.pop
 	case "remove":
@@ -170,6 +155,23 @@ func listMethod(l *List, name string) func(c *Call) (any, error) {
 		}
 	}
 	return seqMethod(l.Items, name)
+}
+
+func (l *List) insert(c *Call) (any, error) {
+	a, err := c.bind(0, req("index"), req("object"))
+	if err != nil {
+		return nil, err
+	}
+	i, err := integer(a[0])
+	if err != nil {
+		return nil, err
+	}
+	if i < 0 {
+		i = max(i+len(l.Items), 0)
+	}
+	i = min(i, len(l.Items))
+	l.Items = append(l.Items[:i:i], append([]any{a[1]}, l.Items[i:]...)...)
+	return nil, nil
 }
 
 func (l *List) pop(c *Call) (any, error) {
@@ -261,20 +263,7 @@ func dictMethod(d *Dict, name string) func(c *Call) (any, error) {
 			return a[1], d.Set(a[0], a[1])
 		}
 	case "pop":
-		return func(c *Call) (any, error) {
-			if len(c.Args) < 1 || len(c.Args) > 2 {
-				return nil, typeErrorf("pop expected 1 or 2 arguments, got %d", len(c.Args))
-			}
-			v, ok := d.Get(c.Args[0])
-			if ok {
-				d.Delete(c.Args[0])
-				return v, nil
-			}
-			if len(c.Args) == 2 {
-				return c.Args[1], nil
-			}
-			return nil, errorf(KeyError, "%s", Repr(c.Args[0]))
-		}
+		return d.pop
 	case "popitem":
 		return func(*Call) (any, error) {
 			keys := d.Keys()
@@ -306,4 +295,19 @@ func dictMethod(d *Dict, name string) func(c *Call) (any, error) {
 		}
 	}
 	return nil
+}
+
+func (d *Dict) pop(c *Call) (any, error) {
+	if len(c.Args) < 1 || len(c.Args) > 2 {
+		return nil, typeErrorf("pop expected 1 or 2 arguments, got %d", len(c.Args))
+	}
+	v, ok := d.Get(c.Args[0])
+	if ok {
+		d.Delete(c.Args[0])
+		return v, nil
+	}
+	if len(c.Args) == 2 {
+		return c.Args[1], nil
+	}
+	return nil, errorf(KeyError, "%s", Repr(c.Args[0]))
 }

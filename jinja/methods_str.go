@@ -86,25 +86,7 @@ func strMethodArgs(name string) (strFunc, bool) {
 			return pad(c.rt, s, a[0], a[1], name)
 		}, true
 	case "zfill":
-		return func(c *Call, s string) (any, error) {
-			a, err := c.bind(0, req("width"))
-			if err != nil {
-				return nil, err
-			}
-			sign := ""
-			if s != "" && (s[0] == '-' || s[0] == '+') {
-				sign, s = s[:1], s[1:]
-			}
-			w, err := integer(a[0])
-			if err != nil {
-				return nil, err
-			}
-			v, err := pad(c.rt, s, w-len(sign), "0", "rjust")
-			if err != nil {
-				return nil, err
-			}
-			return sign + v, nil
-		}, true
+		return zfill, true
 	case "expandtabs":
 		return func(c *Call, s string) (any, error) { return expandtabs(c, s) }, true
 	case "removeprefix", "removesuffix":
@@ -545,4 +527,24 @@ func expandtabs(c *Call, s string) (any, error) {
 		}
 	}
 	return sb.String(), nil
+}
+
+func zfill(c *Call, s string) (any, error) {
+	a, err := c.bind(0, req("width"))
+	if err != nil {
+		return nil, err
+	}
+	sign := ""
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		sign, s = s[:1], s[1:]
+	}
+	w, err := integer(a[0])
+	if err != nil {
+		return nil, err
+	}
+	v, err := pad(c.rt, s, w-len(sign), "0", "rjust")
+	if err != nil {
+		return nil, err
+	}
+	return sign + v, nil
 }
