@@ -16,6 +16,7 @@ import (
 	"github.com/tripleo/tripleo/internal/messaging"
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
+	"github.com/tripleo/tripleo/internal/orchestration"
 	"github.com/tripleo/tripleo/internal/workflow"
 	"github.com/tripleo/tripleo/plan"
 )
@@ -41,7 +42,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeMessaging, u.makeWorkflow,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeMessaging, u.makeOrchestration, u.makeWorkflow,
 	} {
 		s, err := make()
 		if err != nil {
@@ -166,4 +167,15 @@ func (u *Undercloud) makeMessaging() (service, error) {
 		return service{}, err
 	}
 	return service{prefix: "/messaging", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makeOrchestration() (service, error) {
+	s, err := orchestration.New(orchestration.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud,
+		BaseURL: u.baseURL + "/orchestration", NodeURL: u.cfg.NodeURL(), AuthURL: u.cfg.NodeURL() + "/identity/v3", Region: u.cfg.Region,
+	})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/orchestration", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }
