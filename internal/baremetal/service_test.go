@@ -120,7 +120,7 @@ func (h *harness) start() {
 	h.nodes.Store(&nodeHandler)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := queue.Run(ctx); err != nil {
+		if err := queue.Run(ctx); err != nil && ctx.Err() == nil {
 			h.t.Error(err)
 		}
 	})
