@@ -60,7 +60,7 @@ func testConfig(t *testing.T) Config {
 func leftovers(t *testing.T, cfg Config) []string {
 	t.Helper()
 	var left []string
-	names, err := container.NamespacesWithPrefix(cfg.Name)
+	names, err := container.LabNamespaces(cfg.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +122,17 @@ func TestUpDown(t *testing.T) {
 	}
 	if _, err := Up(t.Context(), cfg); !errors.Is(err, ErrRunning) {
 		t.Errorf("a second lab in the folder: %v, want ErrRunning", err)
+	}
+	elsewhere := cfg
+	elsewhere.Dir = t.TempDir()
+	if _, err := Up(t.Context(), elsewhere); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second lab of the name: %v, want ErrRunning", err)
+	}
+	if err := sweep(t.Context(), record{Config: elsewhere.WithDefaults()}, true); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := container.LabNamespaces(cfg.Name); err != nil || len(names) != 3 {
+		t.Errorf("sweeping another folder took the running lab's namespaces: %v, %v", names, err)
 	}
 	var env struct{ Nodes []map[string]any }
 	b, err := os.ReadFile(st.Instackenv)

@@ -59,6 +59,11 @@ func Serve(ctx context.Context, dir string, log *slog.Logger, ready func() error
 	if err != nil {
 		return err
 	}
+	name, err := claimName(rec.Config.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = name.Close() }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	s := &server{rec: rec, log: log, stop: stop, byID: map[string]*unit{}}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -30,6 +31,7 @@ const (
 	readyLine  = "ready"
 	stopWait   = 60 * time.Second
 	killWait   = 10 * time.Second
+	nameWait   = 2 * time.Second // a dying process gives its lock back a little before its sockets
 	lockRetry  = 20 * time.Millisecond
 	maxMessage = 64 << 10
 )
@@ -90,11 +92,15 @@ func Up(ctx context.Context, cfg Config) (*Status, error) {
 	if pid := lockHolder(cfg.Dir); pid != 0 {
 		return nil, fmt.Errorf("%w: process %d in %s", ErrRunning, pid, cfg.Dir)
 	}
+	if !waitFor(ctx, nameWait, func() bool { return !nameTaken(cfg.Name) }) {
+		return nil, fmt.Errorf("%w: one named %s, in another folder", ErrRunning, cfg.Name)
+	}
 	old, err := loadRecord(cfg.Dir)
 	if err != nil {
 		old = record{Config: cfg}
 	}
-	if err := sweep(ctx, old, true); err != nil {
+	// The folder's last lab, and one of the same name that had another folder.
+	if err := errors.Join(sweep(ctx, old, true), sweep(ctx, record{Config: cfg}, true)); err != nil {
 		return nil, err
 	}
 	rec := record{Config: cfg, Secret: old.Secret}
@@ -135,7 +141,7 @@ func launch(ctx context.Context, rec record) error {
 	}
 	defer func() { _ = r.Close() }()
 	cmd := exec.Command("/proc/self/exe", append(serveArgs[:], dir)...) //nolint:noctx,gosec // outlives this process
-	cmd.Args[0] = os.Args[0] // what ps shows
+	cmd.Args[0] = os.Args[0]                                            // what ps shows
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -172,9 +178,12 @@ func Down(ctx context.Context, dir string, keepDisks bool) error {
 		dir = DefaultDir
 	}
 	rec, err := loadRecord(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir != DefaultDir:
+		return nil // there is no lab, and which name it would have had nobody knows
+	case errors.Is(err, fs.ErrNotExist):
 		rec = record{Config: Config{Dir: dir}.WithDefaults()}
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	if pid := lockHolder(dir); pid != 0 {
@@ -194,11 +203,9 @@ func sweep(ctx context.Context, rec record, keepFiles bool) error {
 	c := rec.Config
 	var errs []error
 	if os.Geteuid() == 0 && c.Backend == Container {
-		errs = append(errs, container.RemoveCgroup(ctx, c.Name))
-		names, err := container.NamespacesWithPrefix(c.Name)
-		errs = append(errs, err)
-		for _, n := range names {
-			errs = append(errs, container.DeleteNamespace(n))
+		// What goes by the name is left alone if a lab in another folder has it.
+		if waitFor(ctx, nameWait, func() bool { return !nameTaken(c.Name) }) {
+			errs = append(errs, sweepName(ctx, c.Name))
 		}
 		errs = append(errs, container.DetachLoops(c.Dir))
 	}
@@ -207,6 +214,17 @@ func sweep(ctx context.Context, rec record, keepFiles bool) error {
 	}
 	if !keepFiles {
 		errs = append(errs, removeFiles(rec))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepName removes processes, cgroups and namespaces of a lab by its name.
+func sweepName(ctx context.Context, name string) error {
+	errs := []error{container.RemoveCgroup(ctx, name)}
+	names, err := container.LabNamespaces(name)
+	errs = append(errs, err)
+	for _, n := range names {
+		errs = append(errs, container.DeleteNamespace(n))
 	}
 	return errors.Join(errs...)
 }
@@ -262,11 +280,37 @@ func lockHolder(dir string) int {
 }
 
 func waitUnlocked(ctx context.Context, dir string, limit time.Duration) bool {
+	return waitFor(ctx, limit, func() bool { return lockHolder(dir) == 0 })
+}
+
+// claimName holds a lab's name: an abstract socket of the host's network
+// namespace, which leaves no file and goes with the process.
+func claimName(name string) (net.Listener, error) {
+	l, err := net.Listen("unix", nameSocket(name)) //nolint:noctx // lives as long as the lab
+	if err != nil {
+		return nil, fmt.Errorf("%w: one named %s: %w", ErrRunning, name, err)
+	}
+	return l, nil
+}
+
+func nameSocket(name string) string { return "@tripleo-lab/" + name }
+
+// nameTaken reports whether a running lab has the name.
+func nameTaken(name string) bool {
+	c, err := net.Dial("unix", nameSocket(name)) //nolint:noctx // answers at once
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func waitFor(ctx context.Context, limit time.Duration, ok func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
-	for lockHolder(dir) != 0 {
+	for !ok() {
 		select {
 		case <-ctx.Done():
 			return false

@@ -7,8 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -72,8 +72,9 @@ func DeleteNamespace(name string) error {
 	return nil
 }
 
-// NamespacesWithPrefix lists the named namespaces that are prefix or begin with prefix and "-".
-func NamespacesWithPrefix(prefix string) ([]string, error) {
+// LabNamespaces lists the named namespaces of the lab name: its own and its
+// machines' (name-node0 and on).
+func LabNamespaces(name string) ([]string, error) {
 	entries, err := os.ReadDir(netnsDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -81,9 +82,13 @@ func NamespacesWithPrefix(prefix string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list network namespaces: %w", err)
 	}
+	ours, err := regexp.Compile("^" + regexp.QuoteMeta(name) + "(-node[0-9]+)?$")
+	if err != nil {
+		return nil, fmt.Errorf("list network namespaces: %w", err)
+	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() == prefix || strings.HasPrefix(e.Name(), prefix+"-") {
+		if ours.MatchString(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

@@ -50,7 +50,7 @@ func start(o startOptions) (*process, error) {
 	defer func() { _ = order.Close() }()
 	// /proc/self/exe is the running binary even if its file was replaced.
 	cmd := exec.Command("/proc/self/exe", childArgs[:]...) //nolint:noctx,gosec // ended by its cgroup, not by a context
-	cmd.Args[0] = os.Args[0] // what ps shows
+	cmd.Args[0] = os.Args[0]                               // what ps shows
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.ExtraFiles = append([]*os.File{order}, o.files...)
