@@ -16,9 +16,10 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// Waiting: woken when the stack changes, not more often than once in minLook; looks anyway after maxLook, for what
-// tells nobody (a foreign Heat).
+// Waiting: woken when the stack changes, changes within gather are looked at together; looks anyway after maxLook,
+// for what tells nobody (a foreign Heat).
 const (
+	gather    = 300 * time.Millisecond
 	maxLook   = 2 * time.Second
 	maxPages  = 100
 	stageDone = "done"
@@ -29,6 +30,13 @@ const (
 // {status: SUCCESS|FAILED, stack_status, message, failures}.
 func follow(r *run, in input) (any, error) {
 	container := in.str("container")
+	if r.ac.Attempt > 1 { // woken: let what happens at the same time come together
+		select {
+		case <-time.After(gather):
+		case <-r.ctx.Done():
+			return nil, r.ctx.Err()
+		}
+	}
 	st, err := r.findStack(container)
 	if err != nil {
 		return nil, err
