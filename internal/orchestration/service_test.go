@@ -111,7 +111,7 @@ func (n *nova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := strings.TrimPrefix(path, "servers/")
 	switch {
 	case path == "flavors/detail":
-		reply(200, map[string]any{"flavors": []any{map[string]any{"id": "f1", "name": "baremetal"}}})
+		reply(200, map[string]any{"flavors": []any{map[string]any{"id": "f1", "name": "baremetal"}, map[string]any{"id": "f2", "name": "control"}, map[string]any{"id": "f3", "name": "compute"}}})
 	case path == "servers/detail":
 		l := []any{}
 		for _, s := range n.servers {
@@ -534,15 +534,20 @@ func (u *undercloud) signal(d map[string]any, outputs map[string]any) {
 }
 
 // metadataURL takes the address of the metadata out of a server's user data.
-func metadataURL(t *testing.T, server map[string]any) string {
+func metadataURL(t *testing.T, server map[string]any, parts ...string) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(server["user_data"].(string))
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, p := range append(parts, "cfn-init-data") {
+		if !strings.Contains(string(raw), p) {
+			t.Errorf("no %q in user data\n%s", p, raw)
+		}
+	}
 	_, rest, ok := strings.Cut(string(raw), `"metadata_url": "`)
-	if !ok || !strings.Contains(string(raw), "cfn-init-data") || !strings.Contains(string(raw), "#cloud-config\nusers:\n- admin") {
-		t.Fatalf("user data\n%s", raw)
+	if !ok {
+		t.Fatalf("no metadata_url in user data\n%s", raw)
 	}
 	url, _, _ := strings.Cut(rest, `"`)
 	return url
@@ -556,7 +561,7 @@ func TestServerAndDeployment(t *testing.T) {
 	if server["imageRef"] != "11111111-1111-4111-8111-111111111111" || server["flavorRef"] != "f1" || server["hints"].(map[string]any)["capabilities:node"] != "controller-0" {
 		t.Errorf("server %v", server)
 	}
-	url := metadataURL(t, server)
+	url := metadataURL(t, server, "#cloud-config\nusers:\n- admin")
 	d := u.deployments(url, 1, nil)[0]
 	if d["name"] != "Step1" || d["group"] != "script" || d["config"] != "echo hi" || input(d, "x") != "dx" || input(d, "y") != 5.0 || input(d, "deploy_action") != "CREATE" || input(d, "deploy_server_id") != server["id"] {
 		t.Errorf("deployment %v", d)
