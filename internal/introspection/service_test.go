@@ -421,6 +421,19 @@ func TestReapplyAfterNewRule(t *testing.T) {
 	if h.machine.Seen().Ramdisks != ramdisks {
 		t.Error("reapplying booted the machine")
 	}
+	var list struct {
+		Introspection []introspection.Introspection `json:"introspection"`
+	}
+	if _, err := h.inspect.Get(t.Context(), h.inspect.ServiceURL("introspection"), &list, nil); err != nil || len(list.Introspection) != 1 || list.Introspection[0].UUID != h.id {
+		t.Errorf("list %+v %v", list, err)
+	}
+	if st, err := introspection.GetIntrospectionStatus(t.Context(), h.inspect, "node-1").Extract(); err != nil || st.UUID != h.id {
+		t.Errorf("status by name: %+v %v", st, err)
+	}
+	var rules struct{ Rules []map[string]any }
+	if _, err := h.inspect.Get(t.Context(), h.inspect.ServiceURL("rules"), &rules, nil); err != nil || len(rules.Rules) != 1 || rules.Rules[0]["description"] != "big ones" {
+		t.Errorf("rules %v %v", rules, err)
+	}
 }
 
 func TestStrangersData(t *testing.T) {
