@@ -265,6 +265,15 @@ func TestNodes(t *testing.T) {
 	if list.Nodes[0].State != "available" || list.Nodes[1].State != "available" {
 		t.Errorf("nodes: %+v", list.Nodes)
 	}
+	// What a restarted undercloud asks for again is no error.
+	again := map[string]any{"node_uuid": list.Nodes[0].UUID, "state_action": "provide", "target_state": "available"}
+	if state, out, info = r.run("tripleo.baremetal.v1.set_node_state", again); state != "SUCCESS" {
+		t.Errorf("provide of an available node: %s %s %v", state, info, out)
+	}
+	again["state_action"], again["target_state"] = "adopt", "active"
+	if state, _, info = r.run("tripleo.baremetal.v1.set_node_state", again); state != "ERROR" || !strings.Contains(info, "adopt") {
+		t.Errorf("a transition that does not exist: %s %s", state, info)
+	}
 	if state, _, _ = r.run("tripleo.baremetal.v1.validate_nodes", map[string]any{"nodes_json": []any{map[string]any{"pm_type": "toaster"}}, "queue_name": ""}); state != "ERROR" {
 		t.Errorf("a node of unknown type: %s", state)
 	}

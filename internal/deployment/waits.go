@@ -36,10 +36,10 @@ func waitProvisionState(r *run, in input) (any, error) {
 	if state == in.str("target_state") {
 		return yaml11.MapOf("uuid", text(node, "uuid"), "provision_state", state), nil
 	}
-	// A node that is at rest elsewhere with an error did not make it, whatever the state is called.
-	stuck := text(node, "target_provision_state") == "" && text(node, "last_error") != ""
+	// A node that is at rest elsewhere did not make it, whatever the state is called.
+	stuck := text(node, "target_provision_state") == ""
 	if stuck || slices.Contains(in.list("error_states"), any(state)) {
-		return nil, fmt.Errorf("Node %s is in state %q instead of %q: %s", name, state, in.str("target_state"), firstText(text(node, "last_error"), "no reason given")) //nolint:staticcheck // the text clients know
+		return nil, fmt.Errorf("Node %s is in state %q instead of %q: %s", name, state, in.str("target_state"), firstText(text(node, "last_error"), in.str("problem"), "no reason given")) //nolint:staticcheck // the text clients know
 	}
 	late, err := r.overdue(in, 1800)
 	if err != nil {
