@@ -26,7 +26,10 @@ type house struct {
 	bus  *notify.Bus
 	e    *engine.Engine
 	stop func()
+	kill func() // stops without waiting
 }
+
+func mapOf(kv ...any) *engine.Map { return yaml11.MapOf(kv...) }
 
 func newHouse(tb testing.TB) *house {
 	return startHouse(tb, storetest.Open(tb))
@@ -55,7 +58,7 @@ func startHouse(tb testing.TB, db *store.DB, more ...*resources.Type) *house {
 	}()
 	stop := func() { cancel(); <-done }
 	tb.Cleanup(stop)
-	return &house{tb: tb, db: db, bus: bus, e: e, stop: stop}
+	return &house{tb: tb, db: db, bus: bus, e: e, stop: stop, kill: cancel}
 }
 
 // source reads files in one text: the first is the template, "-- name --" begins another one, of which
@@ -124,6 +127,30 @@ func (h *house) wait(id, want string) *engine.Stack {
 		}
 		select {
 		case <-sub.C():
+		case <-limit:
+			h.tb.Fatalf("stack still %s_%s\n%s", st.Action, st.Status, h.dump(id))
+		}
+	}
+}
+
+// poll looks at a stack until it is in the wanted state; it comes back early when the process has died.
+func (h *house) poll(id, want string, died chan struct{}) (*engine.Stack, bool) {
+	h.tb.Helper()
+	sub := h.bus.Subscribe("orchestration/stack/" + id)
+	defer sub.Close()
+	limit := time.After(30 * time.Second)
+	for {
+		st := h.get(id)
+		if st.Status != engine.InProgress {
+			if got := st.Action + "_" + st.Status; got != want {
+				h.tb.Fatalf("stack is %s, want %s: %s\n%s", got, want, st.Reason, h.dump(id))
+			}
+			return st, true
+		}
+		select {
+		case <-sub.C():
+		case <-died:
+			return nil, false
 		case <-limit:
 			h.tb.Fatalf("stack still %s_%s\n%s", st.Action, st.Status, h.dump(id))
 		}
