@@ -24,88 +24,99 @@ func str(v any) string { s, _ := v.(string); return s }
 
 // newEntities is the table of kinds.
 func newEntities(s *Service) entities {
-	name := field{name: "name", required: true}
-	description := field{name: "description", def: ""}
-	enabled := field{name: "enabled", typ: boolean, def: true}
-	id := field{name: "id"}
-	domain := field{name: "domain_id", immutable: true}
-	return entities{
-		domains: &entity{
-			s: s, singular: "domain", plural: "domains", table: "identity_domains",
-			fields: []field{id, name, description, enabled},
-			own: func(r *http.Request, doc document) error {
-				return mine(caller(r).DomainID == doc["id"] || caller(r).UserDomainID == doc["id"])
-			},
-			changed: s.domainChanged, deleting: s.domainDeleting,
+	e := entities{}
+	e.actors(s)
+	e.catalog(s)
+	return e
+}
+
+func idField() field          { return field{name: "id"} }
+func nameField() field        { return field{name: "name", required: true} }
+func descriptionField() field { return field{name: "description", def: ""} }
+func enabledField() field     { return field{name: "enabled", typ: boolean, def: true} }
+func domainField() field      { return field{name: "domain_id", immutable: true} }
+
+// actors are the kinds that say who may do what.
+func (e *entities) actors(s *Service) {
+	e.domains = &entity{
+		s: s, singular: "domain", plural: "domains", table: "identity_domains",
+		fields: []field{idField(), nameField(), descriptionField(), enabledField()},
+		own: func(r *http.Request, doc document) error {
+			return mine(caller(r).DomainID == doc["id"] || caller(r).UserDomainID == doc["id"])
 		},
-		projects: &entity{
-			s: s, singular: "project", plural: "projects", table: "identity_projects",
-			fields: []field{id, name, domain, {name: "parent_id", immutable: true}, description, enabled},
-			own: func(r *http.Request, doc document) error {
-				return mine(caller(r).ProjectID == doc["id"])
-			},
-			incoming: s.projectIncoming, changed: s.projectChanged, deleting: s.projectDeleting,
-			show: func(doc document) {
-				doc["is_domain"] = false
-				if doc["tags"] == nil {
-					doc["tags"] = []any{}
-				}
-				if doc["options"] == nil {
-					doc["options"] = document{}
-				}
-			},
+		changed: s.domainChanged, deleting: s.domainDeleting,
+	}
+	e.projects = &entity{
+		s: s, singular: "project", plural: "projects", table: "identity_projects",
+		fields: []field{idField(), nameField(), domainField(), {name: "parent_id", immutable: true}, descriptionField(), enabledField()},
+		own: func(r *http.Request, doc document) error {
+			return mine(caller(r).ProjectID == doc["id"])
 		},
-		users: &entity{
-			s: s, singular: "user", plural: "users", table: "identity_users",
-			fields: []field{id, name, domain, {name: "default_project_id"}, {name: "description"}, enabled, {name: "password_hash"}},
-			own: func(r *http.Request, doc document) error {
-				return mine(caller(r).UserID == doc["id"])
-			},
-			incoming: s.userIncoming, changed: s.userChanged, deleting: s.userDeleting, show: showUser,
+		incoming: s.projectIncoming, changed: s.projectChanged, deleting: s.projectDeleting,
+		show: func(doc document) {
+			doc["is_domain"] = false
+			if doc["tags"] == nil {
+				doc["tags"] = []any{}
+			}
+			if doc["options"] == nil {
+				doc["options"] = document{}
+			}
 		},
-		groups: &entity{
-			s: s, singular: "group", plural: "groups", table: "identity_groups",
-			fields:   []field{id, name, domain, description},
-			incoming: s.domainIncoming, deleting: s.groupDeleting,
+	}
+	e.users = &entity{
+		s: s, singular: "user", plural: "users", table: "identity_users",
+		fields: []field{idField(), nameField(), domainField(), {name: "default_project_id"}, {name: "description"}, enabledField(), {name: "password_hash"}},
+		own: func(r *http.Request, doc document) error {
+			return mine(caller(r).UserID == doc["id"])
 		},
-		roles: &entity{
-			s: s, singular: "role", plural: "roles", table: "identity_roles",
-			fields: []field{id, name, {name: "domain_id", immutable: true}, {name: "description"}},
-			own:    func(*http.Request, document) error { return nil },
-			show: func(doc document) {
-				if doc["options"] == nil {
-					doc["options"] = document{}
-				}
-			},
-			deleting: s.roleDeleting,
+		incoming: s.userIncoming, changed: s.userChanged, deleting: s.userDeleting, show: showUser,
+	}
+	e.groups = &entity{
+		s: s, singular: "group", plural: "groups", table: "identity_groups",
+		fields:   []field{idField(), nameField(), domainField(), descriptionField()},
+		incoming: s.domainIncoming, deleting: s.groupDeleting,
+	}
+	e.roles = &entity{
+		s: s, singular: "role", plural: "roles", table: "identity_roles",
+		fields: []field{idField(), nameField(), {name: "domain_id", immutable: true}, {name: "description"}},
+		own:    func(*http.Request, document) error { return nil },
+		show: func(doc document) {
+			if doc["options"] == nil {
+				doc["options"] = document{}
+			}
 		},
-		regions: &entity{
-			s: s, singular: "region", plural: "regions", table: "identity_regions",
-			fields:   []field{{name: "id", clientID: true}, description, {name: "parent_region_id"}},
-			own:      func(*http.Request, document) error { return nil },
-			incoming: s.regionIncoming, deleting: s.regionDeleting,
+		deleting: s.roleDeleting,
+	}
+}
+
+// catalog are the kinds that say where the services are, and credentials.
+func (e *entities) catalog(s *Service) {
+	e.regions = &entity{
+		s: s, singular: "region", plural: "regions", table: "identity_regions",
+		fields:   []field{{name: "id", clientID: true}, descriptionField(), {name: "parent_region_id"}},
+		own:      func(*http.Request, document) error { return nil },
+		incoming: s.regionIncoming, deleting: s.regionDeleting,
+	}
+	e.services = &entity{
+		s: s, singular: "service", plural: "services", table: "identity_services",
+		fields:   []field{idField(), {name: "type", required: true}, {name: "name"}, {name: "description"}, enabledField()},
+		incoming: s.catalogChanged,
+		deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
+	}
+	e.endpoints = &entity{
+		s: s, singular: "endpoint", plural: "endpoints", table: "identity_endpoints",
+		fields:   []field{idField(), {name: "service_id", required: true}, {name: "interface", required: true}, {name: "region_id"}, {name: "url", required: true}, enabledField()},
+		incoming: s.endpointIncoming,
+		deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
+		show:     func(doc document) { doc["region"] = doc["region_id"] },
+	}
+	e.credentials = &entity{
+		s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
+		fields: []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
+		own: func(r *http.Request, doc document) error {
+			return mine(caller(r).UserID == doc["user_id"])
 		},
-		services: &entity{
-			s: s, singular: "service", plural: "services", table: "identity_services",
-			fields:   []field{id, {name: "type", required: true}, {name: "name"}, {name: "description"}, enabled},
-			incoming: s.catalogChanged,
-			deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
-		},
-		endpoints: &entity{
-			s: s, singular: "endpoint", plural: "endpoints", table: "identity_endpoints",
-			fields:   []field{id, {name: "service_id", required: true}, {name: "interface", required: true}, {name: "region_id"}, {name: "url", required: true}, enabled},
-			incoming: s.endpointIncoming,
-			deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
-			show:     func(doc document) { doc["region"] = doc["region_id"] },
-		},
-		credentials: &entity{
-			s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
-			fields: []field{id, {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
-			own: func(r *http.Request, doc document) error {
-				return mine(caller(r).UserID == doc["user_id"])
-			},
-			incoming: s.credentialIncoming,
-		},
+		incoming: s.credentialIncoming,
 	}
 }
 

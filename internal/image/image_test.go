@@ -352,3 +352,59 @@ func TestImportAndDeactivate(t *testing.T) {
 	_, err = images.Update(ctx, c, m.ID, images.UpdateOpts{images.UpdateImageProperty{Op: images.ReplaceOp, Name: "status", Value: "active"}}).Extract()
 	wantStatus(t, "setting what is read-only", err, http.StatusForbidden)
 }
+
+// TestInterruptedUpload starts the service anew, as after a crash, while data
+// arrives: the image is queued again and takes another upload.
+func TestInterruptedUpload(t *testing.T) {
+	s, blobs := start(t)
+	s.RunJobs()
+	ctx := t.Context()
+	c := client(t, s.Admin())
+	m := create(t, c, images.CreateOpts{Name: "i", DiskFormat: "raw", ContainerFormat: "bare"})
+	body, feed := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- imagedata.Upload(ctx, c, m.ID, body).ExtractErr() }()
+	if _, err := feed.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	waitStatus(t, c, m.ID, images.ImageStatusSaving)
+	if _, err := image.New(image.Config{DB: s.DB, Bus: s.Bus, Jobs: s.Jobs, Log: s.Log, Auth: s.Tokens, Blob: blobs, BaseURL: s.URL + "/image"}); err != nil {
+		t.Fatal(err)
+	}
+	waitStatus(t, c, m.ID, images.ImageStatusQueued)
+	if err := feed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("an upload that was given up reports success")
+	}
+	if err := imagedata.Upload(ctx, c, m.ID, strings.NewReader("data")).ExtractErr(); err != nil {
+		t.Fatal(err)
+	}
+	waitStatus(t, c, m.ID, images.ImageStatusActive)
+	if err := images.Delete(ctx, c, m.ID).ExtractErr(); err != nil {
+		t.Fatal(err)
+	}
+	waitEmpty(t, blobs)
+}
+
+func waitStatus(t *testing.T, c *gophercloud.ServiceClient, id string, want images.ImageStatus) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		m, err := images.Get(t.Context(), c, id).Extract()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Status == want {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("image is %s, expected %s", m.Status, want)
+		case <-tick.C:
+		}
+	}
+}
