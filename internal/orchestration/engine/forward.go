@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
@@ -125,6 +126,29 @@ func (r *run) perform(t *task) (o outcome) {
 	if o.err == nil && o.result.Done {
 		o.attrs, o.err = fetchAttrs(r.ctx, t.typ, t.res, t.uses, nil)
 	}
+	return o.forgive()
+}
+
+// maxRetries is how often a step is tried again after an error that may pass, some 3 s apart.
+const maxRetries = 20
+
+// forgive turns the error of a service that cannot be reached, or is overloaded, into waiting. Steps are
+// re-entrant, so trying again is always right.
+func (o outcome) forgive() outcome {
+	if o.err == nil {
+		delete(o.res.Data, "_retries")
+		return o
+	}
+	var failed *resources.FailedError
+	if errors.As(o.err, &failed) || !resources.Transient(o.err) {
+		return o
+	}
+	n, _ := o.res.Data["_retries"].(int64)
+	if n >= maxRetries {
+		return o
+	}
+	o.res.Data["_retries"] = n + 1
+	o.result, o.err = resources.Wait(3*time.Second), nil
 	return o
 }
 

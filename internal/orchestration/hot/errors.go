@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -43,12 +44,39 @@ func (l Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Or returns nil for an empty list, so that it can be returned as an error.
+// Or returns nil for an empty list, so that it can be returned as an error; else the list in the order of
+// the text.
 func (l Errors) Or() error {
 	if len(l) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(l, func(a, b *Error) int {
+		fa, la, ca := splitPos(a.Pos)
+		fb, lb, cb := splitPos(b.Pos)
+		if fa != fb {
+			return 0 // files stay in the order in which they were read
+		}
+		if la != lb {
+			return la - lb
+		}
+		return ca - cb
+	})
 	return l
+}
+
+// splitPos takes file:line:column apart.
+func splitPos(pos string) (file string, line, column int) {
+	parts := strings.Split(pos, ":")
+	if len(parts) < 3 {
+		return pos, 0, 0
+	}
+	n := len(parts)
+	line, errLine := strconv.Atoi(parts[n-2])
+	column, errColumn := strconv.Atoi(parts[n-1])
+	if errLine != nil || errColumn != nil {
+		return pos, 0, 0
+	}
+	return strings.Join(parts[:n-2], ":"), line, column
 }
 
 // List returns the faults in err: those of an Errors, or err alone.

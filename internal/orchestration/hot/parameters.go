@@ -43,6 +43,7 @@ func (p *templateParser) parameter(pr yaml11.Pair) {
 	if slices.Contains(PseudoParameters(), pr.Key) {
 		p.fail(pr.KeyNode, path, "%q is reserved", pr.Key)
 	}
+	before := len(*p.errs)
 	prm := &Parameter{Name: pr.Key, Pos: pr.KeyNode.Pos(), node: n}
 	keys := []string{"type", "default", "description", "constraints", "hidden", "label", "immutable", "tags"}
 	for _, f := range n.Pairs {
@@ -80,7 +81,7 @@ func (p *templateParser) parameter(pr yaml11.Pair) {
 		p.fail(pr.KeyNode, path, "type is missing")
 		return
 	}
-	if prm.HasDefault && len(*p.errs) == 0 {
+	if prm.HasDefault && len(*p.errs) == before {
 		if _, err := prm.Parse(prm.Default); err != nil {
 			p.fail(n.Get("default"), path+".default", "%v", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -112,6 +113,20 @@ func status(err error) int {
 		return e.status
 	}
 	return 0
+}
+
+// Transient tells whether an error may pass by itself: no connection, or a service that says so.
+func Transient(err error) bool {
+	switch status(err) {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	var code gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &code) {
+		return code.Actual == http.StatusServiceUnavailable
+	}
+	var netErr net.Error
+	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func isNotFound(err error) bool { return status(err) == http.StatusNotFound }
