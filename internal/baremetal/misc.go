@@ -122,17 +122,14 @@ func (s *Service) getConductor(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, s.conductorDoc(true))
 }
 
-// writeFault writes Ironic's envelope. Old clients expect error_message to be
-// text that holds the fault as JSON, from 1.38 on it is the fault itself.
+// writeFault writes Ironic's envelope: error_message is text that holds the
+// fault as JSON. Debian's ironicclient (5.0.1) fails on anything but text,
+// whatever the microversion.
 func writeFault(w http.ResponseWriter, _ *http.Request, f api.Fault) {
 	code := "Client"
 	if f.Status >= 500 {
 		code = "Server"
 	}
 	doc := map[string]any{"faultcode": code, "faultstring": f.Message, "debuginfo": nil}
-	body := map[string]any{"error_message": jsonText(doc)}
-	if minorOf(w.Header().Get(header)) >= 38 { // what was negotiated
-		body["error_message"] = doc
-	}
-	_ = api.WriteJSON(w, f.Status, body)
+	_ = api.WriteJSON(w, f.Status, map[string]any{"error_message": jsonText(doc)})
 }

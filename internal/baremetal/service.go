@@ -328,10 +328,8 @@ func (s *Service) nodeRoutes() []api.Route {
 }
 
 // minor is the negotiated microversion 1.minor.
-func minor(r *http.Request) int { return minorOf(api.Version(r)) }
-
-func minorOf(version string) int {
-	_, m, _ := strings.Cut(version, ".")
+func minor(r *http.Request) int {
+	_, m, _ := strings.Cut(api.Version(r), ".")
 	n, err := strconv.Atoi(m)
 	if err != nil {
 		return 1
