@@ -54,6 +54,12 @@ func neutronType(t *Type, path, key string, body func(ctx context.Context, r *Re
 		}
 		return neutronReady(ctx, r, c, path, key)
 	}
+	neutronEnd(t, path, key)
+	return t
+}
+
+// neutronEnd fills in deletion, checks and attributes.
+func neutronEnd(t *Type, path, key string) {
 	t.Delete = func(ctx context.Context, r *Resource) (Step, error) {
 		c, err := r.network(ctx)
 		if err != nil {
@@ -110,7 +116,6 @@ func neutronType(t *Type, path, key string, body func(ctx context.Context, r *Re
 			return get(m, key, name), nil
 		}
 	}
-	return t
 }
 
 func neutronUpdatable(key string) []string {
