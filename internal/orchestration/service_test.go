@@ -96,6 +96,7 @@ type nova struct {
 	mu      sync.Mutex
 	servers map[string]map[string]any
 	posts   int
+	full    int // servers that fit; 0: any number
 	publish func(topic string)
 }
 
@@ -118,6 +119,8 @@ func (n *nova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			l = append(l, s)
 		}
 		reply(200, map[string]any{"servers": l})
+	case r.Method == "POST" && path == "servers" && n.full > 0 && len(n.servers) >= n.full:
+		reply(500, map[string]any{"computeFault": map[string]any{"code": 500, "message": "No valid host was found."}})
 	case r.Method == "POST" && path == "servers":
 		var body map[string]map[string]any
 		_ = json.NewDecoder(r.Body).Decode(&body)
@@ -649,4 +652,16 @@ resources:
 	if st["stack_status_reason"] != want {
 		t.Errorf("reason\n%s\nwant\n%s", st["stack_status_reason"], want)
 	}
+	// The repair gives the failed server's machine back before it asks for another one.
+	u.nova.full = 1
+	if code, out := u.request("PATCH", "stacks/s/"+st["id"].(string), map[string]any{}); code != 202 {
+		t.Fatal(code, out)
+	}
+	u.eventually("the second server", func() bool {
+		u.nova.mu.Lock()
+		defer u.nova.mu.Unlock()
+		return u.nova.posts == 2
+	})
+	u.boot(1, "ACTIVE")
+	u.stack("s", "UPDATE_COMPLETE")
 }

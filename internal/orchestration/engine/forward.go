@@ -26,7 +26,8 @@ type task struct {
 	def   RowDef // to store when done
 	res   *resources.Resource
 	uses  []resources.AttrUse
-	keep  bool // ask Keep first
+	keep  bool    // ask Keep first
+	first []*task // deletions that must be over before this begins, see Type.DeleteFirst
 	step  func(ctx context.Context, res *resources.Resource) (resources.Step, error)
 }
 
@@ -34,6 +35,7 @@ type outcome struct {
 	*task
 	result resources.Step
 	attrs  *Map
+	gone   []*Row // of first
 	err    error
 }
 
@@ -115,6 +117,12 @@ func (r *run) perform(t *task) (o outcome) {
 			o.err = fmt.Errorf("internal error in %s: %v", t.typ.Name, p)
 		}
 	}()
+	for _, f := range t.first {
+		if o.result, o.err = f.step(r.ctx, f.res); o.err != nil || !o.result.Done {
+			return o.forgive()
+		}
+		o.gone = append(o.gone, f.row)
+	}
 	if t.keep {
 		ok, err := t.typ.Keep(r.ctx, t.res)
 		if err != nil || !ok {
@@ -350,7 +358,32 @@ func (r *run) carryOut(g *graph, row *Row, typ *resources.Type, props *resources
 		return nil, nil
 	}
 	res := r.resource(row, typ, props)
-	return &task{row: row, typ: typ, props: props, def: rd, res: res, uses: r.uses[row.Name], keep: keep, step: step}, nil
+	t := &task{row: row, typ: typ, props: props, def: rd, res: res, uses: r.uses[row.Name], keep: keep, step: step}
+	if typ.DeleteFirst && row.Action == Create {
+		t.first = r.deleteFirst(row.Name)
+	}
+	return t, nil
+}
+
+// deleteFirst begins the deletion of what a new resource replaces.
+func (r *run) deleteFirst(name string) []*task {
+	var out []*task
+	for _, old := range r.old {
+		typ, err := r.e.typeOf(old.Target, r.files)
+		if old.Name != name || err != nil || typ.Delete == nil || typ.Nested != nil || old.Def.External || old.Def.Deletion == "retain" {
+			continue
+		}
+		if old.Action != Delete || old.Status != InProgress || old.Op != r.st.Op {
+			old.Op, old.Begun = r.st.Op, r.e.now()
+			r.state(old, Delete, InProgress, "state changed")
+		}
+		props, err := r.rowProps(old, typ)
+		if err != nil {
+			props = &resources.Props{}
+		}
+		out = append(out, &task{row: old, typ: typ, props: props, def: old.Def, res: r.resource(old, typ, props), step: typ.Delete})
+	}
+	return out
 }
 
 func (r *run) complete(g *graph, row *Row) {
@@ -501,6 +534,13 @@ func (r *run) finishTask(g *graph, o outcome) {
 	row := o.row
 	row.PhysicalID, row.Data = o.res.PhysicalID, o.res.Data
 	r.touch(row)
+	for _, f := range o.first {
+		f.row.PhysicalID, f.row.Data = f.res.PhysicalID, f.res.Data
+		r.touch(f.row)
+	}
+	for _, gone := range o.gone {
+		r.removeRow(gone)
+	}
 	switch {
 	case o.err != nil && r.ctx.Err() != nil:
 		// The process stops: the step runs again after the restart.

@@ -13,7 +13,7 @@ import (
 // creation finds it, updated by PUT, deleted by DELETE. As the undercloud's overrides of these types do,
 // a property that cannot be updated makes the update fail instead of replacing the object (inventory 0).
 func neutronType(t *Type, path, key string, body func(ctx context.Context, r *Resource, c client) (*Map, error)) *Type {
-	t.NeverReplace = true
+	t.NeverReplace, t.DeleteFirst = true, true
 	t.Create = func(ctx context.Context, r *Resource) (Step, error) {
 		c, err := r.network(ctx)
 		if err != nil {
@@ -64,6 +64,17 @@ func neutronEnd(t *Type, path, key string) {
 		c, err := r.network(ctx)
 		if err != nil {
 			return Step{}, err
+		}
+		if r.PhysicalID == "" && r.Data["creating"] == true {
+			m, err := c.call(ctx, "GET", path+"?description="+url.QueryEscape(r.marker()), nil)
+			if err != nil {
+				return Step{}, err
+			}
+			for _, e := range items(m, key+"s") {
+				if str(e, "description") == r.marker() {
+					r.PhysicalID = str(e, "id")
+				}
+			}
 		}
 		if r.PhysicalID == "" {
 			return Done(), nil

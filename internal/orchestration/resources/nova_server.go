@@ -43,7 +43,7 @@ func novaServer() *Type {
 		{Name: "admin_user", Kind: String, Update: true}, {Name: "diskConfig", Kind: String, Update: true}, {Name: "reservation_id", Kind: String, Update: true},
 		{Name: "personality", Kind: Mapping, Update: true}, {Name: "tags", Kind: List, Update: true}, {Name: "block_device_mapping_v2", Kind: List, Update: true}, {Name: "block_device_mapping", Kind: List, Update: true},
 	}
-	return &Type{Name: "OS::Nova::Server", Doc: "A server.", NeverReplace: true, Props: append(props, transportProps()...),
+	return &Type{Name: "OS::Nova::Server", Doc: "A server.", NeverReplace: true, DeleteFirst: true, Props: append(props, transportProps()...),
 		Attrs: []Attr{{Name: "name", Kind: String, Doc: "Name."}, {Name: "networks", Kind: Mapping, Doc: "Addresses by name and by id of the network."},
 			{Name: "addresses", Kind: Mapping, Doc: "Addresses with port and MAC, by network name."}, {Name: "first_address", Kind: String, Doc: "The first address."},
 			{Name: "accessIPv4", Kind: String}, {Name: "accessIPv6", Kind: String}, {Name: "instance_name", Kind: String}, {Name: "show", Kind: Mapping},

@@ -54,6 +54,9 @@ type Type struct {
 	// Check tells whether the real thing is still there and well. nil: it is.
 	Check     func(ctx context.Context, r *Resource) error
 	FreeAttrs bool // has attributes it does not declare, such as outputs of a deployment
+	// DeleteFirst types give up the old resource before its replacement is made, because both need the same
+	// thing: a machine, a fixed address.
+	DeleteFirst bool
 	// NeverReplace makes changes of properties that cannot be updated an error, as the undercloud's
 	// overrides of Neutron types do.
 	NeverReplace bool
