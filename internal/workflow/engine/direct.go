@@ -174,11 +174,7 @@ func (r *run) tryJoin(t *Task) (bool, error) {
 		if err := r.filled(taken...); err != nil {
 			return false, err
 		}
-		in := yaql.NewMap(8)
-		for _, p := range taken {
-			in = mergeDeep(in, outbound(p))
-		}
-		t.In, t.State = in, Idle
+		t.In, t.State = converge(taken), Idle
 		r.mark(t)
 		return true, nil
 	}
@@ -281,11 +277,7 @@ func (r *run) tryRequires(t *Task) (bool, error) {
 	if err := r.filled(deps...); err != nil {
 		return false, err
 	}
-	in := yaql.NewMap(8)
-	for _, d := range deps {
-		in = mergeDeep(in, outbound(d))
-	}
-	t.In, t.State = in, Idle
+	t.In, t.State = converge(deps), Idle
 	r.mark(t)
 	return true, nil
 }

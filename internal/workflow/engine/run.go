@@ -80,7 +80,7 @@ func (r *run) loadOpen(tx *store.Tx) error {
 		if err := r.fill(tx, t); err != nil {
 			return err
 		}
-		if t.State == Running || t.State == Delayed || t.State == Paused {
+		if !Completed(t.State) && t.State != Waiting { // an IDLE one may have run before
 			var err error
 			if r.actions[t.ID], err = listActions(tx, `task_id = ?`, t.ID); err != nil {
 				return err
@@ -574,11 +574,22 @@ func (r *run) finalContext() (*yaql.Map, error) {
 	if err := r.filled(ends...); err != nil {
 		return nil, err
 	}
-	final := yaql.NewMap(8)
-	for _, t := range ends {
-		final = mergeDeep(final, outbound(t))
+	return converge(ends), nil
+}
+
+// converge merges the contexts of branches: deeply, in order, and what the
+// tasks published themselves wins over what they only passed on (as in
+// Mistral).
+func converge(tasks []*Task) *yaql.Map {
+	ctx, published := yaql.NewMap(8), yaql.NewMap(4)
+	for _, t := range tasks {
+		ctx = mergeDeep(ctx, outbound(t))
+		published = mergeDeep(published, t.Published)
 	}
-	return final, nil
+	if len(tasks) < 2 || published.Len() == 0 {
+		return ctx
+	}
+	return mergeDeep(ctx, published)
 }
 
 // outbound is what a task hands on: its context with what it published.

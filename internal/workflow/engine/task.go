@@ -326,7 +326,7 @@ func (r *run) checkItems(t *Task) (bool, error) {
 	have := make([]bool, t.Doc.Items)
 	running, done, state := 0, 0, Success
 	count := func(item int, st string, result any) {
-		if item >= t.Doc.Items {
+		if item >= t.Doc.Items || have[item] {
 			return
 		}
 		have[item] = true
