@@ -144,7 +144,9 @@ actions:
 `
 
 func TestWorkbookToExecution(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.Workbooks = []Workbook{{Name: "builtin", YAML: strings.Replace(book, "demo", "builtin", 1)}} })
+	b := newBench(t, func(c *Config) {
+		c.Workbooks = []Workbook{{Name: "builtin", YAML: strings.Replace(book, "demo", "builtin", 1)}}
+	})
 	if got := b.call("member", "POST", "/v2/workbooks/validate", "version: '2.0'\nname: x\nworkflows: {w: {tasks: {a: {on-success: b}}}}", 200); got["valid"] != false {
 		t.Errorf("a bad workbook is valid: %v", got)
 	}

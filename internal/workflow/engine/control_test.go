@@ -66,7 +66,9 @@ func (g *gate) count(key string) int {
 	return g.runs[key]
 }
 
-func state(want string) func(x *Execution) bool { return func(x *Execution) bool { return x.State == want } }
+func state(want string) func(x *Execution) bool {
+	return func(x *Execution) bool { return x.State == want }
+}
 
 func (r *rig) taskNamed(id, name string) *Task {
 	r.t.Helper()
