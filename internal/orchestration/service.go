@@ -219,28 +219,26 @@ func body(r *http.Request) (*Map, error) {
 	return m, nil
 }
 
-// trust returns a trust by which jobs act for the caller. A caller who came by a trust shares it.
-func (s *Service) trust(ctx context.Context, id *auth.Identity, st *engine.Stack) (trustID string, shared bool, err error) {
+// trust returns a trust by which jobs act for the caller. A caller who came by a
+// trust gives one more: his own ends with his work (a Mistral execution), the stack lives on.
+func (s *Service) trust(ctx context.Context, id *auth.Identity, st *engine.Stack) (string, error) {
 	if s.cfg.Cloud == nil {
-		return "", false, nil
+		return "", nil
 	}
-	if id.TrustID != "" {
-		return id.TrustID, true, nil
-	}
-	if st != nil && st.TrustID != "" && st.UserID == id.UserID && !st.Context.SharedTrust {
-		return st.TrustID, false, nil
+	if st != nil && st.TrustID != "" && st.UserID == id.UserID {
+		return st.TrustID, nil
 	}
 	mine, err := s.cfg.Cloud.Token(ctx, id.Token)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	service, err := s.cfg.Cloud.Service(ctx)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	keystone, err := mine.Identity()
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	opts := trusts.CreateOpts{Impersonation: true, TrusteeUserID: service.UserID, TrustorUserID: id.UserID, ProjectID: id.ProjectID, AllowRedelegation: true}
 	for _, r := range id.Roles {
@@ -248,9 +246,9 @@ func (s *Service) trust(ctx context.Context, id *auth.Identity, st *engine.Stack
 	}
 	t, err := trusts.Create(ctx, keystone, opts).Extract()
 	if err != nil {
-		return "", false, api.Forbidden("the stack cannot act for its owner: Keystone made no trust: %v", err).Wrap(err)
+		return "", api.Forbidden("the stack cannot act for its owner: Keystone made no trust: %v", err).Wrap(err)
 	}
-	return t.ID, false, nil
+	return t.ID, nil
 }
 
 // truthy reads a boolean query parameter.

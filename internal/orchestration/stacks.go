@@ -466,7 +466,7 @@ func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
 	if _, _, err := s.e.CheckSource(r.Context(), src, false); err != nil {
 		return err
 	}
-	if o.TrustID, o.SharedTrust, err = s.trust(r.Context(), id, nil); err != nil {
+	if o.TrustID, err = s.trust(r.Context(), id, nil); err != nil {
 		return err
 	}
 	o.UserID, o.Username, o.ProjectID = id.UserID, id.UserName, r.PathValue("tenant")
@@ -517,7 +517,7 @@ func (s *Service) updateStack(w http.ResponseWriter, r *http.Request) error {
 	if _, _, err := s.e.CheckSource(r.Context(), src, false); err != nil {
 		return err
 	}
-	if o.TrustID, o.SharedTrust, err = s.trust(r.Context(), id, st); err != nil {
+	if o.TrustID, err = s.trust(r.Context(), id, st); err != nil {
 		return err
 	}
 	if st, err = s.e.UpdateStack(r.Context(), st.ID, src, o); err != nil {

@@ -81,7 +81,7 @@ func (r *run) dropTrust() error {
 	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
 		return tx.Get([]any{&others}, "SELECT COUNT(*) FROM heat_stacks WHERE trust_id = ? AND deleted_at = 0 AND root_id <> ?", r.st.TrustID, r.st.ID)
 	})
-	if err != nil || others > 0 || r.st.Context.SharedTrust {
+	if err != nil || others > 0 {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)

@@ -95,7 +95,6 @@ type Options struct {
 	DisableRollback *bool
 	Tags            *[]string
 	TrustID         string
-	SharedTrust     bool
 	UserID          string
 	Username        string
 	ProjectID       string
@@ -143,7 +142,7 @@ func (e *Engine) CreateStack(ctx context.Context, name string, s *Source, o Opti
 	}
 	now := e.now()
 	st := &Stack{ID: newID(), Name: name, ProjectID: o.ProjectID, UserID: o.UserID, Username: o.Username, Action: Create, Status: InProgress,
-		Reason: "Stack CREATE started", Op: 1, OpStarted: now, Def: def, Context: Context{SharedTrust: o.SharedTrust}, Description: t.Description,
+		Reason: "Stack CREATE started", Op: 1, OpStarted: now, Def: def, Description: t.Description,
 		TrustID: o.TrustID, DisableRollback: true, Created: now}
 	st.RootID = st.ID
 	st.set(o)
@@ -175,7 +174,7 @@ func (st *Stack) set(o Options) {
 		st.Tags = *o.Tags
 	}
 	if o.TrustID != "" {
-		st.TrustID, st.Context.SharedTrust = o.TrustID, o.SharedTrust
+		st.TrustID = o.TrustID
 	}
 }
 

@@ -70,7 +70,6 @@ type Context struct {
 	DeletionPolicy string
 	UpdatePolicy   *Map
 	Path           string // path of the resource from the root, such as resources.Controller.resources[0]
-	SharedTrust    bool   // root: the trust came with the caller's token and is not ours to delete
 }
 
 // Failure says which resource failed and why.
