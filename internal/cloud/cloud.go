@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,7 +230,11 @@ func (s *Session) Baremetal() (*gophercloud.ServiceClient, error) {
 
 // Introspection returns a client of ironic-inspector v1.
 func (s *Session) Introspection() (*gophercloud.ServiceClient, error) {
-	return openstack.NewBareMetalIntrospectionV1(s.Provider, s.endpoint())
+	c, err := openstack.NewBareMetalIntrospectionV1(s.Provider, s.endpoint())
+	if err == nil && !strings.HasSuffix(strings.TrimSuffix(c.Endpoint, "/"), "/v1") {
+		c.ResourceBase = c.Endpoint + "v1/" // gophercloud takes the catalog's URL as it is
+	}
+	return c, err
 }
 
 // Orchestration returns a client of Heat v1, for the session's project.

@@ -18,7 +18,11 @@ const (
 
 // Run claims and runs jobs until ctx ends, then waits for the handlers.
 func (q *Queue) Run(ctx context.Context) error {
-	if err := q.recover(ctx); err != nil {
+	err := q.recover(ctx)
+	if ctx.Err() != nil {
+		return nil // stopped before it began
+	}
+	if err != nil {
 		return err
 	}
 	renew := time.NewTicker(lease / 3)
