@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -171,6 +172,9 @@ func fits(have any, want string) bool {
 }
 
 func sortBy(items []*yaql.Map, keys, dirs []string) {
+	if len(dirs) > 0 && dirs[0] == "desc" {
+		slices.Reverse(items) // they come oldest first: equal keys are newest first then
+	}
 	sort.SliceStable(items, func(i, j int) bool {
 		for n, k := range keys {
 			a, b := fmt.Sprint(items[i].Value(k)), fmt.Sprint(items[j].Value(k))
