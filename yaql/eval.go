@@ -235,6 +235,11 @@ type lambda struct {
 }
 
 func (l *lambda) call(args ...any) (any, error) {
+	for _, a := range args {
+		if err := l.ev.bind(a); err != nil {
+			return nil, err
+		}
+	}
 	return l.in(&Context{parent: l.scope, args: args})
 }
 

@@ -1,13 +1,10 @@
 package yaql
 
-// queryTable holds the lazy queries over lists, sets and sequences.
+// queryTable holds the queries that ask a question of each item of a list, set or sequence, most of them lazy.
 func queryTable() []entry {
 	where := func(c *call) (any, error) { return c.filter(1) }
 	sel := func(c *call) (any, error) { return c.mapped(1) }
 	limit := func(c *call) (any, error) { return limitSeq(c) }
-	agg := func(c *call) (any, error) {
-		return c.reduce(0, 2, func(a, b any) (any, error) { return c.invoke(1, a, b) })
-	}
 	return []entry{
 		{"where(collection: list, predicate: func)", meth, where},
 		{"filter(collection: list, predicate: func)", meth, where},
@@ -58,6 +55,12 @@ func queryTable() []entry {
 		{"cycle(collection: list)", meth, cycle},
 		{"takeWhile(collection: list, predicate: func)", meth, takeWhile},
 		{"skipWhile(collection: list, predicate: func)", meth, skipWhile},
+	}
+}
+
+// positionTable holds what takes items or parts of a sequence by where they are.
+func positionTable() []entry {
+	return []entry{
 		{"first(collection: list, default=absent)", meth, func(c *call) (any, error) {
 			next, err := c.iter(0)
 			if err != nil {
@@ -104,6 +107,15 @@ func queryTable() []entry {
 			i := bound(c.int(1), len(items))
 			return []any{items[:i:i], items[i:]}, nil
 		}},
+	}
+}
+
+// foldTable holds what makes one value, or another sequence, of whole sequences.
+func foldTable() []entry {
+	agg := func(c *call) (any, error) {
+		return c.reduce(0, 2, func(a, b any) (any, error) { return c.invoke(1, a, b) })
+	}
+	return []entry{
 		{"aggregate(collection: list, selector: func, seed=absent)", meth, agg},
 		{"reduce(collection: list, selector: func, seed=absent)", meth, agg},
 		{"accumulate(collection: list, selector: func, seed=absent)", meth, accumulate},

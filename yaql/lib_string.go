@@ -7,27 +7,8 @@ import (
 	"unicode"
 )
 
+// stringTable holds what makes strings of other values, takes them apart and searches them.
 func stringTable() []entry {
-	trimmer := func(f func(s, cut string) string, space func(s string) string) func(c *call) (any, error) {
-		return func(c *call) (any, error) {
-			if !c.has(1) {
-				return space(c.str(0)), nil
-			}
-			return f(c.str(0), c.str(1)), nil
-		}
-	}
-	affix := func(f func(s, x string) bool) func(c *call) (any, error) {
-		return func(c *call) (any, error) {
-			for _, x := range c.rest {
-				if f(c.str(0), x.(string)) {
-					return true, nil
-				}
-			}
-			return false, nil
-		}
-	}
-	left := func(s string) string { return strings.TrimLeftFunc(s, unicode.IsSpace) }
-	right := func(s string) string { return strings.TrimRightFunc(s, unicode.IsSpace) }
 	joinStr := func(seqArg, sepArg int) func(c *call) (any, error) {
 		return func(c *call) (any, error) { return c.joinStrings(seqArg, c.str(sepArg)) }
 	}
@@ -70,6 +51,32 @@ func stringTable() []entry {
 			}
 			return out, c.ev.charge(2 * cell * len(out))
 		}},
+	}
+}
+
+// trimTable holds what trims, compares the ends of, and rewrites strings.
+func trimTable() []entry {
+	trimmer := func(f func(s, cut string) string, space func(s string) string) func(c *call) (any, error) {
+		return func(c *call) (any, error) {
+			if !c.has(1) {
+				return space(c.str(0)), nil
+			}
+			return f(c.str(0), c.str(1)), nil
+		}
+	}
+	affix := func(f func(s, x string) bool) func(c *call) (any, error) {
+		return func(c *call) (any, error) {
+			for _, x := range c.rest {
+				if f(c.str(0), x.(string)) {
+					return true, nil
+				}
+			}
+			return false, nil
+		}
+	}
+	left := func(s string) string { return strings.TrimLeftFunc(s, unicode.IsSpace) }
+	right := func(s string) string { return strings.TrimRightFunc(s, unicode.IsSpace) }
+	return []entry{
 		{"trim(string: str, chars: str?=null)", meth, trimmer(strings.Trim, strings.TrimSpace)},
 		{"trimLeft(string: str, chars: str?=null)", meth, trimmer(strings.TrimLeft, left)},
 		{"trimRight(string: str, chars: str?=null)", meth, trimmer(strings.TrimRight, right)},

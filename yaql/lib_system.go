@@ -6,12 +6,15 @@ func systemTable() []entry {
 		{"let(*args, **)", fn, func(c *call) (any, error) {
 			ctx := &Context{parent: c.scope, args: c.rest}
 			for k, v := range c.kw.All() {
+				if err := c.ev.bind(v); err != nil {
+					return nil, err
+				}
 				ctx.Set(k.(string), v)
 			}
-			return ctx, nil
+			return ctx, c.bindRest()
 		}},
 		{"with(*args)", fn, func(c *call) (any, error) {
-			return &Context{parent: c.scope, args: c.rest}, nil
+			return &Context{parent: c.scope, args: c.rest}, c.bindRest()
 		}},
 		{"def(name: str, func: func)", fn, func(c *call) (any, error) {
 			ctx := &Context{parent: c.scope}
@@ -103,6 +106,15 @@ func systemTable() []entry {
 			return ok, nil
 		}},
 	}
+}
+
+func (c *call) bindRest() error {
+	for _, a := range c.rest {
+		if err := c.ev.bind(a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *call) restTruth(i int) (bool, error) {

@@ -117,6 +117,8 @@ type evaluator struct {
 	depth int
 	used  int // bytes, approximately
 	rng   *rand.Rand
+	sizes map[partKey]int // of parts that were measured
+	nodes int             // of the result
 }
 
 func (ev *evaluator) step() error {
@@ -148,6 +150,12 @@ const cell = 16 // bytes of an any
 func (ev *evaluator) finish(v any, depth int) (any, error) {
 	if depth > ev.opts.MaxDepth*5 {
 		return nil, errorf(ErrLimit, "result is nested deeper than %d", ev.opts.MaxDepth*5)
+	}
+	if ev.nodes++; ev.nodes > maxNodes {
+		return nil, errorf(ErrLimit, "the result has more than %d elements", maxNodes)
+	}
+	if err := ev.step(); err != nil {
+		return nil, err
 	}
 	switch v := norm(v).(type) {
 	case *seq:

@@ -49,6 +49,8 @@ func TestLimits(t *testing.T) {
 		{"a long computation", "sequence().where(false).first()", Options{MaxSteps: 100_000, LimitIterators: 1 << 30}},
 		{"endless recursion", "def(f, f($ + 1)) -> f(1)", Options{}},
 		{"a long expression", strings.Repeat("1+", 100_000) + "1", Options{}},
+		{"a value that doubles by sharing", strings.Repeat("let(a => [$a, $a]) -> ", 60) + "str($a)", Options{}},
+		{"a result that doubles by sharing", "range(60).aggregate([$1, $1], 1)", Options{}},
 		{"nested queries multiply", "range(900).select(range(900).select(range(900).len()).sum()).sum()", Options{MaxSteps: 1_000_000}},
 	}
 	for _, tt := range tests {
