@@ -369,10 +369,11 @@ func (p *parser) graph(w *Workflow, n *yaml11.Node, path string) {
 		if t == w.Defaults {
 			tn, at = n.Get("task-defaults"), path+".task-defaults"
 		}
-		for kind, c := range map[string]*Clause{"on-success": t.OnSuccess, "on-error": t.OnError, "on-complete": t.OnComplete, "on-skip": t.OnSkip} {
+		for i, c := range []*Clause{t.OnSuccess, t.OnError, t.OnComplete, t.OnSkip} {
 			if c == nil {
 				continue
 			}
+			kind := clauseKinds[i]
 			if w.Type == Reverse {
 				p.add(tn.Get(kind), at+"."+kind, "a task of a reverse workflow has no %s", kind)
 			}

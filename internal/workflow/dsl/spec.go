@@ -207,7 +207,7 @@ func (w *Workflow) Requires(t *Task) []string {
 	return w.Defaults.Requires
 }
 
-var clauseKinds = []string{"on-success", "on-error", "on-complete", "on-skip"}
+var clauseKinds = [...]string{"on-success", "on-error", "on-complete", "on-skip"}
 
 // index builds the graph; defaults lead from every task except to itself.
 func (w *Workflow) index() {

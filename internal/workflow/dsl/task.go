@@ -289,7 +289,8 @@ func (p *parser) retry(n *yaml11.Node, path string) *Retry {
 	if r.Count == nil {
 		p.add(n, path, "retry needs a \"count\"")
 	}
-	for key, v := range map[string]any{"count": r.Count, "delay": r.Delay} {
+	for i, v := range []any{r.Count, r.Delay} {
+		key := []string{"count", "delay"}[i]
 		s, isText := v.(string)
 		if _, ok := v.(int64); v != nil && !ok && !(isText && HasExpr(s)) {
 			p.add(n, path+"."+key, "must be a whole number or an expression, not %v", v)
