@@ -20,8 +20,8 @@ const (
 // the order of the tables; the receiver or first parameter tells most apart.
 func newLibrary() *Context {
 	lib := &Context{}
-	for _, table := range [][]entry{systemTable(), queryTable(), positionTable(), foldTable(), orderTable(), generatorTable(), collectionTable(),
-		dictTable(), setTable(), stringTable(), trimTable(), regexTable(), mathTable(), timeTable()} {
+	for _, table := range [][]entry{systemTable(), branchTable(), queryTable(), positionTable(), foldTable(), orderTable(), generatorTable(), collectionTable(),
+		dictTable(), dictViewTable(), setTable(), stringTable(), trimTable(), regexTable(), mathTable(), timeTable()} {
 		for _, e := range table {
 			o, err := parseSignature(e.sig)
 			if err != nil {

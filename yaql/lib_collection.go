@@ -214,6 +214,12 @@ func dictTable() []entry {
 			return c.ev.mergeFlat(c.dict(0), c.dict(1))
 		}},
 		{"set(dict: dict)", meth | rules, setPairs},
+	}
+}
+
+// dictViewTable holds what takes dicts apart.
+func dictViewTable() []entry {
+	return []entry{
 		{"keys(dict: dict)", meth, func(c *call) (any, error) {
 			keys, _, err := c.entries()
 			return &Set{items: keys}, err

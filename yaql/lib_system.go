@@ -1,6 +1,6 @@
 package yaql
 
-// systemTable holds variables, branching and assertions.
+// systemTable holds variables and assertions.
 func systemTable() []entry {
 	return []entry{
 		{"let(*args, **)", fn, func(c *call) (any, error) {
@@ -31,6 +31,12 @@ func systemTable() []entry {
 			return c.args[0], err
 		}},
 		{"call(name: str, args: list, kwargs: dict, receiver=absent)", fn, callByName},
+	}
+}
+
+// branchTable holds the functions that choose.
+func branchTable() []entry {
+	return []entry{
 		{"switch()", fn | rules, func(c *call) (any, error) {
 			for _, r := range c.rules {
 				k, err := r.key.ev.eval(r.key.body, r.key.scope)

@@ -42,46 +42,53 @@ func heatRows() []rest {
 	}
 }
 
+// stackCall is an action below a stack; base is the path of the stack.
+type stackCall func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error)
+
+func stackAction(name, desc string, input []Param, extra bool, run stackCall) Action {
+	return Action{Name: "heat." + name, Description: desc, Input: append([]Param{Req("stack_id")}, input...), Extra: extra,
+		Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
+			client, err := clientFor(c, (*cloud.Session).Orchestration)
+			if err != nil {
+				return nil, err
+			}
+			s := &sender{client}
+			base, err := s.stack(ctx, String(in, "stack_id"))
+			if err != nil {
+				return nil, err
+			}
+			return run(ctx, s, base, in)
+		}}
+}
+
+// stackGet reads something below the stack; "{x}" in the path is parameter x.
+func stackGet(unwrapKey string, tail ...string) stackCall {
+	return func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+		path := append([]string(nil), base...)
+		for _, t := range tail {
+			if len(t) > 1 && t[0] == '{' {
+				t = String(in, t[1:len(t)-1])
+			}
+			path = append(path, t)
+		}
+		answer, err := s.send(ctx, http.MethodGet, nil, path...)
+		return unwrap(answer, unwrapKey), err
+	}
+}
+
+func stackSignal(verb string) stackCall {
+	return func(ctx context.Context, s *sender, base []string, _ map[string]any) (any, error) {
+		return s.send(ctx, http.MethodPost, map[string]any{verb: nil}, append(base, "actions")...)
+	}
+}
+
 // heatActions are those below a stack, which Heat addresses by name and id.
 func heatActions() []Action {
-	act := func(name, desc string, input []Param, extra bool, run func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error)) Action {
-		return Action{Name: "heat." + name, Description: desc, Input: append([]Param{Req("stack_id")}, input...), Extra: extra,
-			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
-				client, err := clientFor(c, (*cloud.Session).Orchestration)
-				if err != nil {
-					return nil, err
-				}
-				s := &sender{client}
-				base, err := s.stack(ctx, String(in, "stack_id"))
-				if err != nil {
-					return nil, err
-				}
-				return run(ctx, s, base, in)
-			}}
-	}
-	get := func(unwrapKey string, tail ...string) func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
-		return func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
-			path := append([]string(nil), base...)
-			for _, t := range tail {
-				if len(t) > 1 && t[0] == '{' {
-					t = String(in, t[1:len(t)-1])
-				}
-				path = append(path, t)
-			}
-			answer, err := s.send(ctx, http.MethodGet, nil, path...)
-			return unwrap(answer, unwrapKey), err
-		}
-	}
-	signal := func(body map[string]any) func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
-		return func(ctx context.Context, s *sender, base []string, _ map[string]any) (any, error) {
-			return s.send(ctx, http.MethodPost, body, append(base, "actions")...)
-		}
-	}
 	return []Action{
-		act("stacks_delete", "Deletes a stack.", nil, false, func(ctx context.Context, s *sender, base []string, _ map[string]any) (any, error) {
+		stackAction("stacks_delete", "Deletes a stack.", nil, false, func(ctx context.Context, s *sender, base []string, _ map[string]any) (any, error) {
 			return s.send(ctx, http.MethodDelete, nil, base...)
 		}),
-		act("stacks_update", "Updates a stack; existing=true keeps what is not given.", []Param{Opt("existing", false)}, true,
+		stackAction("stacks_update", "Updates a stack; existing=true keeps what is not given.", []Param{Opt("existing", false)}, true,
 			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
 				method, fields := http.MethodPut, map[string]any{}
 				for k, v := range in {
@@ -94,26 +101,26 @@ func heatActions() []Action {
 				}
 				return s.send(ctx, method, fields, base...)
 			}),
-		act("stacks_output_show", "Shows one output: {output: {...}}.", required("output_key"), false, get("", "outputs", "{output_key}")),
-		act("stacks_output_list", "Lists the outputs.", nil, false, get("", "outputs")),
-		act("stacks_template", "Returns the template.", nil, false, get("", "template")),
-		act("stacks_environment", "Returns the environment.", nil, false, get("", "environment")),
-		act("stacks_files", "Returns the files.", nil, false, get("", "files")),
-		act("actions_check", "Checks the resources.", nil, false, signal(map[string]any{"check": nil})),
-		act("actions_suspend", "Suspends a stack.", nil, false, signal(map[string]any{"suspend": nil})),
-		act("actions_resume", "Resumes a stack.", nil, false, signal(map[string]any{"resume": nil})),
-		act("actions_cancel_update", "Cancels an update and rolls back.", nil, false, signal(map[string]any{"cancel_update": nil})),
-		act("actions_cancel_without_rollback", "Cancels an update.", nil, false, signal(map[string]any{"cancel_without_rollback": nil})),
-		act("resources_list", "Lists the resources.", []Param{Opt("nested_depth", int64(0)), Opt("with_detail", false)}, false,
+		stackAction("stacks_output_show", "Shows one output: {output: {...}}.", required("output_key"), false, stackGet("", "outputs", "{output_key}")),
+		stackAction("stacks_output_list", "Lists the outputs.", nil, false, stackGet("", "outputs")),
+		stackAction("stacks_template", "Returns the template.", nil, false, stackGet("", "template")),
+		stackAction("stacks_environment", "Returns the environment.", nil, false, stackGet("", "environment")),
+		stackAction("stacks_files", "Returns the files.", nil, false, stackGet("", "files")),
+		stackAction("actions_check", "Checks the resources.", nil, false, stackSignal("check")),
+		stackAction("actions_suspend", "Suspends a stack.", nil, false, stackSignal("suspend")),
+		stackAction("actions_resume", "Resumes a stack.", nil, false, stackSignal("resume")),
+		stackAction("actions_cancel_update", "Cancels an update and rolls back.", nil, false, stackSignal("cancel_update")),
+		stackAction("actions_cancel_without_rollback", "Cancels an update.", nil, false, stackSignal("cancel_without_rollback")),
+		stackAction("resources_list", "Lists the resources.", []Param{Opt("nested_depth", int64(0)), Opt("with_detail", false)}, false,
 			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
 				target := s.client.ServiceURL(append(base, "resources")...)
 				target += fmt.Sprintf("?nested_depth=%d&with_detail=%t", Int(in, "nested_depth", 0), Bool(in, "with_detail"))
 				answer, _, err := request(ctx, s.client, http.MethodGet, target, nil, nil)
 				return unwrap(answer, "resources"), err
 			}),
-		act("resources_get", "Shows a resource.", required("resource_name"), false, get("resource", "resources", "{resource_name}")),
-		act("resources_metadata", "Returns the metadata of a resource.", required("resource_name"), false, get("metadata", "resources", "{resource_name}", "metadata")),
-		act("resources_signal", "Signals a resource.", []Param{Req("resource_name"), Opt("data", nil)}, false,
+		stackAction("resources_get", "Shows a resource.", required("resource_name"), false, stackGet("resource", "resources", "{resource_name}")),
+		stackAction("resources_metadata", "Returns the metadata of a resource.", required("resource_name"), false, stackGet("metadata", "resources", "{resource_name}", "metadata")),
+		stackAction("resources_signal", "Signals a resource.", []Param{Req("resource_name"), Opt("data", nil)}, false,
 			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
 				data := in["data"]
 				if data == nil {
@@ -121,7 +128,7 @@ func heatActions() []Action {
 				}
 				return s.send(ctx, http.MethodPost, data, append(base, "resources", String(in, "resource_name"), "signal")...)
 			}),
-		act("events_list", "Lists the events.", optional("resource_name"), false, func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+		stackAction("events_list", "Lists the events.", optional("resource_name"), false, func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
 			if r := String(in, "resource_name"); r != "" {
 				base = append(base, "resources", r)
 			}

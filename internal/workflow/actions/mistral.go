@@ -28,44 +28,47 @@ func mistralRows() []rest {
 	return out
 }
 
+func mistralAction(name, desc, method, path string, input []Param, body func(in map[string]any) (any, []string, error)) Action {
+	return Action{Name: "mistral." + name, Description: desc, Input: input, Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
+		client, err := clientFor(c, (*cloud.Session).Workflow)
+		if err != nil {
+			return nil, err
+		}
+		fields, tail, err := body(in)
+		if err != nil {
+			return nil, err
+		}
+		return (&sender{client}).send(ctx, method, fields, append([]string{path}, tail...)...)
+	}}
+}
+
+// textFields maps parameters to fields; those named in texts become JSON text.
+func textFields(names map[string]string, texts ...string) func(in map[string]any) (any, []string, error) {
+	return func(in map[string]any) (any, []string, error) {
+		out := map[string]any{}
+		for param, field := range names {
+			if in[param] != nil {
+				out[field] = in[param]
+			}
+		}
+		for _, t := range texts {
+			if v := out[t]; v != nil {
+				if _, ok := v.(string); ok {
+					continue
+				}
+				b, err := yaql.JSON(v)
+				if err != nil {
+					return nil, nil, err
+				}
+				out[t] = string(b)
+			}
+		}
+		return out, nil, nil
+	}
+}
+
 // mistralActions are those whose values travel as JSON text.
 func mistralActions() []Action {
-	act := func(name, desc, method, path string, input []Param, body func(in map[string]any) (any, []string, error)) Action {
-		return Action{Name: "mistral." + name, Description: desc, Input: input, Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
-			client, err := clientFor(c, (*cloud.Session).Workflow)
-			if err != nil {
-				return nil, err
-			}
-			fields, tail, err := body(in)
-			if err != nil {
-				return nil, err
-			}
-			return (&sender{client}).send(ctx, method, fields, append([]string{path}, tail...)...)
-		}}
-	}
-	fields := func(names map[string]string, texts ...string) func(in map[string]any) (any, []string, error) {
-		return func(in map[string]any) (any, []string, error) {
-			out := map[string]any{}
-			for param, field := range names {
-				if in[param] != nil {
-					out[field] = in[param]
-				}
-			}
-			for _, t := range texts {
-				if v := out[t]; v != nil {
-					if _, ok := v.(string); ok {
-						continue
-					}
-					b, err := yaql.JSON(v)
-					if err != nil {
-						return nil, nil, err
-					}
-					out[t] = string(b)
-				}
-			}
-			return out, nil, nil
-		}
-	}
 	env := map[string]string{"name": "name", "description": "description", "variables": "variables", "scope": "scope"}
 	return []Action{
 		// The client decodes the variables, which travel as text.
@@ -87,33 +90,33 @@ func mistralActions() []Action {
 				}
 				return m, nil
 			}},
-		act("environments_create", "Creates an environment.", http.MethodPost, "environments", params(required("name", "variables"), optional("description", "scope")), fields(env, "variables")),
-		act("environments_update", "Updates an environment.", http.MethodPut, "environments", params(required("name"), optional("variables", "description", "scope")), fields(env, "variables")),
-		act("executions_create", "Starts a workflow.", http.MethodPost, "executions", params(optional("wf_identifier", "workflow_identifier", "workflow_input", "description", "params", "namespace")),
-			fields(map[string]string{"wf_identifier": "workflow_name", "workflow_identifier": "workflow_name", "workflow_input": "input", "description": "description",
+		mistralAction("environments_create", "Creates an environment.", http.MethodPost, "environments", params(required("name", "variables"), optional("description", "scope")), textFields(env, "variables")),
+		mistralAction("environments_update", "Updates an environment.", http.MethodPut, "environments", params(required("name"), optional("variables", "description", "scope")), textFields(env, "variables")),
+		mistralAction("executions_create", "Starts a workflow.", http.MethodPost, "executions", params(optional("wf_identifier", "workflow_identifier", "workflow_input", "description", "params", "namespace")),
+			textFields(map[string]string{"wf_identifier": "workflow_name", "workflow_identifier": "workflow_name", "workflow_input": "input", "description": "description",
 				"params": "params", "namespace": "workflow_namespace"}, "input", "params")),
-		act("executions_update", "Changes the state or description of an execution.", http.MethodPut, "executions", params(required("id"), optional("state", "description", "env")),
+		mistralAction("executions_update", "Changes the state or description of an execution.", http.MethodPut, "executions", params(required("id"), optional("state", "description", "env")),
 			func(in map[string]any) (any, []string, error) {
-				out, _, err := fields(map[string]string{"state": "state", "description": "description"})(in)
+				out, _, err := textFields(map[string]string{"state": "state", "description": "description"})(in)
 				if in["env"] != nil {
 					out.(map[string]any)["params"] = map[string]any{"env": in["env"]}
 				}
 				return out, []string{String(in, "id")}, err
 			}),
-		act("tasks_rerun", "Runs a failed task again.", http.MethodPut, "tasks", []Param{Req("task_ex_id"), Opt("reset", true), Opt("env", nil)},
+		mistralAction("tasks_rerun", "Runs a failed task again.", http.MethodPut, "tasks", []Param{Req("task_ex_id"), Opt("reset", true), Opt("env", nil)},
 			func(in map[string]any) (any, []string, error) {
 				return map[string]any{"state": "RUNNING", "reset": in["reset"], "env": in["env"]}, []string{String(in, "task_ex_id")}, nil
 			}),
-		act("action_executions_create", "Runs an action.", http.MethodPost, "action_executions", params(required("name"), optional("input", "params")),
-			fields(map[string]string{"name": "name", "input": "input", "params": "params"}, "input", "params")),
-		act("action_executions_update", "Gives the result of an action.", http.MethodPut, "action_executions", params(required("id"), optional("state", "output")),
+		mistralAction("action_executions_create", "Runs an action.", http.MethodPost, "action_executions", params(required("name"), optional("input", "params")),
+			textFields(map[string]string{"name": "name", "input": "input", "params": "params"}, "input", "params")),
+		mistralAction("action_executions_update", "Gives the result of an action.", http.MethodPut, "action_executions", params(required("id"), optional("state", "output")),
 			func(in map[string]any) (any, []string, error) {
-				out, _, err := fields(map[string]string{"state": "state", "output": "output"}, "output")(in)
+				out, _, err := textFields(map[string]string{"state": "state", "output": "output"}, "output")(in)
 				return out, []string{String(in, "id")}, err
 			}),
-		act("cron_triggers_create", "Creates a cron trigger.", http.MethodPost, "cron_triggers", params(required("name", "workflow_identifier"),
+		mistralAction("cron_triggers_create", "Creates a cron trigger.", http.MethodPost, "cron_triggers", params(required("name", "workflow_identifier"),
 			optional("workflow_input", "workflow_params", "pattern", "first_time", "count")),
-			fields(map[string]string{"name": "name", "workflow_identifier": "workflow_name", "workflow_input": "workflow_input", "workflow_params": "workflow_params",
+			textFields(map[string]string{"name": "name", "workflow_identifier": "workflow_name", "workflow_input": "workflow_input", "workflow_params": "workflow_params",
 				"pattern": "pattern", "first_time": "first_execution_time", "count": "remaining_executions"}, "workflow_input", "workflow_params")),
 	}
 }

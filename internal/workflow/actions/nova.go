@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/yaql"
@@ -23,7 +24,6 @@ func novaRows() []rest {
 	}
 }
 
-// novaKinds are the things that novaclient lists, gets and finds.
 func novaActions() []Action {
 	kinds := []struct {
 		name, path, key, one string
@@ -74,18 +74,19 @@ func novaActions() []Action {
 			Action{Name: "nova." + k.name + "_find", Description: "Finds the only " + k.one + " with the given attributes.", Extra: true,
 				Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
 					found, err := find(ctx, c, in)
-					switch {
-					case err != nil:
+					if err != nil {
 						return nil, err
-					case len(found) == 0:
-						return nil, fmt.Errorf("No %s matching %s. (HTTP 404)", k.one, yaql.Str(in)) //nolint:revive,staticcheck // novaclient's wording
-					case len(found) > 1:
-						return nil, fmt.Errorf("%d %s match %s, not one", len(found), k.name, yaql.Str(in))
 					}
-					return found[0], nil
+					switch len(found) {
+					case 1:
+						return found[0], nil
+					case 0:
+						return nil, fmt.Errorf("No %s matching %s. (HTTP 404)", k.one, yaql.Str(in)) //nolint:revive,staticcheck // novaclient's wording
+					}
+					return nil, fmt.Errorf("%d %s match %s, not one", len(found), k.name, yaql.Str(in))
 				}})
-		if k.name == "servers" || k.name == "flavors" || k.name == "keypairs" {
-			path := map[string]string{"servers": "servers", "flavors": "flavors", "keypairs": "os-keypairs"}[k.name]
+		if k.name != "hypervisors" { // that one is a row
+			path := strings.TrimSuffix(k.path, "/detail")
 			out = append(out, Action{Name: "nova." + k.name + "_get", Description: "Shows a " + k.one + ".", Input: required(k.one),
 				Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
 					client, err := clientFor(c, (*cloud.Session).Compute)
@@ -104,6 +105,11 @@ func novaActions() []Action {
 				}})
 		}
 	}
+	return append(out, novaVerbs()...)
+}
+
+func novaVerbs() []Action {
+	var out []Action
 	for verb, body := range map[string]map[string]any{"start": {"os-start": nil}, "stop": {"os-stop": nil}, "reboot": {"reboot": map[string]any{"type": "SOFT"}}} {
 		out = append(out, Action{Name: "nova.servers_" + verb, Description: "Sends " + verb + " to a server.", Input: required("server"),
 			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
