@@ -40,20 +40,7 @@ func novaActions() []Action {
 	var out []Action
 	for _, k := range kinds {
 		list := func(ctx context.Context, c *Context, filters map[string]any) ([]any, error) {
-			client, err := clientFor(c, (*cloud.Session).Compute)
-			if err != nil {
-				return nil, err
-			}
-			got, err := rest{path: k.path, method: http.MethodGet, unwrap: k.key, pages: true, extra: true}.run(ctx, client, filters)
-			if err != nil {
-				return nil, err
-			}
-			items, _ := got.([]any)
-			for i, it := range items {
-				m, _ := it.(map[string]any)
-				items[i] = k.shape(m)
-			}
-			return items, nil
+			return novaList(ctx, c, k.path, k.key, k.shape, filters)
 		}
 		find := func(ctx context.Context, c *Context, in map[string]any) ([]any, error) {
 			all, err := list(ctx, c, nil)
@@ -121,6 +108,23 @@ func novaVerbs() []Action {
 			}})
 	}
 	return out
+}
+
+func novaList(ctx context.Context, c *Context, path, key string, shape func(map[string]any) map[string]any, filters map[string]any) ([]any, error) {
+	client, err := clientFor(c, (*cloud.Session).Compute)
+	if err != nil {
+		return nil, err
+	}
+	got, err := rest{path: path, method: http.MethodGet, unwrap: key, pages: true, extra: true}.run(ctx, client, filters)
+	if err != nil {
+		return nil, err
+	}
+	items, _ := got.([]any)
+	for i, it := range items {
+		m, _ := it.(map[string]any)
+		items[i] = shape(m)
+	}
+	return items, nil
 }
 
 // object is a client's object as Mistral dumps it: the attributes, and all of
