@@ -16,10 +16,11 @@ provisioning: {interface: lo, address: 127.0.0.1/8, pool_start: 127.0.1.1, pool_
 baremetal: {power_timeout: 8, callback_timeout: 60, inspect_timeout: 60}
 `
 
-// newSim starts an undercloud with simulated machines.
-func newSim(t *testing.T, port, nodes int, profiles string) (h *house, lab string) {
+// newSim starts an undercloud with simulated machines; it uses the ports
+// port, port+50, port+60 and port+61. more is added to its configuration.
+func newSim(t *testing.T, port, nodes int, profiles, more string) (h *house, lab string) {
 	t.Helper()
-	h = newHouse(t, port, fmt.Sprintf(simConfig, port+50))
+	h = newHouse(t, port, fmt.Sprintf(simConfig, port+50)+more)
 	lab = filepath.Join(h.dir, "lab")
 	t.Cleanup(func() {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
@@ -55,9 +56,10 @@ func smallPlan(t *testing.T, dir string, count int, script string) string {
 	return plan
 }
 
-func TestFiftySimulatedMachinesFromEnrollToDeployed(t *testing.T) {
-	const count = 50
-	h, lab := newSim(t, 18100, count, "compute")
+// availableSim makes simulated machines that can be deployed on.
+func availableSim(t *testing.T, port, count int, more string) (h *house, lab string) {
+	t.Helper()
+	h, lab = newSim(t, port, count, "compute", more)
 	h.tinyImages()
 	h.tripleo(3*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.tripleo(5*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
@@ -65,6 +67,12 @@ func TestFiftySimulatedMachinesFromEnrollToDeployed(t *testing.T) {
 	if n := strings.Count(states, "available"); n != count {
 		t.Fatalf("%d of %d nodes are available:\n%s", n, count, states)
 	}
+	return h, lab
+}
+
+// fromEnrollToDeployed walks the whole way and back on simulated machines.
+func fromEnrollToDeployed(t *testing.T, port, count int, more string) {
+	h, _ := availableSim(t, port, count, more)
 	plan := smallPlan(t, h.dir, count, "#!/bin/sh\necho configured")
 	h.tripleo(10*time.Minute, "overcloud", "deploy", "--templates", plan, "-e", filepath.Join(h.dir, "small.yaml"))
 	servers := h.openstackText("server", "list", "-f", "value", "-c", "Status")
@@ -76,4 +84,14 @@ func TestFiftySimulatedMachinesFromEnrollToDeployed(t *testing.T) {
 	if left := strings.TrimSpace(h.openstackText("server", "list", "-f", "value")); left != "" {
 		t.Errorf("servers are left: %s", left)
 	}
+}
+
+func TestFiftySimulatedMachinesFromEnrollToDeployed(t *testing.T) {
+	fromEnrollToDeployed(t, 18100, 50, "")
+}
+
+// The services do not lean on being in one process: the same way with every
+// call between them through the listener.
+func TestTheWayOverTCP(t *testing.T) {
+	fromEnrollToDeployed(t, 18170, 5, "over_tcp: true\n")
 }
