@@ -49,7 +49,7 @@ start_lab() {
 
 build_images() {
   mkdir -p "$images"
-  "$tripleo" overcloud image build --output-directory "$images"
+  "$tripleo" overcloud image build --output-directory "$images" --cache-directory "$(dirname "$images")/build"
 }
 
 register_nodes() {

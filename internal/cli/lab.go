@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,9 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 			cfg.Dir = *dir
 			start := time.Now()
 			st, err := lab.Up(cmd.Context(), cfg)
+			if errors.Is(err, lab.ErrRunning) {
+				return runningLab(cmd.Context(), a, cfg, err)
+			}
 			if err != nil {
 				return err
 			}
@@ -65,6 +69,20 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 	f.Float64Var(&cfg.SimSpeed, "sim-speed", def.SimSpeed, "sim: how many times faster than real hardware")
 	f.Float64Var(&cfg.SimFailures, "sim-failures", 0, "sim: rate (0 to 1) at which software deployments fail")
 	return cmd
+}
+
+// runningLab takes a lab that is up already for the one that was asked for, if
+// it is alike.
+func runningLab(ctx context.Context, a *app, cfg lab.Config, running error) error {
+	st, err := lab.NewClient(cfg.Dir).Status(ctx)
+	if err != nil {
+		return running
+	}
+	if st.Name != cfg.Name || st.Backend != cfg.Backend || len(st.Machines) != cfg.Nodes {
+		return fmt.Errorf("%w: it is %s with %d machines (%s); `tripleo lab down` first", running, st.Name, len(st.Machines), st.Backend)
+	}
+	_, err = fmt.Fprintf(a.stdout, "lab %s is up already: %d machines (%s)\nnode file: %s\n", st.Name, len(st.Machines), st.Backend, st.Instackenv)
+	return err
 }
 
 func newLabDown(a *app, dir *string) *cobra.Command {

@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,14 +100,14 @@ func TestOvercloudOnContainerMachinesSurvivesCrashes(t *testing.T) {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
 			t.Errorf("lab down: %v\n%s", err, out)
 		}
-		nothingLeft(t)
+		nothingLeft(t, lab)
 	})
 	h.tripleo(time.Minute, "lab", "up", "--nodes", "3", "--dir", lab)
 	cache := imageCache(t)
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--output-directory", cache)
+	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--output-directory", cache, "--cache-directory", filepath.Join(filepath.Dir(cache), "build"))
 	h.tripleo(5*time.Minute, "overcloud", "image", "upload", "--image-path", cache)
 	h.tripleo(2*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.oneBMCOfEachKind()
@@ -166,10 +168,36 @@ func (h *house) inspected() {
 		if n["Provisioning State"] != "available" || props["memory_mb"] == nil || props["cpus"] == nil || props["local_gb"] == nil {
 			h.t.Errorf("node %v is %v with properties %v, expected available with cpus, memory_mb and local_gb", n["UUID"], n["Provisioning State"], props)
 		}
+		h.introspectionData(fmt.Sprint(n["UUID"]))
 	}
-	objects := h.openstackText("object", "list", "ironic-inspector", "-f", "value")
-	if strings.Count(objects, "inspector_data-") < 3 {
-		h.t.Errorf("container ironic-inspector holds %q, expected the data of three nodes", objects)
+}
+
+// introspectionData reads what the inspector keeps of a node. (Debian's package
+// of its client holds no program.)
+func (h *house) introspectionData(node string) {
+	h.t.Helper()
+	token := strings.TrimSpace(h.openstackText("token", "issue", "-f", "value", "-c", "id"))
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet,
+		fmt.Sprintf("http://127.0.0.1:%d/introspection/v1/introspection/%s/data", h.port, node), nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("X-Auth-Token", token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var data struct {
+		Inventory struct {
+			Disks      []struct{ Name string }
+			Interfaces []struct {
+				MAC string `json:"mac_address"`
+			}
+		}
+	}
+	if err := json.NewDecoder(res.Body).Decode(&data); err != nil || len(data.Inventory.Disks) != 1 || len(data.Inventory.Interfaces) == 0 {
+		h.t.Errorf("introspection data of %s: %d, %+v, %v; expected one disk and an interface", node, res.StatusCode, data, err)
 	}
 }
 
@@ -182,9 +210,27 @@ func (h *house) serves() {
 			h.t.Fatalf("openstack --os-cloud overcloud %s: %v\n%s", strings.Join(args, " "), err, text)
 		}
 		if args[0] == "endpoint" && strings.Count(text, "keystone") < 3 {
-			h.t.Errorf("expected three endpoints of keystone:\n%s", text)
+			h.t.Errorf("expected three endpoints of keystone:\n%s\nthe controller's deployments say\n%s", text, h.agentLogs(0))
 		}
 	}
+}
+
+// agentLogs are the ends of what the installed agent of a machine has logged.
+func (h *house) agentLogs(machine int) string {
+	h.t.Helper()
+	logs, err := filepath.Glob(filepath.Join(h.dir, "lab", fmt.Sprintf("node-%d", machine), "root/var/log/tripleo-agent/*.log"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, path := range logs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s:\n%s\n", filepath.Base(path), data[max(0, len(data)-4000):])
+	}
+	return b.String()
 }
 
 func (h *house) stackComplete() {
@@ -221,14 +267,21 @@ func (h *house) deleteOvercloud(t *testing.T) {
 	}
 }
 
-// nothingLeft looks for traces of the lab on the host.
-func nothingLeft(t *testing.T) {
+// nothingLeft looks for traces of a lab on the host.
+func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", "ip netns list | grep ^tripleo-lab; grep tripleo-lab /proc/mounts; losetup -l -n -O BACK-FILE | grep /lab/; pgrep -af 'systemd-nspawn|tripleo lab serve' || true").CombinedOutput()
-	if err != nil {
-		t.Errorf("look for leftovers: %v", err)
-	}
-	if text := strings.TrimSpace(string(out)); text != "" {
-		t.Errorf("the lab left behind:\n%s", text)
+	for what, command := range map[string]string{
+		"network namespaces": "ip netns list | grep ^tripleo-lab", "mounts": "grep " + dir + " /proc/mounts",
+		"loop devices": "losetup -l -n -O BACK-FILE | grep " + dir, "processes": "ps -eo args | grep -v grep | grep " + dir,
+	} {
+		out, err := exec.Command("sh", "-c", command+" || true").CombinedOutput()
+		if err != nil {
+			t.Errorf("look for %s: %v", what, err)
+		}
+		for line := range strings.SplitSeq(string(out), "\n") {
+			if line != "" && !strings.Contains(line, "sh -c") {
+				t.Errorf("the lab left %s behind: %s", what, line)
+			}
+		}
 	}
 }
