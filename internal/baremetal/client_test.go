@@ -18,6 +18,9 @@ import (
 // TestOpenStackClient runs Debian's `openstack baremetal …` through the life of
 // a node.
 func TestOpenStackClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("client tests run without -short")
+	}
 	srv := identitytest.Start(t)
 	dir := t.TempDir()
 	mux := http.NewServeMux()

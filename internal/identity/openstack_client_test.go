@@ -10,7 +10,7 @@ import (
 // TestOpenstackClient runs Debian's client, which nobody here wrote.
 func TestOpenstackClient(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a client process a second")
+		t.Skip("client tests run without -short")
 	}
 	s := identitytest.Start(t)
 	run := func(want string, args ...string) {

@@ -9,7 +9,7 @@ import (
 // TestClients runs Debian's clients, which nobody here wrote.
 func TestClients(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a client process a second")
+		t.Skip("client tests run without -short")
 	}
 	s, _ := start(t)
 	t.Chdir(t.TempDir())

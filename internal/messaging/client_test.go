@@ -8,7 +8,7 @@ import (
 // TestClients runs Debian's client, which nobody here wrote.
 func TestClients(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a client process a second")
+		t.Skip("client tests run without -short")
 	}
 	s := start(t)
 	t.Setenv("OS_MESSAGE_CLIENT_ID", "3381af92-2b9e-11e3-b191-71861300734c")

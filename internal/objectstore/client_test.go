@@ -10,7 +10,7 @@ import (
 // TestClients runs Debian's clients, which nobody here wrote.
 func TestClients(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a client process a second")
+		t.Skip("client tests run without -short")
 	}
 	e := start(t)
 	dir := t.TempDir()

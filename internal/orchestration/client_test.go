@@ -10,7 +10,7 @@ import (
 // TestOpenStackClient runs the commands of python3-heatclient that operators and TripleO use.
 func TestOpenStackClient(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the Python client takes two seconds a command")
+		t.Skip("client tests run without -short")
 	}
 	u := newUndercloud(t)
 	dir := t.TempDir()
