@@ -37,7 +37,10 @@ func do(t *testing.T, h http.Handler, method, path, token, body string, headers 
 	return w
 }
 
-func ok(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(http.StatusNoContent); return nil }
+func ok(w http.ResponseWriter, _ *http.Request) error {
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
 
 func TestPoliciesAndUnknownPaths(t *testing.T) {
 	h := handler(

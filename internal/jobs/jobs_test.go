@@ -56,7 +56,9 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	}
 }
 
-func TestPokeWhileRunningRunsOnceMore(t *testing.T) { storetest.Each(t, testPokeWhileRunningRunsOnceMore) }
+func TestPokeWhileRunningRunsOnceMore(t *testing.T) {
+	storetest.Each(t, testPokeWhileRunningRunsOnceMore)
+}
 
 func testPokeWhileRunningRunsOnceMore(t *testing.T, db *store.DB) {
 	bus := notify.New()
@@ -85,7 +87,9 @@ func testPokeWhileRunningRunsOnceMore(t *testing.T, db *store.DB) {
 	close(leave)
 }
 
-func TestWaitIsWokenByTopicPublishedDuringRun(t *testing.T) { storetest.Each(t, testWaitIsWokenByTopicPublishedDuringRun) }
+func TestWaitIsWokenByTopicPublishedDuringRun(t *testing.T) {
+	storetest.Each(t, testWaitIsWokenByTopicPublishedDuringRun)
+}
 
 func testWaitIsWokenByTopicPublishedDuringRun(t *testing.T, db *store.DB) {
 	bus := notify.New()
@@ -120,7 +124,9 @@ func testWaitIsWokenByTopicPublishedDuringRun(t *testing.T, db *store.DB) {
 	}
 }
 
-func TestInterruptedAndWaitingJobsRunAfterRestart(t *testing.T) { storetest.Each(t, testInterruptedAndWaitingJobsRunAfterRestart) }
+func TestInterruptedAndWaitingJobsRunAfterRestart(t *testing.T) {
+	storetest.Each(t, testInterruptedAndWaitingJobsRunAfterRestart)
+}
 
 func testInterruptedAndWaitingJobsRunAfterRestart(t *testing.T, db *store.DB) {
 	first := newQueue(t, db, notify.New())
@@ -153,7 +159,9 @@ func testInterruptedAndWaitingJobsRunAfterRestart(t *testing.T, db *store.DB) {
 	}
 }
 
-func TestFailedAndPanickingJobsAreTriedAgain(t *testing.T) { storetest.Each(t, testFailedAndPanickingJobsAreTriedAgain) }
+func TestFailedAndPanickingJobsAreTriedAgain(t *testing.T) {
+	storetest.Each(t, testFailedAndPanickingJobsAreTriedAgain)
+}
 
 func testFailedAndPanickingJobsAreTriedAgain(t *testing.T, db *store.DB) {
 	q := newQueue(t, db, notify.New())

@@ -137,7 +137,7 @@ func TestAgentIsSmall(t *testing.T) {
 	banned := map[string]string{
 		"modernc.org/sqlite": "the agent keeps no database", "github.com/gophercloud/gophercloud/v2": "the agent speaks to three URLs",
 		"github.com/prometheus/client_golang/prometheus": "the agent is not scraped",
-		module + "/internal/store": "the agent keeps no database",
+		module + "/internal/store":                       "the agent keeps no database",
 	}
 	for _, dep := range packages(t)["cmd/tripleo-agent"].Deps {
 		if why, ok := banned[dep]; ok {
