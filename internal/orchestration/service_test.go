@@ -119,9 +119,9 @@ func (n *nova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			l = append(l, s)
 		}
 		reply(200, map[string]any{"servers": l})
-	case r.Method == "POST" && path == "servers" && n.full > 0 && len(n.servers) >= n.full:
+	case r.Method == http.MethodPost && path == "servers" && n.full > 0 && len(n.servers) >= n.full:
 		reply(500, map[string]any{"computeFault": map[string]any{"code": 500, "message": "No valid host was found."}})
-	case r.Method == "POST" && path == "servers":
+	case r.Method == http.MethodPost && path == "servers":
 		var body map[string]map[string]any
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		n.posts++
@@ -132,11 +132,11 @@ func (n *nova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(202, map[string]any{"server": map[string]any{"id": s["id"]}})
 	case n.servers[id] == nil:
 		reply(404, map[string]any{"itemNotFound": map[string]any{"code": 404, "message": "Instance could not be found."}})
-	case r.Method == "GET":
+	case r.Method == http.MethodGet:
 		reply(200, map[string]any{"server": n.servers[id]})
-	case r.Method == "DELETE":
+	case r.Method == http.MethodDelete:
 		delete(n.servers, id)
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 		n.publish("compute/server/" + id)
 	default:
 		reply(200, map[string]any{"server": n.servers[id]})
@@ -483,7 +483,7 @@ func (u *undercloud) metadata(url string) map[string]any {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		u.T.Fatalf("GET metadata: %d %s", resp.StatusCode, b)
 	}
 	m := map[string]any{}

@@ -305,7 +305,7 @@ func (r *run) deleteNested(row *Row) (gone bool) {
 			r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
 		}
 	case child.Status == Failed:
-		r.failDelete(row, nestedFailure{child.Fail})
+		r.failDelete(row, nestedError{child.Fail})
 	case child.Status == Complete && child.Action != Delete:
 		r.beginChild(child, Delete)
 		r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
@@ -331,7 +331,7 @@ func (r *run) finishDelete(o outcome, left map[*Row]bool) {
 
 func (r *run) failDelete(row *Row, err error) {
 	f := Failure{Type: "Error", Path: pathPart(r.t != nil && r.t.Generated, row.Name)}
-	var nested nestedFailure
+	var nested nestedError
 	if errors.As(err, &nested) {
 		f.Type, f.Msg = nested.f.Type, nested.f.Msg
 		if nested.f.Path != "" {

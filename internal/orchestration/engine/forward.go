@@ -587,7 +587,7 @@ func (r *run) failResource(g *graph, name string, err error) {
 	row := r.rows[name]
 	def := r.t.Resource(name)
 	f := Failure{Type: "Error", Path: pathPart(r.t.Generated, name)}
-	var nested nestedFailure
+	var nested nestedError
 	var failed *resources.FailedError
 	switch {
 	case errors.As(err, &nested):

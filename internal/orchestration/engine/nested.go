@@ -11,10 +11,10 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// nestedFailure is the failure of a nested stack.
-type nestedFailure struct{ f Failure }
+// nestedError is the failure of a nested stack.
+type nestedError struct{ f Failure }
 
-func (n nestedFailure) Error() string { return n.f.Reason() }
+func (n nestedError) Error() string { return n.f.Reason() }
 
 // startNested creates or updates the stack below a resource. The resource's row says IN_PROGRESS in the
 // same transaction as the new state of the child, so neither exists without the other.
@@ -175,7 +175,7 @@ func (r *run) checkNested(g *graph, row *Row, typ *resources.Type, used *hot.Map
 		if f.Msg == "" {
 			f.Msg = child.Reason
 		}
-		return nestedFailure{f}
+		return nestedError{f}
 	default:
 		g.waiting(row.Name)
 	}

@@ -183,7 +183,7 @@ type Row struct {
 	Attrs                  *Map // attributes somebody refers to
 	Created, Updated       time.Time
 
-	dirty, isNew bool
+	isNew bool
 }
 
 // RowDef is the definition a resource was last made or updated with.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
@@ -253,15 +252,15 @@ func (e *Engine) templateType(file string, files map[string]string) (*resources.
 		if name == "OS::stack_id" {
 			return r.NestedArn, nil
 		}
-		return nil, missingOutput{r.Name, file, name}
+		return nil, missingOutputError{r.Name, file, name}
 	}
 	return typ, nil
 }
 
-// missingOutput is an attribute that a template does not have; members of groups may lack one.
-type missingOutput struct{ resource, file, name string }
+// missingOutputError is an attribute that a template does not have; members of groups may lack one.
+type missingOutputError struct{ resource, file, name string }
 
-func (m missingOutput) Error() string {
+func (m missingOutputError) Error() string {
 	return fmt.Sprintf("the template %s of resource %s has no output %q", m.file, m.resource, m.name)
 }
 
@@ -301,5 +300,3 @@ func (r *run) resource(row *Row, typ *resources.Type, props *resources.Props) *r
 		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def.Metadata, UpdatePolicy: row.Def.UpdatePolicy, Action: row.Action,
 		Begun: row.Begun, Repair: row.Data["_repair"] == true, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
 }
-
-func (r *run) context() context.Context { return r.ctx }

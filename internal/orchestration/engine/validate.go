@@ -94,7 +94,7 @@ func (s *staticScope) Attr(res, attr string, _ []any) (any, error) {
 		if attr == "OS::stack_id" || attr == "show" || len(attr) > 9 && attr[:9] == "resource." {
 			return hot.Unknown{}, nil
 		}
-		return nil, missingOutput{res, typ.Name, attr}
+		return nil, missingOutputError{res, typ.Name, attr}
 	}
 	if typ.Nested != nil {
 		return hot.Unknown{}, nil

@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -119,8 +120,9 @@ func (ev *Evaluator) lazy(e *Expr) (any, error) {
 
 // place gives an error of a function the place of the call, unless it has one.
 func (ev *Evaluator) place(e *Expr, err error) error {
-	if p, ok := err.(*Error); ok && p.Pos != "" {
-		return p
+	var p *Error
+	if errors.As(err, &p) && p.Pos != "" {
+		return err
 	}
 	return &Error{Pos: e.arg.Pos(), Path: e.path, Msg: fmt.Sprintf("%s: %v", e.fn.name, err), Err: err}
 }
@@ -181,8 +183,9 @@ func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
 }
 
 func placeErr(e *Expr, err error) error {
-	if p, ok := err.(*Error); ok && p.Pos != "" {
-		return p
+	var p *Error
+	if errors.As(err, &p) && p.Pos != "" {
+		return err
 	}
 	return &Error{Pos: e.Pos(), Path: e.path, Msg: err.Error(), Err: err}
 }

@@ -59,14 +59,14 @@ func evaluate(ar *txtar.Archive) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	env := hot.NewEnvironment()
 	var names []string
 	for _, f := range ar.Files {
 		if strings.HasPrefix(f.Name, "env") {
 			names = append(names, f.Name)
 		}
 	}
-	if env, err = hot.MergeFiles(names, files); err != nil {
+	env, err := hot.MergeFiles(names, files)
+	if err != nil {
 		return "", err
 	}
 	s := &scope{files: files, attrs: yaml11.NewMap(), yaql: hot.NewYaql()}

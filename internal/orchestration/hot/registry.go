@@ -116,12 +116,6 @@ func (r *Registry) merge(o *Registry) {
 	}
 }
 
-func (r *Registry) clone() *Registry {
-	c := NewRegistry()
-	c.merge(r)
-	return c
-}
-
 // child returns the registry of the nested stack made by resource: patterns below resources that match
 // its name move up one level; the used mapping disappears.
 func (r *Registry) child(resource string, used *Mapping) *Registry {

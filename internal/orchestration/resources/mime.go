@@ -28,7 +28,7 @@ func readParts(msg *mail.Message) ([]MimePart, error) {
 		if err != nil {
 			return nil, fmt.Errorf("multipart message: %w", err)
 		}
-		var body io.Reader = io.LimitReader(p, maxMime)
+		body := io.LimitReader(p, maxMime)
 		if strings.EqualFold(p.Header.Get("Content-Transfer-Encoding"), "base64") {
 			body = base64.NewDecoder(base64.StdEncoding, body)
 		}

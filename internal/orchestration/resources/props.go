@@ -67,7 +67,8 @@ func NewProps(t *Type, raw *Map, at func(path []string) *hot.Expr) (*Props, erro
 	p := &Props{decl: t.Props, Raw: raw, vals: vals}
 	if t.Validate != nil && !hot.HasUnknown(raw) {
 		if err := t.Validate(p); err != nil {
-			return nil, c.fail(nil, "%v", err)
+			c.fail(nil, "%v", err)
+			return nil, c.errs[0]
 		}
 	}
 	return p, nil
@@ -78,7 +79,7 @@ type converter struct {
 	errs hot.Errors
 }
 
-func (c *converter) fail(path []string, format string, args ...any) *hot.Error {
+func (c *converter) fail(path []string, format string, args ...any) {
 	e := &hot.Error{Path: strings.Join(path, "."), Msg: fmt.Sprintf(format, args...)}
 	if c.at != nil {
 		for n := len(path); n >= 0; n-- {
@@ -90,7 +91,6 @@ func (c *converter) fail(path []string, format string, args ...any) *hot.Error {
 		}
 	}
 	c.errs = append(c.errs, e)
-	return e
 }
 
 func (c *converter) fields(decl []Prop, raw *Map, path []string, free bool) *Map {
@@ -142,14 +142,15 @@ func (c *converter) value(d Prop, v any, path []string) (any, bool) {
 		}
 		v = hot.PyStr(v)
 	case Integer:
-		n, ok := hot.ToNumber(v)
+		n, _ := hot.ToNumber(v)
 		if f, isFloat := n.(float64); isFloat && f == float64(int64(f)) {
 			n = int64(f)
 		}
-		if v, ok = n.(int64); !ok {
-			v = n
+		i, ok := n.(int64)
+		if !ok {
 			return bad()
 		}
+		v = i
 	case Number:
 		n, ok := hot.ToNumber(v)
 		if !ok {
