@@ -174,9 +174,8 @@ func filterFileSize(c *Call) (any, error) {
 	if v < base {
 		return strconv.Itoa(int(v)) + " Bytes", nil
 	}
-	unit := base
 	for i, u := range units {
-		unit = math.Pow(base, float64(i+2))
+		unit := math.Pow(base, float64(i+2))
 		if v < unit || i == len(units)-1 {
 			return strconv.FormatFloat(base*v/unit, 'f', 1, 64) + " " + u, nil
 		}

@@ -198,7 +198,7 @@ func (rt *runtime) repeat(v any, n int, other any) (any, error) {
 	if n < 0 {
 		n = 0
 	}
-	size := 0
+	var size int
 	switch x := v.(type) {
 	case string:
 		size = len(x)

@@ -62,7 +62,7 @@ func (n *neutron) client(ctx context.Context) (*gophercloud.ServiceClient, error
 }
 
 func (n *neutron) list(ctx context.Context, c *gophercloud.ServiceClient, collection string, q url.Values, out any) error {
-	_, err := c.Get(ctx, c.ServiceURL(collection)+"?"+q.Encode(), out, nil)
+	_, err := c.Get(ctx, c.ServiceURL(collection)+"?"+q.Encode(), out, nil) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
 	return err
 }
 
@@ -82,7 +82,7 @@ func (n *neutron) networkID(ctx context.Context, c *gophercloud.ServiceClient) (
 }
 
 func (n *neutron) update(ctx context.Context, c *gophercloud.ServiceClient, id string, attrs map[string]any) error {
-	_, err := c.Put(ctx, c.ServiceURL("ports", id), map[string]any{"port": attrs}, nil, &gophercloud.RequestOpts{OkCodes: []int{200, 201}})
+	_, err := c.Put(ctx, c.ServiceURL("ports", id), map[string]any{"port": attrs}, nil, &gophercloud.RequestOpts{OkCodes: []int{200, 201}}) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
 	return err
 }
 
@@ -116,7 +116,7 @@ func (n *neutron) ensure(ctx context.Context, node, mac string, opts []dhcpOptio
 	var made struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": attrs}, &made, &gophercloud.RequestOpts{OkCodes: []int{201}})
+	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": attrs}, &made, &gophercloud.RequestOpts{OkCodes: []int{201}}) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
 	if err != nil {
 		return "", fmt.Errorf("create a port for %s on %s: %w", mac, n.name, err)
 	}

@@ -160,7 +160,6 @@ type wireOptions struct {
 	base  string // endpoint URL without trailing slash
 	minor int    // negotiated microversion 1.minor
 	host  string // our name as a conductor
-	all   bool   // no field list was given: hide what is newer than the microversion
 }
 
 const mask = "******"

@@ -222,7 +222,7 @@ func (s *Service) synced(ctx context.Context, seen *Node, state drivers.Power, c
 	recovered := cause == nil && seen.Fault == faultPower
 	lost := cause != nil && count == maxMisses && !seen.Maintenance
 	if !recovered && !lost && (cause != nil || state == drivers.PowerUnknown || state == seen.PowerState) {
-		return nil
+		return nil //nolint:nilerr // the cause counts only when it stays
 	}
 	_, err := s.mutate(ctx, seen.UUID, func(tx *store.Tx, n *Node) error {
 		if n.Run != nil || n.Power != nil {

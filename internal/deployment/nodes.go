@@ -15,7 +15,6 @@ type driver struct {
 	prefix    string            // of driver_info keys
 	port      string            // default BMC port, part of its identity
 	mandatory []string          // pm_* fields
-	optional  map[string]string // extra pm_* field -> driver_info key
 	fixed     map[string]string // pm_* field -> driver_info key, where it is not prefix + field
 }
 

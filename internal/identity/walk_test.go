@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ func TestRoutePolicies(t *testing.T) {
 			if public[name] == "" {
 				t.Errorf("%s is public without a reason", name)
 			}
-		case r.Policy == api.Admin || r.Method == "GET":
+		case r.Policy == api.Admin || r.Method == http.MethodGet:
 		default:
 			mine := false
 			for _, p := range own {

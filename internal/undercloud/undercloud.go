@@ -157,7 +157,7 @@ func (u *Undercloud) Run(ctx context.Context) error {
 	g.Go(func() error {
 		err := u.bootstrap(ctx)
 		if ctx.Err() != nil {
-			return nil // interrupted; the next start goes on
+			return nil //nolint:nilerr // interrupted; the next start goes on
 		}
 		if err != nil {
 			return fmt.Errorf("bootstrap: %w", err)

@@ -162,9 +162,10 @@ func parseFloat(s string) (float64, bool) {
 	} else if whole[0] == '_' || !all(whole, decimalOrUnderscore) {
 		return 0, false
 	}
-	mant, exp := frac, ""
+	mant := frac
 	if i := strings.IndexAny(frac, "eE"); i >= 0 {
-		mant, exp = frac[:i], frac[i+1:]
+		exp := frac[i+1:]
+		mant = frac[:i]
 		if len(exp) < 2 || exp[0] != '-' && exp[0] != '+' ||
 			!all(exp[1:], func(c byte) bool { return c >= '0' && c <= '9' }) {
 			return 0, false

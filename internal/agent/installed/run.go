@@ -298,7 +298,7 @@ func (a *agent) work(ctx context.Context) error {
 	for {
 		if err := a.refresh(ctx); err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the end was asked for, what it broke off is no failure
 			}
 			a.log.Error("refresh failed, will be repeated", "error", err)
 			if !sleep(ctx, 5*time.Second) {

@@ -49,7 +49,7 @@ type ipmiInfo struct {
 func (i ipmiInfo) addr() string { return net.JoinHostPort(i.host, strconv.Itoa(i.port)) }
 
 func (i ipmiInfo) key() string {
-	return digest("ipmi", i.addr(), i.user, i.pass, fmt.Sprint(i.privilege, i.v15, i.suites))
+	return digest("ipmi", i.addr(), i.user, i.pass, fmt.Sprintf("%d %t %v", i.privilege, i.v15, i.suites))
 }
 
 // digest makes a pool key that can be shown without giving the password away.

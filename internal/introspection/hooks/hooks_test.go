@@ -89,9 +89,7 @@ func TestRootDeviceHints(t *testing.T) {
 		{`{"vendor": "x"}`, "", "a disk without the field does not fit"},
 	} {
 		var disks []map[string]any
-		for _, d := range objects(object(t, inventory)["disks"]) {
-			disks = append(disks, d)
-		}
+		disks = append(disks, objects(object(t, inventory)["disks"])...)
 		d, err := matchHints(disks, object(t, c.hints))
 		name, _ := d["name"].(string)
 		if name != c.want || (c.want == "") != (err != nil) {

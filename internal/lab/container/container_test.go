@@ -222,7 +222,7 @@ func bootServer(t *testing.T, r *rack, initrd []byte, args string) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/boot.ipxe", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, "#!ipxe\nkernel kernel %s mac=${net0/mac} || goto fail\ninitrd initrd\nboot\n:fail\nreboot\n", args)
+		_, _ = fmt.Fprintf(w, "#!ipxe\nkernel kernel %s mac=${net0/mac} || goto fail\ninitrd initrd\nboot\n:fail\nreboot\n", args) //nolint:dupword // a command and the name of its file
 	})
 	mux.HandleFunc("/kernel", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("MZ")) })
 	mux.HandleFunc("/initrd", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(initrd) })

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -183,7 +184,7 @@ func (h *hostSpec) sysDMI(t *tree) {
 // than the kernel leaves to its users (DMTF DSP0134, 7.18 and 7.45).
 func smbios(memoryMiB int) []byte {
 	const length = 0x28
-	dimm := make([]byte, length)
+	dimm := make([]byte, length+2) // no text follows: two zero bytes end the structure
 	dimm[0], dimm[1] = 17, length
 	binary.LittleEndian.PutUint16(dimm[2:], 0x1100)               // handle
 	binary.LittleEndian.PutUint16(dimm[0x08:], 64)                // total width, bits
@@ -192,7 +193,7 @@ func smbios(memoryMiB int) []byte {
 	dimm[0x0e] = 9                                                // form factor: DIMM
 	binary.LittleEndian.PutUint32(dimm[0x1c:], uint32(memoryMiB)) // extended size, MiB
 	end := []byte{127, 4, 0, 0x7f, 0, 0}
-	return append(append(dimm, 0, 0), end...)
+	return slices.Concat(dimm, end)
 }
 
 func (h *hostSpec) sysCPU(t *tree) {

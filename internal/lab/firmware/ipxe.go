@@ -84,10 +84,10 @@ func (s *Script) merge(m map[string]string) {
 	}
 }
 
-// errBoot carries the image out of nested scripts.
-type errBoot struct{ image BootImage }
+// bootError carries the image out of nested scripts.
+type bootError struct{ image BootImage }
 
-func (errBoot) Error() string { return "boot" }
+func (bootError) Error() string { return "boot" }
 
 // Run fetches the script at rawURL, runs it and returns what it boots.
 func (s *Script) Run(ctx context.Context, rawURL string) (*BootImage, error) {
@@ -96,7 +96,7 @@ func (s *Script) Run(ctx context.Context, rawURL string) (*BootImage, error) {
 		return nil, fmt.Errorf("boot script address: %w", err)
 	}
 	err = s.chain(ctx, u, 0)
-	var b errBoot
+	var b bootError
 	if errors.As(err, &b) {
 		return &b.image, nil
 	}
@@ -127,15 +127,15 @@ func (s *Script) chain(ctx context.Context, u *url.URL, depth int) error {
 	return s.runText(ctx, u, string(text), depth)
 }
 
-// errGoto moves execution to a label of the same script.
-type errGoto struct{ label string }
+// gotoError moves execution to a label of the same script.
+type gotoError struct{ label string }
 
-func (e errGoto) Error() string { return "no label :" + e.label }
+func (e gotoError) Error() string { return "no label :" + e.label }
 
-// errExit leaves the present script.
-type errExit struct{ code int }
+// exitError leaves the present script.
+type exitError struct{ code int }
 
-func (e errExit) Error() string { return fmt.Sprintf("exit %d", e.code) }
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
 func (s *Script) runText(ctx context.Context, u *url.URL, text string, depth int) error {
 	lines := strings.Split(text, "\n")
@@ -145,8 +145,8 @@ func (s *Script) runText(ctx context.Context, u *url.URL, text string, depth int
 			continue
 		}
 		err := s.line(ctx, u, line, depth)
-		var g errGoto
-		var x errExit
+		var g gotoError
+		var x exitError
 		switch {
 		case err == nil:
 		case errors.As(err, &g):
@@ -158,7 +158,7 @@ func (s *Script) runText(ctx context.Context, u *url.URL, text string, depth int
 				return nil
 			}
 			return fmt.Errorf("%s: the script failed with exit %d", u, x.code)
-		case errors.As(err, &errBoot{}), errors.Is(err, ErrNextDevice), errors.Is(err, ErrReboot), errors.Is(err, ErrPowerOff):
+		case errors.As(err, &bootError{}), errors.Is(err, ErrNextDevice), errors.Is(err, ErrReboot), errors.Is(err, ErrPowerOff):
 			return err
 		default:
 			return fmt.Errorf("%s:%d: %q: %w", u, i+1, line, err)
@@ -206,9 +206,9 @@ func (s *Script) line(ctx context.Context, u *url.URL, line string, depth int) e
 
 // leaves reports whether an error is not a failure that || could catch.
 func leaves(err error) bool {
-	var g errGoto
-	var x errExit
-	var b errBoot
+	var g gotoError
+	var x exitError
+	var b bootError
 	return errors.As(err, &g) || errors.As(err, &x) || errors.As(err, &b) ||
 		errors.Is(err, ErrNextDevice) || errors.Is(err, ErrReboot) || errors.Is(err, ErrPowerOff)
 }
@@ -261,7 +261,7 @@ func (s *Script) command(ctx context.Context, u *url.URL, text string, depth int
 		if len(args) != 1 {
 			return errors.New("goto needs a label")
 		}
-		return errGoto{args[0]}
+		return gotoError{args[0]}
 	case "echo":
 		s.host.Printf("%s\n", strings.Join(args, " "))
 		return nil
@@ -319,7 +319,7 @@ func exitCode(args []string) error {
 		}
 		code = n
 	}
-	return errExit{code}
+	return exitError{code}
 }
 
 func (s *Script) set(args []string) error {
@@ -391,7 +391,7 @@ func (s *Script) boot() error {
 			b.Initrds = append(b.Initrds, img)
 		}
 	}
-	return errBoot{b}
+	return bootError{b}
 }
 
 func (s *Script) chainCommand(ctx context.Context, base *url.URL, args []string, depth int) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,9 +57,7 @@ var (
 
 // frame builds an offload header and an Ethernet frame; vid 0 leaves it untagged.
 func frame(dst, src net.HardwareAddr, vid uint16, payload string) []byte {
-	f := make([]byte, vnetLen)
-	f = append(f, dst...)
-	f = append(f, src...)
+	f := slices.Concat(make([]byte, vnetLen), dst, src)
 	if vid != 0 {
 		f = binary.BigEndian.AppendUint16(f, etherTypeVLAN)
 		f = binary.BigEndian.AppendUint16(f, vid)

@@ -23,7 +23,7 @@ const maxParts = 64
 func CfnInitData(userData []byte) (map[string]any, error) {
 	msg, err := mail.ReadMessage(bufio.NewReader(bytes.NewReader(userData)))
 	if err != nil {
-		return nil, nil // no MIME message: nothing for us
+		return nil, nil //nolint:nilerr // no MIME message: nothing for us
 	}
 	return findInitData(msg.Header.Get("Content-Type"), msg.Body, 0)
 }
@@ -31,7 +31,7 @@ func CfnInitData(userData []byte) (map[string]any, error) {
 func findInitData(contentType string, body io.Reader, depth int) (map[string]any, error) {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || !strings.HasPrefix(kind, "multipart/") || depth > 4 {
-		return nil, nil
+		return nil, nil //nolint:nilerr // a part of another kind: nothing for us
 	}
 	r := multipart.NewReader(body, params["boundary"])
 	for range maxParts {

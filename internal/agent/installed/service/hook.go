@@ -64,7 +64,7 @@ func (h *Hook) Run(ctx context.Context, d hooks.Deployment, log io.Writer) (hook
 	r := &run{Config: h.cfg, log: log, bootstrap: isBootstrap(d), masks: newMasks()}
 	spec, err := r.prepare(d)
 	if err != nil {
-		return hooks.Failed("%s", r.masks.text("deployment "+d.Name+": "+err.Error())), nil
+		return hooks.Failed("%s", r.masks.text("deployment "+d.Name+": "+err.Error())), nil //nolint:nilerr // it is in the result, which goes to Heat
 	}
 	begin := r.Host.Now()
 	err = r.all(ctx, spec)

@@ -62,7 +62,7 @@ func (h *hardware) control(req []byte) types.CompletionCode {
 	if n >= len(actions) {
 		return types.CodeParameterOutOfRange
 	}
-	if err := h.sys.Power(actions[n]); err != nil {
+	if err := h.sys.Power(actions[n]); err != nil { //nolint:gosec // n was compared with the length just before
 		// D5h: command not supported in present state.
 		return types.CompletionCode(0xd5)
 	}

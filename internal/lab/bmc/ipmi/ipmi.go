@@ -24,8 +24,6 @@ import (
 const (
 	// maxPassword is the longest IPMI 2.0 password in bytes (IPMI v2.0, 22.30).
 	maxPassword = 20
-	// v15Password is the longest password that ipmitool and IPMI 1.5 users send untagged.
-	v15Password = 16
 
 	lanChannel = 1
 	firstUser  = 2 // slot 1 is the anonymous user
