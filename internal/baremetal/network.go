@@ -180,7 +180,7 @@ func (n *neutron) clearBoot(ctx context.Context, id string) error {
 	var out struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil)
+	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil) //nolint:bodyclose // as above
 	if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return nil
 	}
@@ -223,9 +223,9 @@ func (n *neutron) remove(ctx context.Context, id string) error {
 	var out struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil)
+	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil) //nolint:bodyclose // as above
 	if err == nil && out.Port.DeviceOwner == ownerProvisioning {
-		_, err = c.Delete(ctx, c.ServiceURL("ports", id), nil)
+		_, err = c.Delete(ctx, c.ServiceURL("ports", id), nil) //nolint:bodyclose // as above
 	} else if err == nil {
 		return n.clearBoot(ctx, id) // somebody else's: only lent
 	}

@@ -61,7 +61,7 @@ func TestRoutesRefuseStrangers(t *testing.T) {
 			{"no role that counts", token("p", "heat_stack_user"), http.StatusForbidden},
 			{"a reader", token("p", "reader"), http.StatusForbidden},
 		} {
-			if tc.reason == "a reader" && (r.Method == "GET" || r.Method == "HEAD" || r.Method == "COPY") {
+			if tc.reason == "a reader" && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == "COPY") {
 				continue
 			}
 			for _, h := range map[string]http.Handler{"api": s.Handler(), "node": s.NodeHandler()} {

@@ -187,10 +187,9 @@ func TestUDPChecksumIsFinished(t *testing.T) {
 	// The sender leaves the pseudo-header's sum in the field, as Linux does.
 	pseudo := fold(checksum(ip[12:20]) + ipProtoUDP + uint32(len(udp)))
 	binary.BigEndian.PutUint16(udp[6:], pseudo)
-	f := make([]byte, vnetLen)
-	vnetHeader{flags: vnetFlagNeedsCsum, csumStart: 34, csumOffset: 6}.put(f)
-	f = append(append(append(f, all...), macA...), 0x08, 0x00)
-	f = append(append(f, ip...), udp...)
+	header := make([]byte, vnetLen)
+	vnetHeader{flags: vnetFlagNeedsCsum, csumStart: 34, csumOffset: 6}.put(header)
+	f := slices.Concat(header, all, macA, []byte{0x08, 0x00}, ip, udp)
 	out := deliver(wires, "a", f)["b"]
 	if h := parseVnet(out); h.flags != 0 {
 		t.Errorf("flags = %d, want 0: nothing is left to do", h.flags)
