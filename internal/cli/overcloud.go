@@ -107,28 +107,36 @@ func faultMessage(status int, body []byte) string {
 	if err != nil {
 		return fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
 	}
-	var find func(v any, depth int) string
-	find = func(v any, depth int) string {
-		m, ok := v.(*yaml11.OrderedMap)
-		if !ok || depth > 3 {
-			return ""
+	// Heat's envelope has a general "explanation" beside the error's own message, which is the better one.
+	for _, keys := range [][]string{{"message", "faultstring", "error_message"}, {"explanation", "description"}} {
+		if s := findText(v, 0, keys); s != "" {
+			return s
 		}
-		for _, k := range []string{"message", "faultstring", "explanation", "description", "error_message"} {
-			if s, ok := lookup(m, k).(string); ok && s != "" {
-				return s
-			}
-		}
-		for _, e := range m.All() {
-			if s := find(e, depth+1); s != "" {
-				return s
-			}
-		}
-		return ""
-	}
-	if s := find(v, 0); s != "" {
-		return s
 	}
 	return fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
+}
+
+func findText(v any, depth int, keys []string) string {
+	m, ok := v.(*yaml11.OrderedMap)
+	if !ok || depth > 3 {
+		return ""
+	}
+	for _, k := range keys {
+		if s, ok := lookup(m, k).(string); ok && s != "" {
+			if inner, err := yaml11.DecodeJSON([]byte(s)); err == nil { // Ironic wraps JSON in a string
+				if t := findText(inner, depth+1, keys); t != "" {
+					return t
+				}
+			}
+			return s
+		}
+	}
+	for _, e := range m.All() {
+		if s := findText(e, depth+1, keys); s != "" {
+			return s
+		}
+	}
+	return ""
 }
 
 // below is a URL below the API version of a service, whether its endpoint ends with the version or not.

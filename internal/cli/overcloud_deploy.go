@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -162,7 +163,7 @@ func (o *operator) deployPlan(ctx context.Context, f *deployFlags) error {
 		p.done()
 		if list := items(lookup(out.last, "failures")); len(list) > 0 {
 			p.say("deployment failed")
-			o.a.printFailures(list)
+			printFailures(o.a.stderr, list)
 			return exitError{1}
 		}
 		return ferr
@@ -226,29 +227,34 @@ func (o *operator) precheck(ctx context.Context, create bool) error {
 }
 
 // printFailures shows failed resources: path, template and line, node, cause, the end of the output.
-func (a *app) printFailures(list []any) {
+func printFailures(out io.Writer, list []any) {
+	w := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	for _, f := range list {
-		w := func(format string, args ...any) { _, _ = fmt.Fprintf(a.stderr, format+"\n", args...) }
 		w("\n%s", str(lookup(f, "path")))
 		w("  resource_type: %s", str(lookup(f, "resource_type")))
 		if p := str(lookup(f, "template")); p != "" {
 			w("  template: %s", p)
 		}
 		if n := str(lookup(f, "node")); n != "" {
+			if m := str(lookup(f, "baremetal_node")); m != "" {
+				n += " (bare-metal node " + m + ")"
+			}
 			w("  node: %s", n)
 		}
 		w("  status: %s", str(lookup(f, "status")))
-		w("  reason: %s", strings.ReplaceAll(str(lookup(f, "reason")), "\n", "\n    "))
+		w("  cause: %s", indent(firstNonEmpty(str(lookup(f, "cause")), str(lookup(f, "reason")))))
 		if code := lookup(f, "deploy_status_code"); code != nil {
 			w("  exit code: %s", str(code))
 		}
 		for _, k := range []string{"deploy_stdout", "deploy_stderr"} {
 			if t := str(lookup(f, k)); t != "" {
-				w("  %s: |\n    %s", k, strings.ReplaceAll(t, "\n", "\n    "))
+				w("  %s: |\n    %s", strings.TrimPrefix(k, "deploy_"), indent(t))
 			}
 		}
 	}
 }
+
+func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n    ") }
 
 // credentials writes <stack>rc and the entry of the cloud in clouds.yaml.
 func (o *operator) credentials(ctx context.Context, stack, dir, noProxy string) error {

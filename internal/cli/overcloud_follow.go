@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -38,8 +39,11 @@ func (r *outcome) failed(name string) error {
 	if status == "SUCCESS" || (status == "" && r.state == "SUCCESS") {
 		return nil
 	}
-	text := firstNonEmpty(str(lookup(r.last, "message")), r.info, "no reason given")
-	return fmt.Errorf("workflow %s failed: %s", name, text)
+	text := firstNonEmpty(problem(lookup(r.last, "message")), problem(r.info), "no reason given")
+	if !strings.HasPrefix(text, "\n") {
+		text = " " + text
+	}
+	return fmt.Errorf("workflow %s failed:%s", name, text)
 }
 
 // workflow starts an execution and follows it to its end. Each message is given to show (nil: not shown).

@@ -30,7 +30,7 @@ func (o *operator) run(ctx context.Context, name string, input map[string]any) (
 		err = out.failed(name)
 	}
 	if err != nil {
-		return out, err
+		return out, errors.New(o.nameNodes(context.WithoutCancel(ctx), err.Error()))
 	}
 	if m := lookup(out.last, "message"); m != nil && m != "" {
 		if _, isText := m.(string); isText {

@@ -80,10 +80,7 @@ func newOvercloudFailures(a *app) *cobra.Command {
 				_, _ = fmt.Fprintln(a.stdout, "No failures.")
 				return nil
 			}
-			old := a.stderr
-			a.stderr = a.stdout
-			a.printFailures(list)
-			a.stderr = old
+			printFailures(a.stdout, list)
 			return nil
 		},
 	}

@@ -209,12 +209,35 @@ func TestProgress(t *testing.T) {
 
 func TestPrintFailures(t *testing.T) {
 	var out bytes.Buffer
-	a := &app{stderr: &out}
-	a.printFailures([]any{yaml11.MapOf("path", "Controller.0.Config", "resource_type", "OS::Heat::SoftwareDeployment", "node", "overcloud-controller-0",
-		"status", "CREATE_FAILED", "reason", "exit status 3", "deploy_status_code", int64(3), "deploy_stderr", "one\ntwo")})
-	for _, w := range []string{"Controller.0.Config\n", "node: overcloud-controller-0\n", "exit code: 3\n", "    one\n    two\n"} {
+	printFailures(&out, []any{yaml11.MapOf("path", "Controller.0.Config", "resource_type", "OS::Heat::SoftwareDeployment", "node", "overcloud-controller-0",
+		"status", "CREATE_FAILED", "baremetal_node", "node-0", "reason", "Error: exit status 3", "cause", "exit status 3", "deploy_status_code", int64(3), "deploy_stderr", "one\ntwo")})
+	for _, w := range []string{"Controller.0.Config\n", "node: overcloud-controller-0 (bare-metal node node-0)\n", "cause: exit status 3\n", "exit code: 3\n", "    one\n    two\n"} {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("%q is missing in\n%s", w, out.String())
+		}
+	}
+}
+
+// TestProblem: what a workflow says of many nodes is a line for each that failed, without the engine's trace.
+func TestProblem(t *testing.T) {
+	trace := func(s string) string {
+		return "Failure caused by error in tasks: wait\n\n  wait [task_ex_id=a4] -> Failed to run action [action_ex_id=13, action_cls='tripleo.baremetal.wait_provision_state']\n " + s + "\n"
+	}
+	a := trace(`Node node-1 is in state "enroll" instead of "manageable": the BMC does not answer`)
+	b := trace(`Node node-2 is still in state "verifying", not "manageable": timed out`)
+	for _, tc := range []struct {
+		why  string
+		in   any
+		want string
+	}{
+		{"plain text stays", "no such plan", "no such plan"},
+		{"members that went well are left out", []any{yaml11.NewMap(), yaml11.MapOf("result", a), yaml11.MapOf("result", b)},
+			"\n  node-1  enroll  the BMC does not answer\n  node-2  verifying  timed out"},
+		{"one failure stays in the line", []any{yaml11.MapOf("result", a)}, "node-1  enroll  the BMC does not answer"},
+		{"nothing", nil, ""},
+	} {
+		if got := problem(tc.in); got != tc.want {
+			t.Errorf("%s: %q, expected %q", tc.why, got, tc.want)
 		}
 	}
 }

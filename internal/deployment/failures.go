@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -51,6 +52,10 @@ func (r *run) failures(st *yaml11.OrderedMap) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	machines, err := r.machines()
+	if err != nil {
+		return nil, err
+	}
 	base := ""
 	if c, err := r.s.ObjectStore(); err == nil {
 		base = objectURL(c, text(st, "stack_name"), "") + "/"
@@ -61,14 +66,17 @@ func (r *run) failures(st *yaml11.OrderedMap) ([]any, error) {
 		if res.position != "" {
 			f.Set("template", shorten(res.position, base))
 		}
-		if err := r.describeFailure(f, res, names); err != nil {
+		if err := r.describeFailure(f, res, names, machines); err != nil {
 			return nil, err
+		}
+		if c := cause(text(f, "reason"), text(f, "template")); c != "" {
+			f.Set("cause", c)
 		}
 		out = append(out, f)
 	}
 	if len(out) == 0 { // the stack failed before any resource did
 		out = append(out, yaml11.MapOf("path", text(st, "stack_name"), "resource_type", "OS::Heat::Stack", "status", text(st, "stack_status"),
-			"reason", shorten(text(st, "stack_status_reason"), base)))
+			"reason", shorten(text(st, "stack_status_reason"), base), "cause", cause(shorten(text(st, "stack_status_reason"), base), "")))
 	}
 	return out, nil
 }
@@ -105,13 +113,38 @@ func failedLeaves(all []resource) []int {
 	return out
 }
 
-// describeFailure adds what is known about the server or the software deployment behind a resource.
-func (r *run) describeFailure(f *yaml11.OrderedMap, res resource, names map[string]string) error {
-	if n, ok := names[res.physicalID]; ok {
-		f.Set("node", n)
+var (
+	resourceError = regexp.MustCompile(`^(?:Resource (?:CREATE|UPDATE|DELETE) failed: )?[A-Z]\w*: (?:resources\.[^:]+: )?`)
+	wentToStatus  = regexp.MustCompile(`(?s)^Went to status \w+ due to "(?:Message: )?(.*?)(?:, Code: \d+)?"$`)
+)
+
+// cause is what is left of Heat's reason without the wrapping that is shown beside it anyway: the exception's name,
+// the resource, the status and the place in the template.
+func cause(reason, position string) string {
+	s := strings.TrimSuffix(reason, " ("+position+")")
+	s = resourceError.ReplaceAllString(s, "")
+	if m := wentToStatus.FindStringSubmatch(s); m != nil {
+		s = m[1]
+	}
+	return s
+}
+
+// describeFailure adds what is known about the server or the software deployment behind a resource: node is the
+// server's name, baremetal_node that of the machine under it.
+func (r *run) describeFailure(f *yaml11.OrderedMap, res resource, names map[string]string, machines map[string]any) error {
+	host := func(id string) {
+		if n := firstText(names[id], id); n != "" {
+			f.Set("node", n)
+		}
+		if m := machines[id]; m != nil {
+			f.Set("baremetal_node", firstText(text(m, "name"), text(m, "uuid")))
+		}
+	}
+	if names[res.physicalID] != "" {
+		host(res.physicalID)
 		return nil
 	}
-	if !strings.Contains(res.typ, "Deployment") && !strings.Contains(res.typ, "SoftwareDeployment") || res.physicalID == "" {
+	if !strings.Contains(res.typ, "Deployment") || res.physicalID == "" {
 		return nil
 	}
 	c, err := r.s.Orchestration()
@@ -127,11 +160,7 @@ func (r *run) describeFailure(f *yaml11.OrderedMap, res resource, names map[stri
 		return err
 	}
 	d := dig(out, "software_deployment")
-	if n, ok := names[text(d, "server_id")]; ok {
-		f.Set("node", n)
-	} else if id := text(d, "server_id"); id != "" {
-		f.Set("node", id)
-	}
+	host(text(d, "server_id"))
 	for _, k := range []string{"deploy_stderr", "deploy_stdout"} {
 		if t := text(d, "output_values", k); t != "" {
 			f.Set(k, tail(t))

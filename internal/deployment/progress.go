@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,10 +20,11 @@ import (
 // Waiting: woken when the stack changes, changes within gather are looked at together; looks anyway after maxLook,
 // for what tells nobody (a foreign Heat).
 const (
-	gather    = 300 * time.Millisecond
-	maxLook   = 2 * time.Second
-	maxPages  = 100
-	stageDone = "done"
+	gather      = 300 * time.Millisecond
+	maxLook     = 2 * time.Second
+	maxPages    = 100
+	stageDone   = "done"
+	stageFailed = "failed"
 )
 
 // follow waits until the stack of a plan has come to an end, and posts what changes meanwhile to the queue: inputs
@@ -78,7 +80,7 @@ func follow(r *run, in input) (any, error) {
 func failureText(list []any) string {
 	var lines []string
 	for _, f := range list {
-		line := text(f, "path") + ": " + text(f, "reason")
+		line := text(f, "path") + ": " + firstText(text(f, "cause"), text(f, "reason"))
 		if p := text(f, "template"); p != "" {
 			line += " (" + p + ")"
 		}
@@ -209,14 +211,15 @@ func (r *run) snapshot(st *yaml11.OrderedMap) (*snapshot, error) {
 	ids := map[string]bool{}
 	deployNames := map[string]string{}
 	busy := []string{}
-	for _, res := range all {
+	labels := paths(all)
+	for i, res := range all {
 		ids[res.physicalID] = true
 		if strings.HasSuffix(res.status, "_COMPLETE") {
 			s.complete++
 		}
 		if strings.HasSuffix(res.status, "_IN_PROGRESS") {
 			busy = append(busy, res.name)
-			deployNames[res.physicalID] = res.name
+			deployNames[res.physicalID] = label(labels[i])
 		}
 	}
 	servers, err := r.servers()
@@ -245,8 +248,22 @@ func (r *run) snapshot(st *yaml11.OrderedMap) (*snapshot, error) {
 	return s, nil
 }
 
+// label is the name of a resource for people: a member of a group, which is numbered, has that of its group.
+func label(path string) string {
+	parts := strings.Split(path, ".")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if _, err := strconv.Atoi(parts[i]); err != nil {
+			return parts[i]
+		}
+	}
+	return path
+}
+
 func stageOf(status string, busy []string, building bool) string {
 	if !strings.HasSuffix(status, "_IN_PROGRESS") {
+		if strings.HasSuffix(status, "_FAILED") {
+			return stageFailed
+		}
 		return stageDone
 	}
 	step := ""
@@ -287,11 +304,8 @@ func serverProgress(srv, machine any, deployment string) nodeProgress {
 	p := nodeProgress{stage: text(machine, "provision_state"), percent: -1}
 	info := dig(machine, "driver_internal_info")
 	p.detail = firstText(text(machine, "deploy_step", "step"), text(info, "agent_status_message"))
-	for _, k := range []string{"deploy_progress"} {
-		if v, ok := dig(info, k).(int64); ok {
-			p.percent = v
-			break
-		}
+	if v, ok := dig(info, "deploy_progress").(int64); ok && p.detail == "write-image" {
+		p.percent = v
 	}
 	return p
 }

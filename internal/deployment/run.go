@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -187,12 +189,20 @@ func faultText(status int, body []byte) string {
 }
 
 // findMessage knows the envelopes: {"error":{"message"}}, {"faultstring"}, {"error_message"}, {"itemNotFound":{"message"}}…
+// Heat's has a general "explanation" beside the error's own message, which is the better one.
 func findMessage(v any, depth int) string {
+	if s := findText(v, depth, "message", "faultstring", "error_message"); s != "" {
+		return s
+	}
+	return findText(v, depth, "explanation", "description")
+}
+
+func findText(v any, depth int, keys ...string) string {
 	m, ok := v.(map[string]any)
 	if !ok || depth > 3 {
 		return ""
 	}
-	for _, k := range []string{"message", "faultstring", "explanation", "description", "error_message"} {
+	for _, k := range keys {
 		if s, ok := m[k].(string); ok && s != "" {
 			var inner map[string]any
 			if json.Unmarshal([]byte(s), &inner) == nil { // Ironic wraps JSON in a string
@@ -203,8 +213,8 @@ func findMessage(v any, depth int) string {
 			return s
 		}
 	}
-	for _, inner := range m {
-		if s := findMessage(inner, depth+1); s != "" {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if s := findText(m[k], depth+1, keys...); s != "" {
 			return s
 		}
 	}
