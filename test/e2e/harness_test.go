@@ -7,11 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -144,20 +146,29 @@ func (h *house) command(limit time.Duration, name string, args ...string) (stdou
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = h.dir, h.env()
-	var out, all bytes.Buffer
-	cmd.Stdout = writers{&out, &all}
+	var out, all sharedBuffer
+	cmd.Stdout = io.MultiWriter(&out, &all)
 	cmd.Stderr = &all
 	err = cmd.Run()
 	return out.String(), all.String(), err
 }
 
-type writers []*bytes.Buffer
+// sharedBuffer takes what a program writes to both of its outputs.
+type sharedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
 
-func (w writers) Write(p []byte) (int, error) {
-	for _, b := range w {
-		b.Write(p)
-	}
-	return len(p), nil
+func (b *sharedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *sharedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // tripleo runs our command line and fails the test when it fails.
