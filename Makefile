@@ -33,19 +33,23 @@ demo-down: ## remove everything the demo made
 	@scripts/demo.sh down
 
 .PHONY: test
-test: deps build lint unit e2e ## everything that CI runs
+test: deps build lint unit clients e2e ## everything that CI runs
 
 .PHONY: unit
 unit: ## the tests without lab and clients
+	$(GO) test -short $(FAST)
+
+.PHONY: clients
+clients: ## the tests with clients nobody here wrote: Debian's openstack, swift, ipmitool and more
 	$(GO) test $(FAST)
 
 .PHONY: e2e
-e2e: build ## the tests with the lab and with Debian's OpenStack clients (needs root)
+e2e: build ## the built programs from end to end, on simulated and container-backed machines (needs root)
 	$(GO) test -count=1 -timeout 25m -v ./test/e2e/...
 
 .PHONY: race
 race: ## the tests without lab and clients, under the race detector
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on $(FAST)
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on $(FAST)
 
 .PHONY: bench
 bench: ## benchmarks of the hot paths
