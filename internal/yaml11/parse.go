@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -99,7 +100,7 @@ func Parse(name string, data []byte, lim Limits) (*Node, Warnings, error) {
 		if json.Valid(data) {
 			return ParseJSON(name, data, lim)
 		}
-		return nil, nil, syntaxError(name, err)
+		return nil, nil, firstBadLine(data, syntaxError(name, err), err)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
@@ -152,6 +153,39 @@ func syntaxError(name string, err error) *Error {
 	}
 	e.Msg = msg
 	e.Msg = "not valid YAML: " + e.Msg
+	return e
+}
+
+// maxSearched is the size of a document in bytes up to which the line of a syntax error is searched for.
+const maxSearched = 1 << 20
+
+// firstBadLine finds where a syntax error is. The library names the line in which the surrounding mapping or list
+// begins, often far above. It reads as a stream: the shortest beginning of the document that has the same error ends
+// with the line that is wrong.
+func firstBadLine(data []byte, e *Error, err error) *Error {
+	if len(data) > maxSearched {
+		return e
+	}
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	ends := make([]int, len(lines))
+	end := 0
+	for i, l := range lines {
+		end += len(l)
+		ends[i] = end
+	}
+	i := sort.Search(len(lines), func(i int) bool {
+		var doc yaml.Node
+		got := yaml.NewDecoder(bytes.NewReader(data[:ends[i]])).Decode(&doc)
+		return got != nil && got.Error() == err.Error()
+	})
+	for i > 0 && i < len(lines) && len(bytes.TrimSpace(lines[i])) == 0 { // the end of the text, seen after its last line
+		i--
+	}
+	if i+1 <= e.Line || i == len(lines) {
+		return e
+	}
+	e.Msg += fmt.Sprintf(", in what begins in line %d", e.Line)
+	e.Line = i + 1
 	return e
 }
 

@@ -3,6 +3,7 @@ package yaml11
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -272,4 +273,26 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q became %q", a, b)
 		}
 	})
+}
+
+// TestSyntaxErrorLine: the line that is wrong is named, not that in which the mapping around it begins.
+func TestSyntaxErrorLine(t *testing.T) {
+	for _, tc := range []struct {
+		why, text string
+		line      int
+	}{
+		{"a key that is indented wrongly", "a: 1\nresources:\n  x: 1\n  y: 2\n   z: 3\nb: 1\n", 5},
+		{"a bracket that is not closed", "a: 1\nb: {type: [\nc: 1\nd: 2\n", 3},
+		{"a tab", "a:\n  b: 1\n\tc: 2\n", 3},
+		{"a text that is not closed: where it begins", "a: 1\nb: 'x\nc: 1\n", 2},
+		{"the first line", "a: b: c\n", 1},
+	} {
+		_, _, err := Parse("f.yaml", []byte(tc.text), Limits{})
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v", tc.why, err)
+		} else if e.Line != tc.line {
+			t.Errorf("%s: line %d (%v), expected %d", tc.why, e.Line, err, tc.line)
+		}
+	}
 }
