@@ -114,7 +114,7 @@ func failedLeaves(all []resource) []int {
 }
 
 var (
-	resourceError = regexp.MustCompile(`^(?:Resource (?:CREATE|UPDATE|DELETE) failed: )?[A-Z]\w*: (?:resources\.[^:]+: )?`)
+	resourceError = regexp.MustCompile(`^(?:Resource (?:CREATE|UPDATE|DELETE) failed: )?[A-Z]\w*: (?:resources(?:\.[^:]+|\[[^\]]*\]): )?`)
 	wentToStatus  = regexp.MustCompile(`(?s)^Went to status \w+ due to "(?:Message: )?(.*?)(?:, Code: \d+)?"$`)
 )
 
