@@ -221,7 +221,7 @@ func TestPrintFailures(t *testing.T) {
 // TestProblem: what a workflow says of many nodes is a line for each that failed, without the engine's trace.
 func TestProblem(t *testing.T) {
 	trace := func(s string) string {
-		return "Failure caused by error in tasks: wait\n\n  wait [task_ex_id=a4] -> Failed to run action [action_ex_id=13, action_cls='tripleo.baremetal.wait_provision_state']\n " + s + "\n"
+		return "Failure caused by error in tasks: wait\n\n  wait [task_ex_id=a4] -> Failed to run action [action_ex_id=13, action_cls='tripleo.baremetal.wait_provision_state']\n " + s + "\n" //nolint:dupword // the name of a task
 	}
 	a := trace(`Node node-1 is in state "enroll" instead of "manageable": the BMC does not answer`)
 	b := trace(`Node node-2 is still in state "verifying", not "manageable": timed out`)

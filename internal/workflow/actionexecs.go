@@ -151,7 +151,7 @@ func (s *Service) updateActionExecution(w http.ResponseWriter, r *http.Request) 
 	if engine.Completed(a.State) {
 		return api.Invalid("Can't change action execution state from %s to %s [id=%s]", a.State, state, a.ID)
 	}
-	var out any = in.Value("output")
+	out := in.Value("output")
 	if text, ok := out.(string); ok {
 		if v, err := yaql.ParseJSON([]byte(text)); err == nil {
 			out = v

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// pattern is a parsed cron pattern: minute, hour, day of month, month, day of
-// week, each a set of allowed values.
+// pattern is a parsed cron pattern: a set of allowed values for each of minute,
+// hour, day of the month, month of the year and day of the week.
 type pattern struct {
 	minute, hour, dom, month, dow uint64
 	anyDom, anyDow                bool

@@ -74,14 +74,14 @@ type Context struct {
 	Attempt int
 }
 
-// Failure is an error with a structured result: the action ends in ERROR and
+// FailureError is an error with a structured result: the action ends in ERROR and
 // task().result is Result (as Mistral's Result(error=...) does). Any other error
 // gives its text.
-type Failure struct {
+type FailureError struct {
 	Result any
 }
 
-func (f *Failure) Error() string { return yaql.Str(f.Result) }
+func (f *FailureError) Error() string { return yaql.Str(f.Result) }
 
 // waiting is the error returned by Wait.
 type waiting struct {

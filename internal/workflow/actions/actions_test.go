@@ -157,7 +157,7 @@ func TestWaitForFinishHoldsNoWorker(t *testing.T) {
 func TestHTTPGuard(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/bad" {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		}
 		_, _ = w.Write([]byte(`{"a":1}`))
 	}))
@@ -172,7 +172,7 @@ func TestHTTPGuard(t *testing.T) {
 	if err != nil || !strings.Contains(fmt.Sprint(got), "200") {
 		t.Errorf("got %v %v", got, err)
 	}
-	var f *Failure
+	var f *FailureError
 	if _, err := call(StdOptions{AllowLocal: true}, srv.URL+"/bad"); !errors.As(err, &f) {
 		t.Errorf("status 500: %v", err)
 	}

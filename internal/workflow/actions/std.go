@@ -36,7 +36,7 @@ func Std(o StdOptions) []Action {
 		{Name: "std.fail", Description: "Fails.", Pure: true, Input: []Param{Opt("error_data", nil)},
 			Run: func(_ context.Context, _ *Context, in map[string]any) (any, error) {
 				if in["error_data"] != nil {
-					return nil, &Failure{Result: in["error_data"]}
+					return nil, &FailureError{Result: in["error_data"]}
 				}
 				return nil, errors.New("Fail action expected exception.") //nolint:revive,staticcheck // Mistral's wording
 			}},
@@ -110,7 +110,7 @@ func (o StdOptions) http(ctx context.Context, c *Context, in map[string]any) (an
 	out := yaql.MapOf("content", content, "status", int64(resp.StatusCode), "headers", headers, "url", resp.Request.URL.String(),
 		"reason", http.StatusText(resp.StatusCode), "encoding", "utf-8", "elapsed", c.Now().Sub(start).Seconds())
 	if resp.StatusCode < 200 || resp.StatusCode > 307 {
-		return nil, &Failure{Result: out}
+		return nil, &FailureError{Result: out}
 	}
 	return out, nil
 }
@@ -160,7 +160,7 @@ func httpRequest(ctx context.Context, c *Context, in map[string]any) (*http.Requ
 	req.Header.Set("Mistral-Task-Id", c.TaskID)
 	req.Header.Set("Mistral-Action-Execution-Id", c.ActionExecutionID)
 	for k, v := range Map(in, "cookies") {
-		req.AddCookie(&http.Cookie{Name: k, Value: yaql.Str(v)})
+		req.AddCookie(&http.Cookie{Name: k, Value: yaql.Str(v)}) //nolint:gosec // a request carries no attributes of cookies
 	}
 	if user, pass, ok := strings.Cut(String(in, "auth"), ":"); ok {
 		req.SetBasicAuth(user, pass)

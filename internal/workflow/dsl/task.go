@@ -170,12 +170,11 @@ func (p *parser) transitions(n *yaml11.Node, path string) []Transition {
 		var out []Transition
 		for _, pair := range n.Pairs {
 			t := p.target(pair.Key)
-			switch {
-			case pair.Value.Kind == yaml11.Bool:
+			if pair.Value.Kind == yaml11.Bool {
 				if v, _ := pair.Value.Value().(bool); !v {
 					continue // never
 				}
-			default:
+			} else {
 				t.Condition = p.text(pair.Value, path+"."+pair.Key)
 				if !HasExpr(t.Condition) {
 					p.add(pair.Value, path+"."+pair.Key, "the condition %q is not an expression", t.Condition)

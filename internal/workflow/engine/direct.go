@@ -25,7 +25,7 @@ func (r *run) transitions(t *Task) error {
 	if err != nil {
 		t.State, t.Doc.ErrorHandled = Error, false
 		t.Doc.Info = strings.TrimSpace(t.Doc.Info + "\n" + err.Error())
-		return nil
+		return nil //nolint:nilerr // it is the task's error now
 	}
 	for _, c := range cmds {
 		if c.event == "on-error" {

@@ -133,7 +133,7 @@ func (e *Engine) Session(ctx context.Context, c Caller) (*cloud.Session, error) 
 
 // actionError is what task().result is after an error.
 func actionError(err error) any {
-	var f *actions.Failure
+	var f *actions.FailureError
 	if errors.As(err, &f) {
 		return f.Result
 	}
