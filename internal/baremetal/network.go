@@ -62,7 +62,7 @@ func (n *neutron) client(ctx context.Context) (*gophercloud.ServiceClient, error
 }
 
 func (n *neutron) list(ctx context.Context, c *gophercloud.ServiceClient, collection string, q url.Values, out any) error {
-	_, err := c.Get(ctx, c.ServiceURL(collection)+"?"+q.Encode(), out, nil) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
+	_, err := c.Get(ctx, c.ServiceURL(collection)+"?"+q.Encode(), out, nil)
 	return err
 }
 
@@ -82,7 +82,7 @@ func (n *neutron) networkID(ctx context.Context, c *gophercloud.ServiceClient) (
 }
 
 func (n *neutron) update(ctx context.Context, c *gophercloud.ServiceClient, id string, attrs map[string]any) error {
-	_, err := c.Put(ctx, c.ServiceURL("ports", id), map[string]any{"port": attrs}, nil, &gophercloud.RequestOpts{OkCodes: []int{200, 201}}) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
+	_, err := c.Put(ctx, c.ServiceURL("ports", id), map[string]any{"port": attrs}, nil, &gophercloud.RequestOpts{OkCodes: []int{200, 201}})
 	return err
 }
 
@@ -116,7 +116,7 @@ func (n *neutron) ensure(ctx context.Context, node, mac string, opts []dhcpOptio
 	var made struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": attrs}, &made, &gophercloud.RequestOpts{OkCodes: []int{201}}) //nolint:bodyclose // gophercloud drains and closes it unless KeepResponseBody is set
+	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": attrs}, &made, &gophercloud.RequestOpts{OkCodes: []int{201}})
 	if err != nil {
 		return "", fmt.Errorf("create a port for %s on %s: %w", mac, n.name, err)
 	}
@@ -180,7 +180,7 @@ func (n *neutron) clearBoot(ctx context.Context, id string) error {
 	var out struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil) //nolint:bodyclose // as above
+	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil)
 	if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return nil
 	}
@@ -223,9 +223,9 @@ func (n *neutron) remove(ctx context.Context, id string) error {
 	var out struct {
 		Port neutronPort `json:"port"`
 	}
-	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil) //nolint:bodyclose // as above
+	_, err = c.Get(ctx, c.ServiceURL("ports", id), &out, nil)
 	if err == nil && out.Port.DeviceOwner == ownerProvisioning {
-		_, err = c.Delete(ctx, c.ServiceURL("ports", id), nil) //nolint:bodyclose // as above
+		_, err = c.Delete(ctx, c.ServiceURL("ports", id), nil)
 	} else if err == nil {
 		return n.clearBoot(ctx, id) // somebody else's: only lent
 	}
