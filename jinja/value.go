@@ -262,35 +262,6 @@ func fromReflect(rv reflect.Value) any {
 	return rv.Interface()
 }
 
-// ToGo turns a template value into plain Go: *List and Tuple to []any, *Dict to map[string]any (keys by str()), None to nil.
-func ToGo(v any) any {
-	switch x := v.(type) {
-	case *List:
-		return toGoSlice(x.Items)
-	case Tuple:
-		return toGoSlice(x)
-	case *Dict:
-		m := make(map[string]any, x.Len())
-		for k, val := range x.All() {
-			m[Str(k)] = ToGo(val)
-		}
-		return m
-	case Markup:
-		return string(x)
-	case *Undefined:
-		return nil
-	}
-	return v
-}
-
-func toGoSlice(items []any) []any {
-	out := make([]any, len(items))
-	for i, it := range items {
-		out[i] = ToGo(it)
-	}
-	return out
-}
-
 // Object is a value of the caller's own type: attributes are looked up by GetAttr, printing is by String.
 type Object interface {
 	// GetAttr returns an attribute; false means that there is none.

@@ -4,7 +4,6 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"strings"
 )
 
 //go:embed workbooks/*.yaml
@@ -42,9 +41,3 @@ func Workbooks() ([]Workbook, error) {
 	})
 	return out, err
 }
-
-// ManagedPrefix begins the names of the built-in workbooks.
-const ManagedPrefix = "tripleo."
-
-// Managed tells whether a workbook of this name is ours to replace.
-func Managed(name string) bool { return strings.HasPrefix(name, ManagedPrefix) }

@@ -111,10 +111,6 @@ func (n *Node) Value() any {
 	}
 }
 
-// NewScalar returns a node that stands at the place of at (may be nil) and holds v, one of the values
-// that Value returns. It lets rewriting code keep positions.
-func NewScalar(at *Node, v any) *Node { return FromValue(at, v) }
-
 // FromValue builds a node tree from Go data (see Value; map[string]any and int are accepted too), every
 // node at the place of at.
 func FromValue(at *Node, v any) *Node {

@@ -229,13 +229,3 @@ func ShortID(id string) string {
 	}
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:12]
 }
-
-// Find returns the type of a name.
-func Find(types []*Type, name string) *Type {
-	for _, t := range types {
-		if t.Name == name {
-			return t
-		}
-	}
-	return nil
-}
