@@ -150,7 +150,7 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 func (o *operator) deployPlan(ctx context.Context, f *deployFlags) error {
 	p := o.a.newProgress(f.noProgress)
 	const name = "tripleo.deployment.v1.deploy_plan"
-	out, err := o.workflow(ctx, name, map[string]any{"container": f.stack, "timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier, "queue_name": defaultQueue}, p.show)
+	out, err := o.workflow(ctx, name, map[string]any{"container": f.stack, "timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier, "queue_name": defaultQueue}, p)
 	if errors.Is(err, context.Canceled) && out != nil {
 		p.done()
 		p.say("detached; the deployment goes on: `tripleo overcloud status --plan %s` tells how (execution %s)", f.stack, out.id)

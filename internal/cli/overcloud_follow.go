@@ -46,9 +46,9 @@ func (r *outcome) failed(name string) error {
 	return fmt.Errorf("workflow %s failed:%s", name, text)
 }
 
-// workflow starts an execution and follows it to its end. Each message is given to show (nil: not shown).
+// workflow starts an execution and follows it to its end. Its messages are shown (show nil: they are not).
 // The subscription is made before the start, so that no message is missed.
-func (o *operator) workflow(ctx context.Context, name string, input map[string]any, show func(message)) (*outcome, error) {
+func (o *operator) workflow(ctx context.Context, name string, input map[string]any, show *progress) (*outcome, error) {
 	frames := make(chan message, 256)
 	connected := make(chan error, 1)
 	lctx, stop := context.WithCancel(ctx)
@@ -78,10 +78,12 @@ func (o *operator) workflow(ctx context.Context, name string, input map[string]a
 }
 
 // attach follows a started execution.
-func (o *operator) attach(ctx context.Context, name, id string, frames <-chan message, show func(message)) (*outcome, error) {
+func (o *operator) attach(ctx context.Context, name, id string, frames <-chan message, show *progress) (*outcome, error) {
 	out := &outcome{id: id}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	second := time.NewTicker(time.Second) // times that are shown go on
+	defer second.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -91,7 +93,7 @@ func (o *operator) attach(ctx context.Context, name, id string, frames <-chan me
 				continue
 			}
 			if show != nil {
-				show(m)
+				show.show(m)
 			}
 			if m.typ != name && str(lookup(m.payload, "execution_id")) != id {
 				continue
@@ -99,6 +101,10 @@ func (o *operator) attach(ctx context.Context, name, id string, frames <-chan me
 			out.last = m.payload
 			if s := str(lookup(m.payload, "status")); s != "" && s != "RUNNING" {
 				return out, o.settle(ctx, out)
+			}
+		case <-second.C:
+			if show != nil {
+				show.redraw()
 			}
 		case <-tick.C:
 			state, info, err := o.executionState(ctx, id)
@@ -116,13 +122,13 @@ func (o *operator) attach(ctx context.Context, name, id string, frames <-chan me
 }
 
 // drain takes what has been received already.
-func (r *outcome) drain(id, name string, frames <-chan message, show func(message)) {
+func (r *outcome) drain(id, name string, frames <-chan message, show *progress) {
 	for {
 		select {
 		case m := <-frames:
 			if belongs(m.payload, id) {
 				if show != nil {
-					show(m)
+					show.show(m)
 				}
 				if m.typ == name || str(lookup(m.payload, "execution_id")) == id {
 					r.last = m.payload

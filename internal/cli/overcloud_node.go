@@ -24,7 +24,7 @@ func newNodeCommand(a *app) *cobra.Command {
 // run starts a workflow, shows its messages, and turns a failure into an error.
 func (o *operator) run(ctx context.Context, name string, input map[string]any) (*outcome, error) {
 	p := o.a.newProgress(false)
-	out, err := o.workflow(ctx, name, input, p.show)
+	out, err := o.workflow(ctx, name, input, p)
 	p.done()
 	if err == nil {
 		err = out.failed(name)

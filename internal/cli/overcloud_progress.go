@@ -17,10 +17,11 @@ import (
 type progress struct {
 	w      io.Writer
 	live   bool
-	width  int
+	size   func() (width, height int) // of the terminal
 	start  time.Time
 	now    func() time.Time
 	stage  string
+	began  time.Time // of the stage
 	counts string
 	nodes  map[string]nodeLine
 	drawn  int // lines of the live block on the screen
@@ -33,11 +34,14 @@ type nodeLine struct {
 }
 
 func (a *app) newProgress(quiet bool) *progress {
-	p := &progress{w: a.stdout, start: time.Now(), now: time.Now, nodes: map[string]nodeLine{}, width: 100}
+	p := &progress{w: a.stdout, start: time.Now(), now: time.Now, nodes: map[string]nodeLine{}}
 	if f, ok := a.stdout.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits an int
 		p.live = true
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 { //nolint:gosec // as above
-			p.width = w
+		p.size = func() (int, int) {
+			if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 20 && h > 5 { //nolint:gosec // as above
+				return w, h
+			}
+			return 80, 24
 		}
 	}
 	return p
@@ -67,18 +71,31 @@ func (p *progress) show(m message) {
 		return
 	}
 	if stage := str(lookup(pr, "stage")); stage != "" && stage != p.stage {
-		p.stage = stage
-		if !p.live {
-			p.say("stage %s", stage)
-		}
+		p.enter(stage)
 	}
 	p.counts = fmt.Sprintf("%s of %s resources", str(lookup(pr, "complete")), str(lookup(pr, "total")))
 	nodes, _ := lookup(pr, "nodes").(*yaml11.OrderedMap)
 	for name, v := range nodes.All() {
 		p.node(name, v)
 	}
-	p.erase()
-	p.draw()
+	p.redraw()
+}
+
+// enter begins a stage; of the one before stays a line with how long it took.
+func (p *progress) enter(stage string) {
+	last, took := p.stage, clock(p.now().Sub(p.began))
+	p.began = p.now()
+	if !p.live {
+		p.stage = stage
+		p.say("stage %s", stage)
+		return
+	}
+	if last != "" {
+		p.erase()
+		p.stage = "" // nothing is drawn below the line yet
+		p.say("%s: %s", last, took)
+	}
+	p.stage = stage
 }
 
 func (p *progress) node(name string, v any) {
@@ -113,28 +130,38 @@ func (p *progress) erase() {
 	}
 }
 
+// redraw shows the live lines again with the time that has passed.
+func (p *progress) redraw() {
+	if p.live {
+		p.erase()
+		p.draw()
+	}
+}
+
 func (p *progress) draw() {
 	if !p.live || p.stage == "" {
 		return
 	}
 	now := p.now()
-	lines := []string{fmt.Sprintf("[%s] %s  %s", clock(now.Sub(p.start)), p.stage, p.counts)}
+	width, height := p.size()
+	room := max(1, height-3) // lines of nodes; a block larger than the screen could not be erased
+	lines := []string{fmt.Sprintf("[%s] %s (%s)  %s", clock(now.Sub(p.start)), p.stage, clock(now.Sub(p.began)), p.counts)}
 	names := make([]string, 0, len(p.nodes))
 	for n := range p.nodes {
 		names = append(names, n)
 	}
 	sort.Strings(names)
 	for i, name := range names {
-		if i == 40 {
+		if i == room-1 && len(names) > room {
 			lines = append(lines, fmt.Sprintf("  … and %d more", len(names)-i))
 			break
 		}
 		n := p.nodes[name]
-		lines = append(lines, fmt.Sprintf("  %-28s %s  (%s)", name, n.text(), clock(now.Sub(n.since))))
+		lines = append(lines, fmt.Sprintf("  %-28s %s  %s", name, clock(now.Sub(n.since)), n.text()))
 	}
 	for i, l := range lines {
-		if rs := []rune(l); len(rs) >= p.width {
-			lines[i] = string(rs[:p.width-1])
+		if rs := []rune(l); len(rs) >= width {
+			lines[i] = string(rs[:width-1])
 		}
 	}
 	_, _ = io.WriteString(p.w, strings.Join(lines, "\n")+"\n")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,6 +205,36 @@ func TestProgress(t *testing.T) {
 	want := "[00:00] stage nodes\n[00:00] overcloud-controller-0: deploying: write_image 1%\n[00:20] overcloud-controller-0: deploying: write_image 30%\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestLiveProgress: on a terminal a line a stage and a node with the time it has been there; a stage that is over
+// leaves a line, and the block never outgrows the screen.
+func TestLiveProgress(t *testing.T) {
+	var out bytes.Buffer
+	at := time.Unix(0, 0)
+	p := &progress{w: &out, live: true, start: at, now: func() time.Time { return at }, nodes: map[string]nodeLine{}, size: func() (int, int) { return 60, 6 }}
+	nodes := yaml11.NewMap()
+	for i := range 5 {
+		nodes.Set(fmt.Sprintf("compute-%d", i), yaml11.MapOf("stage", "deploying", "detail", "write-image", "percent", int64(40)))
+	}
+	p.show(message{"t", yaml11.MapOf("progress", yaml11.MapOf("stage", "nodes", "complete", int64(3), "total", int64(9), "nodes", nodes))})
+	at = at.Add(65 * time.Second)
+	p.redraw()
+	block := func(time string) string {
+		return "[" + time + "] nodes (" + time + ")  3 of 9 resources\n" +
+			"  compute-0                    " + time + "  deploying: write-imag\n" + // a line ends before the edge
+			"  compute-1                    " + time + "  deploying: write-imag\n" +
+			"  … and 3 more\n"
+	}
+	want := block("00:00") + "\x1b[4A\x1b[J" + block("01:05")
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+	out.Reset()
+	p.show(message{"t", yaml11.MapOf("progress", yaml11.MapOf("stage", "step 1", "complete", int64(4), "total", int64(9), "nodes", yaml11.NewMap()))})
+	if got := out.String(); !strings.HasPrefix(got, "\x1b[4A\x1b[J[01:05] nodes: 01:05\n[01:05] step 1 (00:00)  4 of 9 resources\n") {
+		t.Errorf("the next stage: %q", got)
 	}
 }
 
