@@ -13,14 +13,15 @@ import (
 // their own.
 const simConfig = `
 provisioning: {interface: lo, address: 127.0.0.1/8, pool_start: 127.0.1.1, pool_end: 127.0.2.200, port: %d}
-baremetal: {power_timeout: 8, callback_timeout: 60, inspect_timeout: 60}
+baremetal: {power_timeout: %d, callback_timeout: 60, inspect_timeout: 60}
 `
 
 // newSim starts an undercloud with simulated machines; it uses the ports
-// port, port+50, port+60 and port+61. more is added to its configuration.
-func newSim(t *testing.T, port, nodes int, profiles, more string) (h *house, lab string) {
+// port, port+50, port+60 and port+61. A power change may take powerTimeout
+// seconds; more is added to the configuration.
+func newSim(t *testing.T, port, nodes, powerTimeout int, more string) (h *house, lab string) {
 	t.Helper()
-	h = newHouse(t, port, fmt.Sprintf(simConfig, port+50)+more)
+	h = newHouse(t, port, fmt.Sprintf(simConfig, port+50, powerTimeout)+more)
 	lab = filepath.Join(h.dir, "lab")
 	t.Cleanup(func() {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
@@ -28,7 +29,7 @@ func newSim(t *testing.T, port, nodes int, profiles, more string) (h *house, lab
 		}
 	})
 	h.tripleo(time.Minute, "lab", "up", "--backend", "sim", "--nodes", fmt.Sprint(nodes), "--dir", lab, "--name", fmt.Sprintf("sim%d", port),
-		"--profiles", profiles, "--node-url", fmt.Sprintf("http://127.0.0.1:%d", port+50), "--sim-port", fmt.Sprint(port+60), "--sim-speed", "50")
+		"--profiles", "compute", "--node-url", fmt.Sprintf("http://127.0.0.1:%d", port+50), "--sim-port", fmt.Sprint(port+60), "--sim-speed", "50")
 	return h, lab
 }
 
@@ -59,7 +60,7 @@ func smallPlan(t *testing.T, dir string, count int, script string) string {
 // availableSim makes simulated machines that can be deployed on.
 func availableSim(t *testing.T, port, count int, more string) (h *house, lab string) {
 	t.Helper()
-	h, lab = newSim(t, port, count, "compute", more)
+	h, lab = newSim(t, port, count, 8, more)
 	h.tinyImages()
 	h.tripleo(3*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.tripleo(5*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
