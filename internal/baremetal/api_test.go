@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/allocations"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/conductors"
@@ -16,6 +17,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/ports"
 	"github.com/gophercloud/gophercloud/v2/pagination"
+
+	"github.com/tripleo/tripleo/internal/baremetal"
 )
 
 // call sends a request as it stands and returns status and body.
@@ -237,7 +240,7 @@ func TestVerbsAreRefusedWithAReason(t *testing.T) {
 
 // TestLocked: while the engine acts on a node, others are told to come again.
 func TestLocked(t *testing.T) {
-	h := newHarness(t, nil)
+	h := newHarness(t, func(c *baremetal.Config) { c.PowerTimeout = 2 * time.Second })
 	m, id := h.enroll()
 	m.Spoil(refusePower)
 	if err := nodes.ChangePowerState(t.Context(), h.client, id, nodes.PowerStateOpts{Target: nodes.PowerOn}).ExtractErr(); err != nil {
