@@ -37,11 +37,11 @@ test: deps build lint unit clients e2e ## everything that CI runs
 
 .PHONY: unit
 unit: ## the tests without lab and clients
-	$(GO) test -short $(FAST)
+	@$(GO) test -short $(FAST)
 
 .PHONY: clients
 clients: ## the tests with clients nobody here wrote: Debian's openstack, swift, ipmitool and more
-	$(GO) test $(FAST)
+	@$(GO) test $(FAST)
 
 .PHONY: e2e
 e2e: build ## the built programs from end to end, on simulated and container-backed machines (needs root)
