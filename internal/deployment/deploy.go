@@ -74,7 +74,7 @@ func accepted(name string, st *yaml11.OrderedMap, action string) *yaml11.Ordered
 	return yaml11.MapOf("stack_name", name, "stack_id", text(st, "id"), "action", action)
 }
 
-// explain shortens the URLs of the plan in an error of Heat to names of its files.
+// explain shortens the URLs of the plan in an error of Heat to names of its files, and says what they were rendered from.
 func (r *run) explain(container string, err error) error {
 	if err == nil {
 		return nil
@@ -83,7 +83,7 @@ func (r *run) explain(container string, err error) error {
 	if cerr != nil {
 		return err
 	}
-	return errors.New(shorten(err.Error(), objectURL(c, container, "")+"/"))
+	return r.origins(container).explained(errors.New(shorten(err.Error(), objectURL(c, container, "")+"/")))
 }
 
 func shorten(s, base string) string { return strings.ReplaceAll(s, base, "") }

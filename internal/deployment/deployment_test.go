@@ -350,3 +350,51 @@ func TestRCText(t *testing.T) {
 		}
 	}
 }
+
+// TestOrigins: a place in a rendered template is shown with that in the template an operator edits.
+func TestOrigins(t *testing.T) {
+	files := map[string]string{
+		"a.j2.yaml": "top:\n{% for r in roles %}\n  {{ r }}Count: 1\n  same: 1\n  {{ r }}\n{% endfor %}\n  same: 1\nend: [\n  {{ r }}: 1\n",
+		"a.yaml":    "top:\n\n  ComputeCount: 1\n  same: 1\n  Compute\n\n  same: 1\nend: [\n",
+		"b.yaml":    "x: 1\n",
+	}
+	o := &origins{lines: map[string][]string{}, read: func(name string) ([]byte, error) {
+		if s, ok := files[name]; ok {
+			return []byte(s), nil
+		}
+		return nil, errNoFile
+	}}
+	for _, tc := range []struct{ why, in, want string }{
+		{"a line as it is", "a.yaml:8: not valid", "a.yaml:8 (a.j2.yaml:8): not valid"},
+		{"a line with an expression, with a column", "at a.yaml:3:5", "at a.yaml:3:5 (a.j2.yaml:3)"},
+		{"two lines it can be of", "a.yaml:4", "a.yaml:4 (rendered from a.j2.yaml)"},
+		{"an expression alone tells nothing", "a.yaml:5", "a.yaml:5 (rendered from a.j2.yaml)"},
+		{"no such line", "a.yaml:99", "a.yaml:99 (rendered from a.j2.yaml)"},
+		{"not rendered", "b.yaml:1:1: x", "b.yaml:1:1: x"},
+		{"the template itself", "a.j2.yaml:3: x", "a.j2.yaml:3: x"},
+	} {
+		if got := o.explain(tc.in); got != tc.want {
+			t.Errorf("%s: %q, expected %q", tc.why, got, tc.want)
+		}
+	}
+}
+
+func TestCause(t *testing.T) {
+	for _, tc := range []struct{ why, reason, position, want string }{
+		{"Nova's fault without Heat's wrapping", `Error: resources.Server: Went to status ERROR due to "Message: no "x" here, Code: 500" (node.yaml:6:3)`, "node.yaml:6:3", `no "x" here`},
+		{"a member of a group", "Error: resources[0]: Deployment to server failed: exit 3 (a.yaml:2:3)", "a.yaml:2:3", "Deployment to server failed: exit 3"},
+		{"what has no wrapping stays", "timed out", "", "timed out"},
+	} {
+		if got := cause(tc.reason, tc.position); got != tc.want {
+			t.Errorf("%s: %q, expected %q", tc.why, got, tc.want)
+		}
+	}
+}
+
+func TestLabel(t *testing.T) {
+	for path, want := range map[string]string{"AllNodesDeploySteps.ControllerDeployment_Step3.0": "ControllerDeployment_Step3", "Controller.0.NetworkDeployment": "NetworkDeployment", "0": "0"} {
+		if got := label(path); got != want {
+			t.Errorf("%s: %s, expected %s", path, got, want)
+		}
+	}
+}

@@ -60,6 +60,7 @@ func (r *run) failures(st *yaml11.OrderedMap) ([]any, error) {
 	if c, err := r.s.ObjectStore(); err == nil {
 		base = objectURL(c, text(st, "stack_name"), "") + "/"
 	}
+	origin := r.origins(text(st, "stack_name"))
 	for _, i := range failedLeaves(all) {
 		res := all[i]
 		f := yaml11.MapOf("path", paths(all)[i], "resource_type", shorten(res.typ, base), "status", res.status, "reason", shorten(res.reason, base))
@@ -70,7 +71,10 @@ func (r *run) failures(st *yaml11.OrderedMap) ([]any, error) {
 			return nil, err
 		}
 		if c := cause(text(f, "reason"), text(f, "template")); c != "" {
-			f.Set("cause", c)
+			f.Set("cause", origin.explain(c))
+		}
+		if p := text(f, "template"); p != "" {
+			f.Set("template", origin.explain(p))
 		}
 		out = append(out, f)
 	}

@@ -85,7 +85,8 @@ func (r *run) process(container string) (*processed, error) {
 		return nil, err
 	}
 	col := newCollector(objectURL(c, container, "")+"/", reader.read)
-	return processPlan(container, env, col)
+	p, err := processPlan(container, env, col)
+	return p, r.origins(container).explained(err)
 }
 
 // renderInto renders the Jinja templates of the plan and puts the results back into it.

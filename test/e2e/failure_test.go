@@ -81,7 +81,7 @@ func TestFailuresAreShownAndRepaired(t *testing.T) {
 			[]string{"node.yaml:11:", `unknown property "flavour"`, "resources.Server"}, true},
 		{"an unknown resource type", "node.yaml", "OS::Nova::Server", "OS::Nova::Severe", []string{"node.yaml:6:", "OS::Nova::Severe"}, true},
 		{"a reference to nothing in a rendered template", "overcloud.j2.yaml", "get_resource: Config", "get_resource: Konfig",
-			[]string{"overcloud.yaml:26:", `"Konfig"`, "resources.ComputeDeployment"}, true},
+			[]string{"overcloud.yaml:26:", "(overcloud.j2.yaml:29)", `"Konfig"`, "resources.ComputeDeployment"}, true},
 		{"bad YAML in a template", "node.yaml", "outputs:\n", "   outputs: [\n", []string{"node.yaml:15", "YAML"}, false},
 		{"bad Jinja", "overcloud.j2.yaml", "{%- endfor %}\noutputs", "outputs", []string{"overcloud.j2.yaml:", "endfor"}, false},
 	} {
@@ -122,8 +122,7 @@ func (h *house) executionFailed(cause string) {
 	if last == nil || last["State"] != "ERROR" {
 		h.t.Fatalf("the last execution is %v, expected one in state ERROR", last)
 	}
-	out := h.openstackText("workflow", "execution", "show", fmt.Sprint(last["ID"]), "-f", "value", "-c", "State info") +
-		h.openstackText("workflow", "execution", "output", "show", fmt.Sprint(last["ID"]))
+	out := h.openstackText("workflow", "execution", "show", fmt.Sprint(last["ID"]), "-f", "value", "-c", "State info")
 	contains(h.t, "the execution", out, cause)
 }
 
@@ -279,7 +278,7 @@ func (h *house) wrongChecksum(deploy []string) {
 func (h *house) exit3(deploy []string) string {
 	h.t.Helper()
 	text := h.tripleoFails(3*time.Minute, deploy...)
-	said := []string{"ComputeDeployment.0\n", "overcloud.yaml:22:", "compute-0 (bare-metal node node-0)", "exit code: 3\n", "begun\n", "cannot reach the repository\n"}
+	said := []string{"ComputeDeployment.0\n", "overcloud.yaml:22:3 (overcloud.j2.yaml:25)", "compute-0 (bare-metal node node-0)", "exit code: 3\n", "begun\n", "cannot reach the repository\n"}
 	contains(h.t, "deploy", text, said...)
 	contains(h.t, "overcloud failures", h.tripleo(time.Minute, "overcloud", "failures"), said...)
 	forPeople(h.t, text)
