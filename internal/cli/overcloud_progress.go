@@ -83,17 +83,17 @@ func (p *progress) show(m message) {
 
 // enter begins a stage; of the one before stays a line with how long it took.
 func (p *progress) enter(stage string) {
-	last, took := p.stage, clock(p.now().Sub(p.began))
+	last, took := p.stage, p.now().Sub(p.began).Round(time.Second)
 	p.began = p.now()
 	if !p.live {
 		p.stage = stage
 		p.say("stage %s", stage)
 		return
 	}
-	if last != "" {
-		p.erase()
-		p.stage = "" // nothing is drawn below the line yet
-		p.say("%s: %s", last, took)
+	p.erase()
+	p.stage = "" // nothing is drawn below the line yet
+	if last != "" && took > 0 {
+		p.say("%s: %s", last, clock(took))
 	}
 	p.stage = stage
 }
@@ -169,4 +169,4 @@ func (p *progress) draw() {
 }
 
 // done ends the live block; it stays on the screen.
-func (p *progress) done() { p.drawn = 0 }
+func (p *progress) done() { p.drawn, p.stage = 0, "" }
