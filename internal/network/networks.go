@@ -194,80 +194,34 @@ func (s *Service) listNetworks(w http.ResponseWriter, r *http.Request) error {
 	return respondList(w, r, s.cfg.BaseURL, "networks", out)
 }
 
-func (s *Service) showNetwork(w http.ResponseWriter, r *http.Request) error {
-	var n *Network
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		n, err = networkOf(tx, r.PathValue("id"))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if !visible(r, n.ProjectID, n.Shared) {
-		return api.NotFound("Network %s could not be found.", n.ID).Named(networkNotFound)
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"network": n})
-}
-
-func (s *Service) updateNetwork(w http.ResponseWriter, r *http.Request) error {
-	attrs, err := body(r, "network")
-	if err != nil {
-		return err
-	}
-	var n *Network
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if n, err = networkOf(tx, r.PathValue("id")); err != nil {
-			return err
-		}
-		if !visible(r, n.ProjectID, false) {
-			return api.NotFound("Network %s could not be found.", n.ID).Named(networkNotFound)
-		}
-		if err := patch(n, attrs, networkImmutable); err != nil {
-			return err
-		}
-		n.UpdatedAt, n.Revision = stamp(), n.Revision+1
-		_, err = tx.Exec(`UPDATE network_networks SET name = ?, doc = ? WHERE id = ?`, n.Name, store.JSON(n), n.ID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"network": n})
-}
-
-func (s *Service) deleteNetwork(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		n, err := networkOf(tx, r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		if !visible(r, n.ProjectID, false) {
-			return api.NotFound("Network %s could not be found.", n.ID).Named(networkNotFound)
-		}
-		var ports int
-		if err := tx.Get([]any{&ports}, `SELECT COUNT(*) FROM network_ports WHERE network_id = ?`, n.ID); err != nil {
-			return err
-		}
-		if ports > 0 {
-			return api.Conflict("Unable to complete operation on network %s. There are one or more ports still in use on the network.", n.ID).Named("NetworkInUse")
-		}
-		if _, err := tx.Exec(`DELETE FROM network_subnets WHERE network_id = ?`, n.ID); err != nil {
-			return err
-		}
-		_, err = tx.Exec(`DELETE FROM network_networks WHERE id = ?`, n.ID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
 // missing names what was not found; other errors pass.
 func missing(err error, format, id, typ string) error {
 	if isNotFound(err) {
 		return api.NotFound(format, id).Named(typ).Wrap(err)
 	}
+	return err
+}
+
+func changeNetwork(tx *store.Tx, n *Network, attrs map[string]json.RawMessage) error {
+	if err := patch(n, attrs, networkImmutable); err != nil {
+		return err
+	}
+	n.UpdatedAt, n.Revision = stamp(), n.Revision+1
+	_, err := tx.Exec(`UPDATE network_networks SET name = ?, doc = ? WHERE id = ?`, n.Name, store.JSON(n), n.ID)
+	return err
+}
+
+func dropNetwork(tx *store.Tx, n *Network) error {
+	var ports int
+	if err := tx.Get([]any{&ports}, `SELECT COUNT(*) FROM network_ports WHERE network_id = ?`, n.ID); err != nil {
+		return err
+	}
+	if ports > 0 {
+		return api.Conflict("Unable to complete operation on network %s. There are one or more ports still in use on the network.", n.ID).Named("NetworkInUse")
+	}
+	if _, err := tx.Exec(`DELETE FROM network_subnets WHERE network_id = ?`, n.ID); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`DELETE FROM network_networks WHERE id = ?`, n.ID)
 	return err
 }

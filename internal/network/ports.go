@@ -246,44 +246,22 @@ func (s *Service) listPorts(w http.ResponseWriter, r *http.Request) error {
 	return respondList(w, r, s.cfg.BaseURL, "ports", out)
 }
 
-func (s *Service) showPort(w http.ResponseWriter, r *http.Request) error {
-	var p *Port
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		p, err = portOf(tx, r.PathValue("id"))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if !visible(r, p.ProjectID, false) {
-		return api.NotFound("Port %s could not be found.", p.ID).Named(portNotFound)
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"port": p})
-}
-
-func (s *Service) updatePort(w http.ResponseWriter, r *http.Request) error {
-	attrs, err := body(r, "port")
-	if err != nil {
-		return err
-	}
+// changePort changes a port and tells who waits for it.
+func (s *Service) changePort(tx *store.Tx, p *Port, attrs map[string]json.RawMessage) error {
 	if err := normalise(attrs); err != nil {
 		return err
 	}
-	var p *Port
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if p, err = portOf(tx, r.PathValue("id")); err != nil {
-			return err
-		}
-		if !visible(r, p.ProjectID, false) {
-			return api.NotFound("Port %s could not be found.", p.ID).Named(portNotFound)
-		}
-		return applyPort(tx, p, attrs)
-	})
-	if err != nil {
+	tx.AfterCommit(func() { s.changed(p) })
+	return applyPort(tx, p, attrs)
+}
+
+func (s *Service) dropPort(tx *store.Tx, p *Port) error {
+	tx.AfterCommit(func() { s.changed(p) })
+	if _, err := tx.Exec(`DELETE FROM network_addresses WHERE port_id = ?`, p.ID); err != nil {
 		return err
 	}
-	s.changed(p)
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"port": p})
+	_, err := tx.Exec(`DELETE FROM network_ports WHERE id = ?`, p.ID)
+	return err
 }
 
 func applyPort(tx *store.Tx, p *Port, attrs map[string]json.RawMessage) error {
@@ -341,29 +319,6 @@ func mergeOpts(have, update []DHCPOpt) []DHCPOpt {
 		}
 	}
 	return out
-}
-
-func (s *Service) deletePort(w http.ResponseWriter, r *http.Request) error {
-	var p *Port
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if p, err = portOf(tx, r.PathValue("id")); err != nil {
-			return err
-		}
-		if !visible(r, p.ProjectID, false) {
-			return api.NotFound("Port %s could not be found.", p.ID).Named(portNotFound)
-		}
-		if _, err := tx.Exec(`DELETE FROM network_addresses WHERE port_id = ?`, p.ID); err != nil {
-			return err
-		}
-		_, err = tx.Exec(`DELETE FROM network_ports WHERE id = ?`, p.ID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	s.changed(p)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
 }
 
 func (s *Service) changed(p *Port) {

@@ -206,78 +206,32 @@ func (s *Service) listSubnets(w http.ResponseWriter, r *http.Request) error {
 	return respondList(w, r, s.cfg.BaseURL, "subnets", out)
 }
 
-func (s *Service) showSubnet(w http.ResponseWriter, r *http.Request) error {
-	var sub *Subnet
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		sub, err = subnetOf(tx, r.PathValue("id"))
-		return err
-	})
-	if err != nil {
+func changeSubnet(tx *store.Tx, sub *Subnet, attrs map[string]json.RawMessage) error {
+	if raw, ok := attrs["allocation_pools"]; ok { // replaced, not merged
+		sub.AllocationPools = nil
+		if err := json.Unmarshal(raw, &sub.AllocationPools); err != nil {
+			return api.Invalid("allocation_pools is malformed").Wrap(err)
+		}
+	}
+	if err := patch(sub, attrs, subnetImmutable); err != nil {
 		return err
 	}
-	if !visible(r, sub.ProjectID, false) {
-		return api.NotFound("Subnet %s could not be found.", sub.ID).Named(subnetNotFound)
+	if err := complete(sub, true); err != nil {
+		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"subnet": sub})
+	sub.UpdatedAt, sub.Revision = stamp(), sub.Revision+1
+	_, err := tx.Exec(`UPDATE network_subnets SET name = ?, doc = ? WHERE id = ?`, sub.Name, store.JSON(sub), sub.ID)
+	return err
 }
 
-func (s *Service) updateSubnet(w http.ResponseWriter, r *http.Request) error {
-	attrs, err := body(r, "subnet")
-	if err != nil {
+func dropSubnet(tx *store.Tx, sub *Subnet) error {
+	var used int
+	if err := tx.Get([]any{&used}, `SELECT COUNT(*) FROM network_addresses WHERE subnet_id = ?`, sub.ID); err != nil {
 		return err
 	}
-	var sub *Subnet
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if sub, err = subnetOf(tx, r.PathValue("id")); err != nil {
-			return err
-		}
-		if !visible(r, sub.ProjectID, false) {
-			return api.NotFound("Subnet %s could not be found.", sub.ID).Named(subnetNotFound)
-		}
-		if raw, ok := attrs["allocation_pools"]; ok { // replaced, not merged
-			sub.AllocationPools = nil
-			if err := json.Unmarshal(raw, &sub.AllocationPools); err != nil {
-				return api.Invalid("allocation_pools is malformed").Wrap(err)
-			}
-		}
-		if err := patch(sub, attrs, subnetImmutable); err != nil {
-			return err
-		}
-		if err := complete(sub, true); err != nil {
-			return err
-		}
-		sub.UpdatedAt, sub.Revision = stamp(), sub.Revision+1
-		_, err = tx.Exec(`UPDATE network_subnets SET name = ?, doc = ? WHERE id = ?`, sub.Name, store.JSON(sub), sub.ID)
-		return err
-	})
-	if err != nil {
-		return err
+	if used > 0 {
+		return api.Conflict("Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", sub.ID).Named("SubnetInUse")
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"subnet": sub})
-}
-
-func (s *Service) deleteSubnet(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		sub, err := subnetOf(tx, r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		if !visible(r, sub.ProjectID, false) {
-			return api.NotFound("Subnet %s could not be found.", sub.ID).Named(subnetNotFound)
-		}
-		var used int
-		if err := tx.Get([]any{&used}, `SELECT COUNT(*) FROM network_addresses WHERE subnet_id = ?`, sub.ID); err != nil {
-			return err
-		}
-		if used > 0 {
-			return api.Conflict("Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", sub.ID).Named("SubnetInUse")
-		}
-		_, err = tx.Exec(`DELETE FROM network_subnets WHERE id = ?`, sub.ID)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	_, err := tx.Exec(`DELETE FROM network_subnets WHERE id = ?`, sub.ID)
+	return err
 }
