@@ -138,9 +138,32 @@ func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
 			return jobs.Result{}, false, fmt.Errorf("claim node %s: %w", n.ID, err)
 		}
 	}
+	if b.soonFree(all) {
+		return jobs.Wait(safetyPoll, "baremetal/node/*"), false, nil
+	}
 	b.s.fail(http.StatusInternalServerError, "No valid host was found for server %s with flavor %s. %s", b.s.Name, b.s.Flavor.Name, scheduler.Explain(refused))
 	b.svc.cfg.Log.Warn("no node for server", "server", b.s.ID, "name", b.s.Name, "reason", b.s.Fault.Message)
 	return jobs.Done(), false, b.save(ctx)
+}
+
+// soonFreeFor is how long a server waits for a node that is being cleaned.
+const soonFreeFor = 10 * time.Minute
+
+// soonFree says whether a node that would fit is on its way to available, as
+// the nodes of an overcloud are that was deleted a moment ago.
+func (b *build) soonFree(all []nodes.Node) bool {
+	if time.Since(b.s.Created) > soonFreeFor {
+		return false
+	}
+	coming := schedulerNodes(all)
+	for i := range coming {
+		switch coming[i].State {
+		case "cleaning", "clean wait", "deleting":
+			coming[i].State, coming[i].Instance = "available", ""
+		}
+	}
+	fit, _ := scheduler.Pick(coming, b.request())
+	return len(fit) > 0
 }
 
 func (b *build) claim(ctx context.Context, nodeID string) error {

@@ -266,6 +266,10 @@ func (h *house) deleteOvercloud(t *testing.T) {
 	if left := strings.TrimSpace(h.openstackText("server", "list", "-f", "value")); left != "" {
 		t.Errorf("servers are left: %s", left)
 	}
+	h.until("the nodes are cleaned", 2*time.Minute, func() (bool, string) {
+		out := h.openstackText("baremetal", "node", "list", "-f", "value", "-c", "Provisioning State")
+		return strings.Count(out, "available") == 3, out
+	})
 	for _, n := range rows(t, h.openstack("baremetal", "node", "list")) {
 		if n["Provisioning State"] != "available" || n["Power State"] != "power off" || n["Instance UUID"] != nil {
 			t.Errorf("node %v is %v, %v, instance %v; expected available and off", n["Name"], n["Provisioning State"], n["Power State"], n["Instance UUID"])
