@@ -235,7 +235,9 @@ func (n *neutron) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// unbind detaches an instance's port from the node.
+// unbind detaches an instance's port from the node. The port gets a MAC of its
+// own again (null makes Neutron choose one): the card's is needed for the
+// cleaning that follows.
 func (n *neutron) unbind(ctx context.Context, id string) error {
 	if err := n.clearBoot(ctx, id); err != nil {
 		return err
@@ -244,7 +246,7 @@ func (n *neutron) unbind(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = n.update(ctx, c, id, map[string]any{"binding:host_id": "", "binding:profile": map[string]any{}})
+	err = n.update(ctx, c, id, map[string]any{"binding:host_id": "", "binding:profile": map[string]any{}, "mac_address": nil})
 	if err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return fmt.Errorf("unbind VIF port %s: %w", id, err)
 	}

@@ -119,6 +119,13 @@ func normalise(attrs map[string]json.RawMessage) error {
 			return api.Invalid("extra_dhcp_opts is malformed, expected a list of {opt_name, opt_value}").Wrap(err)
 		}
 	}
+	if string(attrs["mac_address"]) == "null" { // the port is to have a new one
+		mac, err := newMAC()
+		if err != nil {
+			return err
+		}
+		attrs["mac_address"] = json.RawMessage(`"` + mac + `"`)
+	}
 	for _, key := range []string{"fixed_ips", "security_groups", "allowed_address_pairs", "extra_dhcp_opts", "binding:profile"} {
 		if string(attrs[key]) == "null" {
 			delete(attrs, key)

@@ -50,7 +50,7 @@ type Baremetal struct {
 	PowerTimeout    int    // until a power change is seen; default 60
 	CallbackTimeout int    // until a ramdisk calls back; default 600
 	InspectTimeout  int    // until introspection data come; default 600
-	CleanMetadata   bool   // erase partition tables when a node becomes available
+	NoClean         bool   // leave partition tables and data when a node becomes available
 	BMCNamespace    string // network namespace from which BMCs are reached; default the provisioning one
 }
 
@@ -92,7 +92,9 @@ func LoadConfig(path string) (Config, error) {
 		r.number(b, "power_timeout", &c.Baremetal.PowerTimeout)
 		r.number(b, "callback_timeout", &c.Baremetal.CallbackTimeout)
 		r.number(b, "inspect_timeout", &c.Baremetal.InspectTimeout)
-		r.boolean(b, "clean_metadata", &c.Baremetal.CleanMetadata)
+		clean := true
+		r.boolean(b, "clean_metadata", &clean)
+		c.Baremetal.NoClean = !clean
 		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
 	}
 	return c, errors.Join(r.errs...)

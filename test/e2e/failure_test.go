@@ -185,7 +185,7 @@ func (h *house) powerStuck(lab string, deploy []string) {
 func TestBrokenImageAndScriptOnAContainerMachine(t *testing.T) {
 	needRoot(t)
 	const name = "failab"
-	h := newHouse(t, 18320, "provisioning: {namespace: "+name+"}\nbaremetal: {power_timeout: 20, callback_timeout: 60}\n")
+	h := newHouse(t, 18320, "provisioning: {namespace: "+name+"}\nbaremetal: {clean_metadata: false, power_timeout: 20, callback_timeout: 60}\n")
 	lab := filepath.Join(h.dir, "lab")
 	t.Cleanup(func() {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {

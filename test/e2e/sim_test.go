@@ -13,7 +13,7 @@ import (
 // their own.
 const simConfig = `
 provisioning: {interface: lo, address: 127.0.0.1/8, pool_start: 127.0.1.1, pool_end: 127.0.2.200, port: %d}
-baremetal: {power_timeout: %d, callback_timeout: 60, inspect_timeout: 60}
+baremetal: {clean_metadata: false, power_timeout: %d, callback_timeout: 60, inspect_timeout: 60}
 `
 
 // newSim starts an undercloud with simulated machines; it uses the ports
