@@ -43,7 +43,6 @@ type Server struct {
 	PublicKey   string            `json:"public_key"`
 	UserData    string            `json:"user_data"` // base64
 	Metadata    map[string]string `json:"metadata"`
-	Personality []fileEntry       `json:"personality,omitempty"`
 	Hints       map[string]string `json:"hints"`
 	Zone        string            `json:"zone"`
 	Host        string            `json:"host"` // node asked for by "zone:host:node"

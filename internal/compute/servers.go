@@ -73,7 +73,7 @@ func (svc *Service) created(w http.ResponseWriter, s *Server) error {
 	w.Header().Set("Location", svc.cfg.BaseURL+"/v2.1/servers/"+s.ID)
 	return api.WriteJSON(w, http.StatusAccepted, map[string]any{"server": map[string]any{
 		"id": s.ID, "links": svc.links("servers", s.ID), "OS-DCF:diskConfig": "MANUAL",
-		"security_groups": []any{map[string]any{"name": "default"}}, "adminPass": uuid.NewString()[:12],
+		"security_groups": []any{map[string]any{"name": "default"}},
 	}})
 }
 
@@ -120,6 +120,9 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	if _, err := base64.StdEncoding.DecodeString(req.UserData); err != nil {
 		return nil, api.Invalid("user_data is not base64").Wrap(err)
 	}
+	if len(req.Personality) > 0 {
+		return nil, api.Invalid("personality is not supported: pass files in user_data")
+	}
 	if req.ImageRef == "" || req.FlavorRef == "" {
 		return nil, api.Invalid("a server needs imageRef and flavorRef")
 	}
@@ -128,7 +131,7 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	s := &Server{
 		ID: uuid.NewString(), ProjectID: id.ProjectID, UserID: id.UserID, Name: req.Name, Description: req.Description,
 		Status: statusBuild, Task: taskScheduling, ImageID: lastSegment(req.ImageRef), KeyName: req.KeyName, UserData: req.UserData,
-		Metadata: req.Metadata, Personality: req.Personality, Hints: map[string]string{}, ConfigDrive: true, Tags: req.Tags,
+		Metadata: req.Metadata, Hints: map[string]string{}, ConfigDrive: true, Tags: req.Tags,
 		Created: now, Updated: now,
 	}
 	if s.Metadata == nil {
