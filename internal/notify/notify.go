@@ -3,6 +3,9 @@
 // reader looks at the store for what is true now. Notifications may be
 // spurious and may be merged, but never lost while a subscription is open.
 //
+// A Bus serves one process; Share joins the buses of all processes that use one
+// PostgreSQL database.
+//
 // Topics are slash-separated paths such as "baremetal/node/UUID". A
 // subscription to "a/b/*" receives every topic below "a/b/".
 package notify
@@ -14,7 +17,7 @@ import (
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// Bus delivers notifications within one process.
+// Bus delivers notifications within one process, and to others after Share.
 type Bus struct {
 	mu     sync.Mutex
 	exact  map[string]map[*Subscription]struct{}
@@ -22,6 +25,9 @@ type Bus struct {
 	seq    uint64            // counts publications
 	last   map[string]uint64 // topic -> seq of its latest publication, recent ones only
 	forgot uint64            // publications up to here may be missing from last
+
+	unsent map[string]struct{} // topics for other processes; nil: there are none
+	send   chan struct{}       // says that unsent has something
 }
 
 // maxRemembered bounds how many topics Since can answer exactly for.
@@ -87,6 +93,12 @@ func (b *Bus) Subscribe(topics ...string) *Subscription {
 func (b *Bus) Publish(topics ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.publish(topics)
+	b.queue(topics)
+}
+
+// publish wakes the subscriptions in this process; b.mu is held.
+func (b *Bus) publish(topics []string) {
 	b.seq++
 	if len(b.last) >= maxRemembered {
 		clear(b.last)
