@@ -47,6 +47,10 @@ clients: ## the tests with clients nobody here wrote: Debian's openstack, swift,
 e2e: build ## the built programs from end to end, on simulated and container-backed machines (needs root)
 	$(GO) test -count=1 -timeout 25m -v ./test/e2e/...
 
+.PHONY: tempest
+tempest: build ## OpenStack's own API tests: make tempest SUITE=identity [RUN=regex]
+	@scripts/tempest.sh "$(or $(SUITE),identity)" "$(RUN)"
+
 .PHONY: race
 race: ## the tests without lab and clients, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on $(FAST)
