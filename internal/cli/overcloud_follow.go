@@ -204,7 +204,8 @@ func (o *operator) subscribe(ctx context.Context, queue string) (*websocket.Conn
 	if err != nil {
 		return nil, err
 	}
-	conn, _, err := websocket.Dial(ctx, endpoint, nil) //nolint:bodyclose // the library closes it
+	opts := &websocket.DialOptions{HTTPClient: &http.Client{Transport: o.s.Provider.HTTPClient.Transport}}
+	conn, _, err := websocket.Dial(ctx, endpoint, opts) //nolint:bodyclose // the library closes it
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", endpoint, err)
 	}

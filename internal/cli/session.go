@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,8 @@ import (
 // cloudAuth is one entry of clouds.yaml, or what the OS_* variables say.
 type cloudAuth struct {
 	AuthURL, User, Password, Project, Domain, Region string
+	CACert                                           string // file of the authority to trust besides the system's
+	Insecure                                         bool   // take any certificate: the operator said so
 	Source                                           string // where it was found, for messages
 }
 
@@ -26,12 +29,24 @@ func (a *app) session(ctx context.Context) (*cloud.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := cloud.New(cloud.Options{AuthURL: auth.AuthURL, Region: auth.Region, Transport: http.DefaultTransport})
+	transport, err := auth.transport()
+	if err != nil {
+		return nil, fmt.Errorf("cloud of %s: %w", auth.Source, err)
+	}
+	c := cloud.New(cloud.Options{AuthURL: auth.AuthURL, Region: auth.Region, Transport: transport})
 	s, err := c.Password(ctx, auth.User, auth.Password, auth.Project, auth.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("cloud of %s at %s: %w", auth.Source, auth.AuthURL, err)
 	}
 	return s, nil
+}
+
+func (c cloudAuth) transport() (*http.Transport, error) {
+	t, err := cloud.Transport(c.CACert)
+	if err == nil && c.Insecure {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by verify: false
+	}
+	return t, err
 }
 
 func (a *app) cloudAuth() (cloudAuth, error) {
@@ -40,7 +55,7 @@ func (a *app) cloudAuth() (cloudAuth, error) {
 		return cloudAuth{
 			AuthURL: os.Getenv("OS_AUTH_URL"), User: os.Getenv("OS_USERNAME"), Password: os.Getenv("OS_PASSWORD"),
 			Project: firstNonEmpty(os.Getenv("OS_PROJECT_NAME"), os.Getenv("OS_TENANT_NAME")), Domain: domain,
-			Region: os.Getenv("OS_REGION_NAME"), Source: "the OS_* variables",
+			Region: os.Getenv("OS_REGION_NAME"), CACert: os.Getenv("OS_CACERT"), Source: "the OS_* variables",
 		}, nil
 	}
 	name := firstNonEmpty(a.cloudName, "undercloud")
@@ -92,7 +107,7 @@ func parseClouds(path string, data []byte, name string) (cloudAuth, error) {
 		AuthURL: text("auth", "auth_url"), User: text("auth", "username"), Password: text("auth", "password"),
 		Project: text("auth", "project_name"),
 		Domain:  firstNonEmpty(text("auth", "user_domain_name"), text("auth", "project_domain_name"), "Default"),
-		Region:  text("region_name"), Source: path,
+		Region:  text("region_name"), CACert: text("cacert"), Insecure: lookup(entry, "verify") == false, Source: path,
 	}, nil
 }
 

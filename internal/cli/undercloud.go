@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/undercloud"
 )
 
@@ -106,22 +107,22 @@ func (a *app) startUndercloud(ctx context.Context, f *undercloudFlags, cfg under
 			return err
 		}
 	}
-	listen := cfg.Listen
-	if listen == "" {
-		listen = "127.0.0.1:8000"
-	}
-	began := time.Now()
-	if err := awaitHealthy(ctx, "http://"+listen+"/healthz", dir, began.Add(undercloudStartTime)); err != nil {
+	url, caFile, err := cfg.Endpoint()
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stdout, `The undercloud answers at http://%s (after %s).
+	began := time.Now()
+	if err := awaitHealthy(ctx, url+"/healthz", caFile, dir, began.Add(undercloudStartTime)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, `The undercloud answers at %s (after %s).
 
   export OS_CLIENT_CONFIG_FILE=%s OS_CLOUD=undercloud
 or
   source %s
 
 Its log is %s.
-`, listen, time.Since(began).Round(time.Millisecond), filepath.Join(dir, "clouds.yaml"), filepath.Join(dir, "undercloudrc"), filepath.Join(dir, "undercloud.log"))
+`, url, time.Since(began).Round(time.Millisecond), filepath.Join(dir, "clouds.yaml"), filepath.Join(dir, "undercloudrc"), filepath.Join(dir, "undercloud.log"))
 	return err
 }
 
@@ -159,10 +160,9 @@ func spawnUndercloud(dir string, f *undercloudFlags) error {
 	return child.Process.Release()
 }
 
-func awaitHealthy(ctx context.Context, url, dir string, deadline time.Time) error {
-	client := &http.Client{Timeout: 2 * time.Second}
+func awaitHealthy(ctx context.Context, url, caFile, dir string, deadline time.Time) error {
 	for {
-		if ok := healthy(ctx, client, url); ok {
+		if healthy(ctx, url, caFile) {
 			return nil
 		}
 		if undercloudPID(dir) == 0 && time.Since(deadline.Add(-undercloudStartTime)) > 2*time.Second {
@@ -179,7 +179,13 @@ func awaitHealthy(ctx context.Context, url, dir string, deadline time.Time) erro
 	}
 }
 
-func healthy(ctx context.Context, client *http.Client, url string) bool {
+func healthy(ctx context.Context, url, caFile string) bool {
+	transport, err := cloud.Transport(caFile)
+	if err != nil {
+		return false // a first start makes the authority
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Timeout: 2 * time.Second, Transport: transport}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false

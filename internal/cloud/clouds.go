@@ -13,6 +13,7 @@ import (
 // domain Default.
 type Entry struct {
 	AuthURL, Username, Password, Project, Region string
+	CACert                                       string // file of the authority to trust; "" is the system's
 }
 
 // MergeFile writes the entry name into the clouds.yaml at path, keeping all
@@ -39,13 +40,17 @@ func MergeFile(path, name string, e Entry) error {
 	if !ok {
 		clouds = yaml11.NewMap()
 	}
-	clouds.Set(name, yaml11.MapOf(
+	entry := yaml11.MapOf(
 		"auth", yaml11.MapOf(
 			"auth_url", e.AuthURL, "username", e.Username, "password", e.Password, "project_name", e.Project,
 			"user_domain_name", "Default", "project_domain_name", "Default",
 		),
 		"region_name", e.Region, "identity_api_version", "3",
-	))
+	)
+	if e.CACert != "" {
+		entry.Set("cacert", e.CACert)
+	}
+	clouds.Set(name, entry)
 	root.Set("clouds", clouds)
 	out, err := yaml11.Marshal(root)
 	if err != nil {

@@ -24,12 +24,15 @@ const LabNamespace = "tripleo-lab"
 // its default.
 type Config struct {
 	DataDir  string // folder of everything the undercloud keeps
+	Shared   string // folder of what several processes on one database share: secrets, token keys, blobs; default DataDir
 	Listen   string // address:port of the API; default 127.0.0.1:8000
+	Host     string // name or address by which clients reach the API; default that of Listen
 	Database string // "sqlite:PATH" or "postgres://…"; default a file in DataDir
 	Region   string // default regionOne
 	LogLevel string // debug, info, warn, error; default info
 	OverTCP  bool   // services reach each other through the listener instead of in process
 
+	TLS          TLS
 	Provisioning Provisioning
 	Baremetal    Baremetal
 }
@@ -70,13 +73,25 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "listen", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal")
 	r.text(top, "data_dir", &c.DataDir)
+	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
+	r.text(top, "host", &c.Host)
 	r.text(top, "database", &c.Database)
 	r.text(top, "region", &c.Region)
 	r.text(top, "log_level", &c.LogLevel)
 	r.boolean(top, "over_tcp", &c.OverTCP)
+	if t := top.Get("tls"); t != nil {
+		t = r.section(t, "tls", "enabled", "cert", "key", "ca")
+		r.text(t, "cert", &c.TLS.Cert)
+		r.text(t, "key", &c.TLS.Key)
+		r.text(t, "ca", &c.TLS.CA)
+		value(r, t, "enabled", "true or false", func(on bool) error {
+			c.TLS.Mode = map[bool]string{true: "on", false: "off"}[on]
+			return nil
+		})
+	}
 	if p := top.Get("provisioning"); p != nil {
 		p = r.section(p, "provisioning", "namespace", "interface", "address", "pool_start", "pool_end", "port", "dns")
 		r.text(p, "namespace", &c.Provisioning.Namespace)
@@ -199,6 +214,7 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("data folder %q: %w", c.DataDir, err)
 	}
 	c.DataDir = dir
+	def(&c.Shared, c.DataDir)
 	def(&c.Listen, "127.0.0.1:8000")
 	def(&c.Database, "sqlite:"+filepath.Join(c.DataDir, "undercloud.db"))
 	def(&c.Region, "regionOne")
@@ -221,14 +237,81 @@ func (c *Config) setDefaults() error {
 		p.Port = 8088
 	}
 	def(&c.Baremetal.BMCNamespace, p.Namespace)
+	return c.setEndpoint()
+}
+
+// setEndpoint decides by which name and with which protection the API is served.
+func (c *Config) setEndpoint() error {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen address %q, expected ADDRESS:PORT: %w", c.Listen, err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("listen address %q is not a loopback address; the API is served without TLS and may only be offered on loopback", c.Listen)
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		return fmt.Errorf("tls.cert is %q and tls.key is %q, expected both or neither", c.TLS.Cert, c.TLS.Key)
+	}
+	if c.TLS.Mode == "" && (!loopback || c.TLS.Cert != "") {
+		c.TLS.Mode = "on"
+	}
+	if c.TLS.Mode == "off" && !loopback {
+		return fmt.Errorf("listen address %q is not a loopback address; without TLS the API may only be offered on loopback: remove tls.enabled: false", c.Listen)
+	}
+	if c.Host == "" {
+		c.Host = host
+	}
+	if ip := net.ParseIP(c.Host); c.Host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("listen address %q stands for all addresses of this machine: name in `host` the one by which clients reach it", c.Listen)
 	}
 	return nil
+}
+
+// Endpoint is the URL of the API and the file with the authority that clients
+// have to trust; "" means that of the system. Defaults are applied; with port 0
+// in Listen the URL says 0.
+func (c Config) Endpoint() (apiURL, caFile string, err error) {
+	if err := c.setDefaults(); err != nil {
+		return "", "", err
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "", "", err
+	}
+	return c.baseURL(port), c.caFile(), nil
+}
+
+func (c *Config) baseURL(port string) string {
+	scheme := "http://"
+	if c.TLS.Mode == "on" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(c.Host, port)
+}
+
+func (c *Config) tlsDir() string { return filepath.Join(c.DataDir, "tls") }
+
+func (c *Config) caFile() string {
+	switch {
+	case c.TLS.Mode != "on":
+		return ""
+	case c.TLS.Cert == "":
+		return filepath.Join(c.tlsDir(), "ca.pem")
+	default:
+		return c.TLS.CA
+	}
+}
+
+// certificateNames are what the own certificate is good for: the name clients
+// use, and this machine seen from itself.
+func (c *Config) certificateNames() []string {
+	names := []string{c.Host, "localhost", "127.0.0.1", "::1"}
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && host != "" {
+		if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+			names = append(names, host)
+		}
+	}
+	slices.Sort(names[1:])
+	return slices.Compact(names)
 }
 
 func plus(a netip.Addr, n int) netip.Addr {

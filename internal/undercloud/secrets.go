@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/cloud"
 )
@@ -63,6 +64,7 @@ func writeFile(path string, data []byte) error {
 func (u *Undercloud) credentials() error {
 	if err := cloud.MergeFile(u.CloudsFile(), "undercloud", cloud.Entry{
 		AuthURL: u.baseURL + "/identity/v3", Username: "admin", Password: u.secrets.AdminPassword, Project: "admin", Region: u.cfg.Region,
+		CACert: u.cfg.caFile(),
 	}); err != nil {
 		return err
 	}
@@ -77,5 +79,8 @@ export OS_PROJECT_DOMAIN_NAME=Default
 export OS_REGION_NAME=%s
 export OS_IDENTITY_API_VERSION=3
 `, u.baseURL, u.secrets.AdminPassword, u.cfg.Region)
+	if ca := u.cfg.caFile(); ca != "" {
+		rc += "export OS_CACERT='" + strings.ReplaceAll(ca, "'", `'\''`) + "'\n"
+	}
 	return writeFile(u.RCFile(), []byte(rc))
 }

@@ -2,6 +2,7 @@ package undercloud
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,8 +63,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 			err = errors.Join(err, u.Close())
 		}
 	}()
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("data folder: %w", err)
+	for _, dir := range []string{cfg.DataDir, cfg.Shared} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("data folder: %w", err)
+		}
 	}
 	if u.lock, err = lockDir(cfg.DataDir); err != nil {
 		return nil, err
@@ -71,24 +74,39 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	if u.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("API listener: %w", err)
 	}
-	u.baseURL = "http://" + u.listener.Addr().String()
-	if u.secrets, err = loadSecrets(cfg.DataDir); err != nil {
+	_, port, err := net.SplitHostPort(u.listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	u.baseURL = cfg.baseURL(port)
+	if cfg.TLS.Mode == "on" {
+		cert, err := openCertificate(&cfg, time.Now, log)
+		if err != nil {
+			return nil, err
+		}
+		u.listener = tls.NewListener(u.listener, cert.config())
+	}
+	if u.secrets, err = loadSecrets(cfg.Shared); err != nil {
 		return nil, err
 	}
 	if u.db, err = store.Open(ctx, cfg.Database); err != nil {
 		return nil, err
 	}
-	if u.blobs, err = blob.OpenDir(filepath.Join(cfg.DataDir, "blobs")); err != nil {
+	if u.blobs, err = blob.OpenDir(filepath.Join(cfg.Shared, "blobs")); err != nil {
 		return nil, err
 	}
 	if u.jobs, err = jobs.New(u.db, u.bus, log); err != nil {
 		return nil, err
 	}
-	if u.tokens, err = auth.OpenTokens(filepath.Join(cfg.DataDir, "token-keys")); err != nil {
+	if u.tokens, err = auth.OpenTokens(filepath.Join(cfg.Shared, "token-keys")); err != nil {
+		return nil, err
+	}
+	transport, err := u.transport()
+	if err != nil {
 		return nil, err
 	}
 	u.cloud = cloud.New(cloud.Options{
-		AuthURL: u.baseURL + "/identity/v3", Region: cfg.Region, Transport: u.transport(),
+		AuthURL: u.baseURL + "/identity/v3", Region: cfg.Region, Transport: transport,
 		User: "tripleo", Password: u.secrets.ServicePassword, Project: "service", Domain: "Default",
 	})
 	if err := u.makeServices(); err != nil {
@@ -98,12 +116,12 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 }
 
 // transport is how the services reach each other.
-func (u *Undercloud) transport() http.RoundTripper {
-	tcp := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, Proxy: http.ProxyFromEnvironment}
-	if u.cfg.OverTCP {
-		return tcp
+func (u *Undercloud) transport() (http.RoundTripper, error) {
+	tcp, err := cloud.Transport(u.cfg.caFile())
+	if err != nil || u.cfg.OverTCP {
+		return tcp, err
 	}
-	return cloud.NewLocal(u.baseURL, u.handler(), tcp)
+	return cloud.NewLocal(u.baseURL, u.handler(), tcp), nil
 }
 
 // Close releases what New opened.

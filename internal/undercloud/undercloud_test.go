@@ -36,9 +36,10 @@ func start(t *testing.T, cfg undercloud.Config) *undercloud.Undercloud {
 			t.Error(err)
 		}
 	})
-	deadline := time.Now().Add(20 * time.Second)
+	client := &http.Client{Transport: transport(t, cfg)}
+	deadline := time.Now().Add(60 * time.Second)
 	for {
-		res, err := http.Get(u.BaseURL() + "/healthz") //nolint:noctx // a test
+		res, err := client.Get(u.BaseURL() + "/healthz") //nolint:noctx // a test
 		if err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -46,12 +47,27 @@ func start(t *testing.T, cfg undercloud.Config) *undercloud.Undercloud {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("not healthy within 20 s")
+			t.Fatal("not healthy within a minute")
 		}
 	}
 }
 
-func adminSession(t *testing.T, u *undercloud.Undercloud) *cloud.Session {
+// transport trusts the undercloud's authority, as clients with its clouds.yaml do.
+func transport(t *testing.T, cfg undercloud.Config) *http.Transport {
+	t.Helper()
+	_, ca, err := cfg.Endpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := cloud.Transport(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+func adminSession(t *testing.T, u *undercloud.Undercloud, cfg undercloud.Config) *cloud.Session {
 	t.Helper()
 	rc, err := os.ReadFile(u.RCFile())
 	if err != nil {
@@ -63,7 +79,7 @@ func adminSession(t *testing.T, u *undercloud.Undercloud) *cloud.Session {
 			password = p
 		}
 	}
-	c := cloud.New(cloud.Options{AuthURL: u.BaseURL() + "/identity/v3"})
+	c := cloud.New(cloud.Options{AuthURL: u.BaseURL() + "/identity/v3", Transport: transport(t, cfg)})
 	s, err := c.Password(t.Context(), "admin", password, "admin", "Default")
 	if err != nil {
 		t.Fatal(err)
@@ -75,13 +91,17 @@ func TestFirstStartMakesWhatTripleOExpects(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { firstStart(t, undercloud.Config{}) })
 	t.Run("postgres", func(t *testing.T) { firstStart(t, undercloud.Config{Database: storetest.PostgresDSN(t)}) })
 	t.Run("over TCP", func(t *testing.T) { firstStart(t, undercloud.Config{OverTCP: true}) })
+	t.Run("TLS", func(t *testing.T) { firstStart(t, undercloud.Config{TLS: undercloud.TLS{Mode: "on"}}) })
+	t.Run("TLS over TCP", func(t *testing.T) {
+		firstStart(t, undercloud.Config{OverTCP: true, Host: "localhost", TLS: undercloud.TLS{Mode: "on"}})
+	})
 }
 
 func firstStart(t *testing.T, cfg undercloud.Config) {
 	dir := t.TempDir()
 	cfg.DataDir = dir
 	u := start(t, cfg)
-	s := adminSession(t, u)
+	s := adminSession(t, u, cfg)
 	nova, err := s.Compute()
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +165,39 @@ func TestConfigurationErrorsNameThePlace(t *testing.T) {
 			}
 		})
 	}
-	if _, err := undercloud.New(t.Context(), undercloud.Config{DataDir: t.TempDir(), Listen: "0.0.0.0:8000"}, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("the API without TLS was offered on all addresses")
+}
+
+func TestEndpointIsProtectedOffLoopback(t *testing.T) {
+	for _, tc := range []struct {
+		reason  string
+		cfg     undercloud.Config
+		url, ca string
+		fails   string
+	}{
+		{"loopback needs no TLS", undercloud.Config{Listen: "127.0.0.1:8000"}, "http://127.0.0.1:8000", "", ""},
+		{"IPv6 loopback", undercloud.Config{Listen: "[::1]:8000"}, "http://[::1]:8000", "", ""},
+		{"loopback with TLS asked for", undercloud.Config{TLS: undercloud.TLS{Mode: "on"}}, "https://127.0.0.1:8000", "/data/tls/ca.pem", ""},
+		{"any other address has it", undercloud.Config{Listen: "192.0.2.1:8000"}, "https://192.0.2.1:8000", "/data/tls/ca.pem", ""},
+		{"and cannot do without", undercloud.Config{Listen: "192.0.2.1:8000", TLS: undercloud.TLS{Mode: "off"}}, "", "", "only be offered on loopback"},
+		{"all addresses need a name", undercloud.Config{Listen: "0.0.0.0:8000"}, "", "", "`host`"},
+		{"no address is all addresses", undercloud.Config{Listen: ":8000"}, "", "", "`host`"},
+		{"and take it", undercloud.Config{Listen: ":8000", Host: "cloud.example"}, "https://cloud.example:8000", "/data/tls/ca.pem", ""},
+		{"given files", undercloud.Config{Listen: "192.0.2.1:443", TLS: undercloud.TLS{Cert: "c", Key: "k"}}, "https://192.0.2.1:443", "", ""},
+		{"of an own authority", undercloud.Config{Listen: "192.0.2.1:443", TLS: undercloud.TLS{Cert: "c", Key: "k", CA: "/ca"}}, "https://192.0.2.1:443", "/ca", ""},
+		{"half of the files", undercloud.Config{TLS: undercloud.TLS{Cert: "c"}}, "", "", "both or neither"},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			tc.cfg.DataDir = "/data"
+			url, ca, err := tc.cfg.Endpoint()
+			if tc.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.fails) {
+					t.Errorf("%v, expected an error with %q", err, tc.fails)
+				}
+				return
+			}
+			if err != nil || url != tc.url || ca != tc.ca {
+				t.Errorf("%q trusted by %q, %v; expected %q by %q", url, ca, err, tc.url, tc.ca)
+			}
+		})
 	}
 }
