@@ -89,6 +89,9 @@ func builtinGlobals() map[string]any {
 	}
 }
 
+// maxSandboxRange is MAX_RANGE of Jinja2's sandbox.
+const maxSandboxRange = 100_000
+
 func globalRange(c *Call) (any, error) {
 	a, err := c.bind(0, req("start"), opt("stop", nil), opt("step", 1))
 	if err != nil {
@@ -106,7 +109,11 @@ func globalRange(c *Call) (any, error) {
 	if n[2] == 0 {
 		return nil, valueErrorf("range() arg 3 must not be zero")
 	}
-	return &rangeValue{n[0], n[1], n[2]}, nil
+	r := &rangeValue{n[0], n[1], n[2]}
+	if c.rt.env.opts.Sandbox && r.len() > maxSandboxRange {
+		return nil, errorf(OverflowError, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", maxSandboxRange)
+	}
+	return r, nil
 }
 
 // toDict is Python's dict(v, **kwargs), also for update().

@@ -46,8 +46,11 @@ type Options struct {
 	LstripBlocks        bool // drop blanks before a block tag at the start of a line
 	KeepTrailingNewline bool
 	Autoescape          bool
-	Filters, Tests      map[string]Filter // in addition to the builtin ones, and before them
-	Globals             map[string]any
+	// Sandbox is for templates of strangers: range() is bounded as in Jinja2's SandboxedEnvironment, and Python's
+	// own attributes (__class__ and the like) are refused loudly. Values have no way out of a template anyway.
+	Sandbox        bool
+	Filters, Tests map[string]Filter // in addition to the builtin ones, and before them
+	Globals        map[string]any
 	// Seed of random, shuffle and lipsum: 0 takes a new one for each rendering.
 	Seed uint64
 
@@ -90,6 +93,7 @@ func New(o Options) *Env {
 	}
 	for n, v := range o.Globals {
 		e.globals[n] = FromGo(v)
+		settle(e.globals[n], 0)
 	}
 	return e
 }
@@ -179,31 +183,6 @@ func (t *Template) Render(ctx context.Context, vars map[string]any) (string, err
 		return "", locate(err, t.name, 0)
 	}
 	return rt.out.String(), nil
-}
-
-// Eval evaluates one expression (the inside of a print statement) and returns its value, not its text.
-func (e *Env) Eval(ctx context.Context, src string, vars map[string]any) (any, error) {
-	t, err := e.Parse("<expression>", "{{ "+strings.TrimSpace(src)+" }}")
-	if err != nil {
-		return nil, err
-	}
-	if len(t.body) != 1 {
-		return nil, &Error{Kind: SyntaxError, Template: t.name, Message: "not a single expression"}
-	}
-	o, ok := t.body[0].(*outputStmt)
-	if !ok {
-		return nil, &Error{Kind: SyntaxError, Template: t.name, Message: "not an expression"}
-	}
-	rt := newRuntime(ctx, e)
-	top := &scope{vars: make(map[string]any, len(vars))}
-	for k, v := range vars {
-		top.vars[k] = FromGo(v)
-	}
-	tc := &tctx{tmpl: t}
-	sc := &scope{parent: top, tc: tc}
-	tc.root = sc
-	v, err := rt.eval(o.e, sc)
-	return v, locate(err, t.name, 1)
 }
 
 func newRuntime(ctx context.Context, e *Env) *runtime {

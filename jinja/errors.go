@@ -23,6 +23,8 @@ const (
 	IndexError       Kind = "IndexError"
 	ZeroDivision     Kind = "ZeroDivisionError"
 	AttributeError   Kind = "AttributeError"
+	OverflowError    Kind = "OverflowError"
+	SecurityError    Kind = "SecurityError"
 	LimitError       Kind = "LimitError" // a bound of Options was exceeded
 )
 

@@ -98,6 +98,23 @@ func lex(src string, opts *Options) ([]token, error) {
 	return lx.tokens, nil
 }
 
+// lexExpression reads a source that is one expression, without tags round it.
+func lexExpression(src string, opts *Options) ([]token, error) {
+	lx := &lexer{src: normalize(src, opts.KeepTrailingNewline), line: 1, opts: opts}
+	var open []byte
+	for {
+		rest := strings.TrimLeftFunc(lx.src[lx.i:], unicode.IsSpace)
+		lx.advance(len(lx.src) - lx.i - len(rest))
+		if rest == "" {
+			lx.emit(token{kind: tokEOF, line: lx.line})
+			return lx.tokens, nil
+		}
+		if err := lx.one(rest, &open); err != nil {
+			return nil, err
+		}
+	}
+}
+
 func (lx *lexer) emit(t token) { lx.tokens = append(lx.tokens, t) }
 
 func (lx *lexer) advance(n int) {

@@ -553,12 +553,7 @@ func contains(coll, item any) (bool, error) {
 		}
 		return strings.Contains(s, sub), nil
 	case *Dict:
-		h, err := hashKey(item)
-		if err != nil {
-			return false, err
-		}
-		_, ok := x.index[h]
-		return ok, nil
+		return x.Has(item)
 	case *Undefined:
 		if x.strict {
 			return false, x.err()

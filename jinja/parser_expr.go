@@ -88,6 +88,18 @@ func (p *parser) expr(withCond bool) (expr, error) {
 	return p.or()
 }
 
+// lone reads a source that is nothing but one expression.
+func (p *parser) lone() (expr, error) {
+	e, err := p.expr(true)
+	if err != nil {
+		return nil, err
+	}
+	if t := p.cur(); t.kind != tokEOF {
+		return nil, p.fail(t.line, "chunk after expression")
+	}
+	return e, nil
+}
+
 func (p *parser) condition() (expr, error) {
 	e, err := p.or()
 	if err != nil {

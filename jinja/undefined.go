@@ -39,6 +39,9 @@ func (u *Undefined) message() string {
 	return fmt.Sprintf("%s has no element %s", objectTypeRepr(u.obj), Repr(u.name))
 }
 
+// Error says what is undefined, in Jinja2's words.
+func (u *Undefined) Error() string { return u.message() }
+
 func (u *Undefined) err() *Error { return errorf(UndefinedError, "%s", u.message()) }
 
 func (u *Undefined) str() string {

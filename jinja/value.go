@@ -27,6 +27,23 @@ type Dict struct {
 	entries []entry
 	index   map[any]int
 	dead    int
+	source  Mapping // not read yet
+}
+
+// Mapping is a dictionary of the caller's own type that knows its order. As a variable it becomes a *Dict whose
+// entries are read when a template first looks at them, level by level: what no template touches costs nothing.
+type Mapping interface{ All() iter.Seq2[any, any] }
+
+// load reads the entries of a dictionary that came as a Mapping.
+func (d *Dict) load() {
+	if d.source == nil {
+		return
+	}
+	src := d.source
+	d.source = nil
+	for k, v := range src.All() {
+		_ = d.Set(FromGo(k), FromGo(v)) // an unhashable key cannot be looked up by a template
+	}
 }
 
 type entry struct {
@@ -46,10 +63,14 @@ func NewDict(pairs ...any) *Dict {
 }
 
 // Len is the number of keys.
-func (d *Dict) Len() int { return len(d.entries) - d.dead }
+func (d *Dict) Len() int {
+	d.load()
+	return len(d.entries) - d.dead
+}
 
 // Get returns the value of a key.
 func (d *Dict) Get(key any) (any, bool) {
+	d.load()
 	h, err := hashKey(key)
 	if err != nil {
 		return nil, false
@@ -64,6 +85,7 @@ func (d *Dict) Get(key any) (any, bool) {
 // Set inserts a key at the end, or replaces the value of an existing one in its place.
 // A list or dictionary cannot be a key.
 func (d *Dict) Set(key, val any) error {
+	d.load()
 	h, err := hashKey(key)
 	if err != nil {
 		return err
@@ -82,6 +104,7 @@ func (d *Dict) Set(key, val any) error {
 
 // Delete removes a key and tells whether it was there.
 func (d *Dict) Delete(key any) bool {
+	d.load()
 	h, err := hashKey(key)
 	if err != nil {
 		return false
@@ -114,6 +137,7 @@ func (d *Dict) compact() {
 
 // All iterates over keys and values in order.
 func (d *Dict) All() iter.Seq2[any, any] {
+	d.load()
 	return func(yield func(any, any) bool) {
 		for _, e := range d.entries {
 			if e.live && !yield(e.key, e.val) {
@@ -130,6 +154,17 @@ func (d *Dict) Keys() []any {
 		out = append(out, k)
 	}
 	return out
+}
+
+// Has tells whether there is an equal key; a value that cannot be a key is an error.
+func (d *Dict) Has(key any) (bool, error) {
+	d.load()
+	h, err := hashKey(key)
+	if err != nil {
+		return false, err
+	}
+	_, ok := d.index[h]
+	return ok, nil
 }
 
 // Copy makes a shallow copy.
@@ -215,6 +250,8 @@ func FromGo(v any) any {
 			_ = d.Set(k, FromGo(x[k])) // strings are hashable
 		}
 		return d
+	case Mapping:
+		return &Dict{source: x}
 	}
 	return fromReflect(reflect.ValueOf(v))
 }

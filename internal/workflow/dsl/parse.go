@@ -15,7 +15,8 @@ type CheckExpr func(s string) error
 
 // HasExpr says whether a string holds an expression.
 func HasExpr(s string) bool {
-	return strings.Contains(s, "<%") && strings.Contains(s, "%>") || strings.Contains(s, "{{") && strings.Contains(s, "}}")
+	return strings.Contains(s, "<%") && strings.Contains(s, "%>") || strings.Contains(s, "{{") && strings.Contains(s, "}}") ||
+		strings.Contains(s, "{%") && strings.Contains(s, "%}")
 }
 
 // limits of a definition: Mistral's field limit is 1 MiB by default.

@@ -1,17 +1,25 @@
 // Package expr evaluates the expressions in values of a workflow definition:
-// strings with "<% YAQL %>" anywhere in them, inside lists and maps. It knows
-// Mistral's functions; what they tell comes from a [Source] in the context of
-// the evaluation.
+// strings with "<% YAQL %>", or with Jinja's "{{ }}" and "{% %}", anywhere in
+// them, inside lists and maps. It knows Mistral's functions in both languages;
+// what they tell comes from a [Source] in the context of the evaluation.
+//
+// The measure is Mistral 15: a string that is one expression and nothing else
+// keeps the type of its value, within text it becomes Python's str() of it; a
+// string with a Jinja tag belongs to Jinja altogether. testdata holds what the
+// real one answers.
 package expr
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
+	"github.com/tripleo/tripleo/jinja"
 	"github.com/tripleo/tripleo/yaql"
 )
 
@@ -32,80 +40,89 @@ func WithSource(ctx context.Context, s Source) context.Context {
 	return context.WithValue(ctx, sourceKey{}, s)
 }
 
+// Bounds of one string: its own size, the evaluated value's, the work, the time.
+const (
+	maxSource = 256 << 10
+	maxMemory = 256 << 20
+	maxText   = 16 << 20
+	maxSteps  = 20_000_000
+	maxItems  = 100_000
+	timeLimit = 20 * time.Second
+)
+
 // Evaluator evaluates expressions. It is safe for concurrent use.
 type Evaluator struct {
-	eng  *yaql.Engine
-	vars *yaql.Context
+	eng, textEng *yaql.Engine // textEng keeps sets, which str() shows as such
+	vars         *yaql.Context
+	jinja        *jinja.Env
 
 	mu    sync.Mutex
-	cache map[string]*yaql.Expr
+	cache map[string]*program
 }
 
 const maxCached = 20_000
 
 // New returns an evaluator. now is the clock of now(), nil is the real one.
 func New(now func() time.Time) (*Evaluator, error) {
-	eng := yaql.New(yaql.Options{Now: now, LimitIterators: 100_000, MemoryQuota: 256 << 20, MaxSteps: 20_000_000, MaxLength: 256 << 10})
-	e := &Evaluator{eng: eng, vars: eng.NewContext(), cache: map[string]*yaql.Expr{}}
-	return e, e.register()
+	opts := yaql.Options{Now: now, LimitIterators: maxItems, MemoryQuota: maxMemory, MaxSteps: maxSteps, MaxLength: maxSource}
+	e := &Evaluator{eng: yaql.New(opts), cache: map[string]*program{}, jinja: newJinja()}
+	opts.KeepSets = true
+	e.textEng = yaql.New(opts)
+	e.vars = e.eng.NewContext()
+	for _, f := range functions() {
+		if err := e.vars.Register(f.yaql()); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
 }
 
-// segment is a piece of a string: literal text or one expression.
-type segment struct {
+// program is a parsed string. Exactly one of the fields is set, or none: plain text.
+type program struct {
+	yaql  *yaql.Expr // the whole string
+	parts []part     // text and YAQL by turns
+	value *jinja.Expression
+	text  *jinja.Template
+}
+
+type part struct {
 	text string
-	expr bool
+	expr *yaql.Expr
 }
 
-// segments splits s at "<% ... %>" (shortest match).
-func segments(s string) []segment {
-	var out []segment
-	for s != "" {
-		i := strings.Index(s, "<%")
-		if i < 0 {
-			break
-		}
-		j := strings.Index(s[i:], "%>")
-		if j < 0 {
-			break
-		}
-		if i > 0 {
-			out = append(out, segment{text: s[:i]})
-		}
-		out = append(out, segment{text: strings.TrimSpace(s[i+2 : i+j]), expr: true})
-		s = s[i+j+2:]
-	}
-	if s != "" {
-		out = append(out, segment{text: s})
-	}
-	return out
-}
+var (
+	yaqlTag  = regexp.MustCompile(`(?s)<%.*?%>`)
+	jinjaVar = regexp.MustCompile(`(?s)\{\{(.*?)\}\}`)
+	jinjaTag = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{%.*?%\}`)
+)
 
 // Has says whether a string holds an expression.
-func Has(s string) bool { return strings.Contains(s, "<%") && strings.Contains(s, "%>") }
-
-// Check parses the expressions of a string.
-func (e *Evaluator) Check(s string) error {
-	if strings.Contains(s, "{{") && strings.Contains(s, "}}") && !Has(s) {
-		return fmt.Errorf("Jinja expressions are not supported, write <%% %%> instead of %q", s)
-	}
-	for _, seg := range segments(s) {
-		if seg.expr {
-			if _, err := e.parse(seg.text); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+func Has(s string) bool {
+	return strings.Contains(s, "<%") && strings.Contains(s, "%>") ||
+		strings.Contains(s, "{{") && strings.Contains(s, "}}") || strings.Contains(s, "{%") && strings.Contains(s, "%}")
 }
 
-func (e *Evaluator) parse(src string) (*yaql.Expr, error) {
-	e.mu.Lock()
-	x := e.cache[src]
-	e.mu.Unlock()
-	if x != nil {
-		return x, nil
+// Check parses the expressions of a string. A string that mixes the languages
+// is refused.
+func (e *Evaluator) Check(s string) error {
+	if !Has(s) {
+		return nil
 	}
-	x, err := e.eng.Parse(src)
+	if yaqlTag.MatchString(s) && jinjaTag.MatchString(s) {
+		return errors.New("a string cannot mix YAQL (<% %>) and Jinja ({{ }}, {% %})")
+	}
+	_, err := e.parse(s)
+	return err
+}
+
+func (e *Evaluator) parse(s string) (*program, error) {
+	e.mu.Lock()
+	p := e.cache[s]
+	e.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	p, err := e.compile(s)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +131,36 @@ func (e *Evaluator) parse(src string) (*yaql.Expr, error) {
 	if len(e.cache) >= maxCached {
 		clear(e.cache)
 	}
-	e.cache[src] = x
-	return x, nil
+	e.cache[s] = p
+	return p, nil
+}
+
+func (e *Evaluator) compile(s string) (*program, error) {
+	if len(s) > maxSource {
+		return nil, fmt.Errorf("a string of %d bytes with expressions is longer than the limit of %d", len(s), maxSource)
+	}
+	if jinjaTag.MatchString(s) {
+		return e.compileJinja(s)
+	}
+	p := &program{}
+	rest := 0
+	for _, at := range yaqlTag.FindAllStringIndex(s, -1) {
+		src := strings.TrimSpace(s[at[0]+2 : at[1]-2])
+		if at[0] == 0 && at[1] == len(s) {
+			x, err := e.eng.Parse(src)
+			return &program{yaql: x}, err
+		}
+		x, err := e.textEng.Parse(src)
+		if err != nil {
+			return nil, err
+		}
+		p.parts = append(p.parts, part{text: s[rest:at[0]], expr: x})
+		rest = at[1]
+	}
+	if p.parts != nil {
+		p.parts = append(p.parts, part{text: s[rest:]})
+	}
+	return p, nil
 }
 
 // String evaluates one string: alone, an expression keeps the type of its
@@ -124,45 +169,66 @@ func (e *Evaluator) String(ctx context.Context, s string, data any) (any, error)
 	if !Has(s) {
 		return s, nil
 	}
-	segs := segments(s)
-	if len(segs) == 3 && strings.TrimSpace(segs[0].text) == "" && strings.TrimSpace(segs[2].text) == "" && segs[1].expr {
-		segs = segs[1:2]
-	} else if len(segs) == 2 {
-		if segs[0].expr && strings.TrimSpace(segs[1].text) == "" {
-			segs = segs[:1]
-		} else if segs[1].expr && strings.TrimSpace(segs[0].text) == "" {
-			segs = segs[1:]
-		}
-	}
-	if len(segs) == 1 && segs[0].expr {
-		return e.one(ctx, segs[0].text, data)
-	}
-	var b strings.Builder
-	for _, seg := range segs {
-		if !seg.expr {
-			b.WriteString(seg.text)
-			continue
-		}
-		v, err := e.one(ctx, seg.text, data)
-		if err != nil {
-			return nil, err
-		}
-		b.WriteString(yaql.Str(v))
-	}
-	return b.String(), nil
-}
-
-// timeLimit bounds one expression.
-const timeLimit = 20 * time.Second
-
-func (e *Evaluator) one(ctx context.Context, src string, data any) (any, error) {
-	x, err := e.parse(src)
+	p, err := e.parse(s)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
-	return x.Eval(ctx, data, e.vars)
+	switch {
+	case p.value != nil || p.text != nil:
+		return e.evalJinja(ctx, p, data)
+	case p.yaql != nil:
+		return p.yaql.Eval(ctx, data, e.scope(data))
+	case p.parts == nil:
+		return s, nil
+	}
+	var b strings.Builder
+	for _, part := range p.parts {
+		b.WriteString(part.text)
+		if part.expr == nil {
+			continue
+		}
+		v, err := part.expr.Eval(ctx, data, e.scope(data))
+		if err != nil {
+			return nil, err
+		}
+		b.WriteString(yaql.Str(v))
+		if b.Len() > maxText {
+			return nil, fmt.Errorf("the text is longer than the limit of %d bytes", maxText)
+		}
+	}
+	return b.String(), nil
+}
+
+// contextNames are variables of their own beside $ and _.
+var contextNames = [...]string{"__env", "__execution", "__task_execution"}
+
+// scope gives YAQL the variables that Mistral defines.
+func (e *Evaluator) scope(data any) *yaql.Context {
+	c := e.vars
+	for _, name := range contextNames {
+		if v, ok := lookup(data, name); ok {
+			if c == e.vars {
+				c = e.vars.Child()
+			}
+			c.Set(name, v)
+		}
+	}
+	return c
+}
+
+func lookup(data any, key string) (any, bool) {
+	switch d := data.(type) {
+	case *yaql.Map:
+		return d.Get(key)
+	case yaql.Ordered:
+		return d.YAQLLookup(key)
+	case map[string]any:
+		v, ok := d[key]
+		return v, ok
+	}
+	return nil, false
 }
 
 // Value evaluates every string in a value. Maps become *yaql.Map.
