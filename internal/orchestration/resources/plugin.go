@@ -52,7 +52,14 @@ type Type struct {
 	Suspend func(ctx context.Context, r *Resource) (Step, error) // nil: nothing to do
 	Resume  func(ctx context.Context, r *Resource) (Step, error) // nil: nothing to do
 	// Check tells whether the real thing is still there and well. nil: it is.
-	Check     func(ctx context.Context, r *Resource) error
+	Check func(ctx context.Context, r *Resource) error
+	// Snapshot copies what the resource holds; what finds the copy again goes into r.Snapshot. nil: there is
+	// nothing but its properties. A deletion policy of Snapshot is for types that have it.
+	Snapshot func(ctx context.Context, r *Resource) (Step, error)
+	// DropSnapshot deletes the copy that r.Snapshot names; one that is gone is no error.
+	DropSnapshot func(ctx context.Context, r *Resource) error
+	// Restore changes the properties with which a resource goes back to the copy that r.Snapshot names.
+	Restore   func(r *Resource, props *Map)
 	FreeAttrs bool // has attributes it does not declare, such as outputs of a deployment
 	// DeleteFirst types give up the old resource before its replacement is made, because both need the same
 	// thing: a machine, a fixed address.
@@ -118,6 +125,7 @@ type Resource struct {
 	Props, Old         *Props
 	Changed            map[string]bool // Update: top-level properties that differ
 	Data               map[string]any  // durable, the type's own
+	Snapshot           map[string]any  // of Snapshot, DropSnapshot and Restore
 	Metadata           *Map            // as resolved from the template
 	UpdatePolicy       *Map
 	Action             string    // CREATE, UPDATE, DELETE …
