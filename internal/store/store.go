@@ -47,6 +47,7 @@ type DB struct {
 	dialect dialect
 	write   *sql.DB // SQLite: one connection; PostgreSQL: the pool
 	read    *sql.DB
+	sync    *syncer // nil: a commit is on the disk when it returns
 }
 
 // Open opens the database named by dsn: "sqlite:/path/to/file.db" or a
@@ -91,7 +92,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	readers := max(4, runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers) // opening one costs more than a read: pragmas and the whole schema
-	return &DB{dialect: dialectSQLite, write: write, read: read}, nil
+	return &DB{dialect: dialectSQLite, write: write, read: read, sync: newWALSyncer(path)}, nil
 }
 
 // Close closes all connections.
@@ -99,6 +100,9 @@ func (db *DB) Close() error {
 	err := db.write.Close()
 	if db.read != db.write {
 		err = errors.Join(err, db.read.Close())
+	}
+	if db.sync != nil {
+		err = errors.Join(err, db.sync.close())
 	}
 	return err
 }
@@ -116,7 +120,7 @@ type Tx struct {
 // but on the database.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 	for attempt := 0; ; attempt++ {
-		err := run(ctx, db.write, db.dialect, &sql.TxOptions{}, fn)
+		err := db.run(ctx, db.write, &sql.TxOptions{}, fn)
 		if err == nil || !retryable(err) || attempt == 5 || ctx.Err() != nil {
 			return err
 		}
@@ -129,15 +133,15 @@ func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if db.dialect == dialectPostgres {
 		opts.ReadOnly, opts.Isolation = true, sql.LevelRepeatableRead
 	}
-	return run(ctx, db.read, db.dialect, opts, fn)
+	return db.run(ctx, db.read, opts, fn)
 }
 
-func run(ctx context.Context, pool *sql.DB, d dialect, opts *sql.TxOptions, fn func(tx *Tx) error) error {
+func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(tx *Tx) error) error {
 	sqlTx, err := pool.BeginTx(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
-	tx := &Tx{ctx: ctx, tx: sqlTx, dialect: d}
+	tx := &Tx{ctx: ctx, tx: sqlTx, dialect: db.dialect}
 	done := false
 	defer func() {
 		if !done { // fn panicked
@@ -151,6 +155,9 @@ func run(ctx context.Context, pool *sql.DB, d dialect, opts *sql.TxOptions, fn f
 	done = true
 	if err := sqlTx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	if db.sync != nil && pool == db.write {
+		db.sync.commits.Add(1)
 	}
 	for _, f := range tx.after {
 		f()

@@ -30,7 +30,7 @@ func (u *Undercloud) serveMachines(ctx context.Context) error {
 			reported = false
 			served, stop := context.WithCancel(ctx)
 			go u.watchNamespace(served, stop)
-			err = serveHTTP(served, l, u.nodeHandler())
+			err = serveHTTP(served, l, durable(u.nodeHandler(), u.db.Sync))
 			stop()
 		} else if !reported {
 			u.log.Info("the provisioning network is not there yet", "for", "HTTP", "reason", err)

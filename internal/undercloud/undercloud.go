@@ -164,7 +164,7 @@ func (u *Undercloud) Run(ctx context.Context) error {
 		}
 	}()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveHTTP(ctx, u.listener, u.handler()) })
+	g.Go(func() error { return serveHTTP(ctx, u.listener, durable(u.handler(), u.db.Sync)) })
 	g.Go(func() error { return u.bus.Share(ctx, u.db, u.log) })
 	g.Go(func() error { return u.jobs.Run(ctx) })
 	g.Go(func() error { return u.serveMachines(ctx) })
