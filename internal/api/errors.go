@@ -26,6 +26,7 @@ const (
 	KindMethodNotAllowed
 	KindUnprocessable
 	KindPreconditionFailed
+	KindFull
 )
 
 var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
@@ -36,6 +37,7 @@ var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
 	KindTooLarge: http.StatusRequestEntityTooLarge, KindNotAcceptable: http.StatusNotAcceptable,
 	KindMethodNotAllowed: http.StatusMethodNotAllowed, KindUnprocessable: http.StatusUnprocessableEntity,
 	KindPreconditionFailed: http.StatusPreconditionFailed,
+	KindFull:               http.StatusInsufficientStorage,
 }
 
 // Error is an error whose Message may be shown to the client. Its cause, if
@@ -104,6 +106,9 @@ func PreconditionFailed(format string, args ...any) *Error {
 	return newf(KindPreconditionFailed, format, args)
 }
 
+// Full is a request for which there is no space left (507).
+func Full(format string, args ...any) *Error { return newf(KindFull, format, args) }
+
 // asError finds the Error in err, or makes one: what the store calls not found
 // or conflict keeps that meaning with a general text, everything else is
 // internal and its text is not for clients.
@@ -115,6 +120,8 @@ func asError(err error) *Error {
 		return e
 	case errors.As(err, &tooLarge):
 		return TooLarge("the request body is larger than %d bytes", tooLarge.Limit).Wrap(err)
+	case errors.Is(err, store.ErrFull):
+		return Full("there is no space left to store this").Wrap(err)
 	case errors.Is(err, store.ErrNotFound):
 		return NotFound("the resource could not be found").Wrap(err)
 	case errors.Is(err, store.ErrConflict):

@@ -19,8 +19,9 @@ const migrationsTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
 
 // Migrate brings the tables of one service up to date. fsys holds files named
 // NNN_words.sql; each is applied once, in order, in one transaction. In them
-// {{blob}} stands for the binary type and {{autoid}} for a self-numbering
-// primary key column type. Statements are separated by lines that end in ';'.
+// {{blob}} stands for the binary type, {{name}} for text that is compared and
+// sorted by its bytes, and {{autoid}} for a self-numbering primary key column
+// type. Statements are separated by lines that end in ';'.
 func (db *DB) Migrate(ctx context.Context, service string, fsys fs.FS) error {
 	names, err := fs.Glob(fsys, "*.sql")
 	if err != nil {
@@ -57,11 +58,11 @@ func applyOne(tx *Tx, service string, fsys fs.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	blob, autoid := "BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT"
+	blob, bytewise, autoid := "BLOB", "TEXT", "INTEGER PRIMARY KEY AUTOINCREMENT"
 	if tx.dialect == dialectPostgres {
-		blob, autoid = "BYTEA", "BIGSERIAL PRIMARY KEY"
+		blob, bytewise, autoid = "BYTEA", `TEXT COLLATE "C"`, "BIGSERIAL PRIMARY KEY"
 	}
-	sqlText := strings.NewReplacer("{{blob}}", blob, "{{autoid}}", autoid).Replace(string(text))
+	sqlText := strings.NewReplacer("{{blob}}", blob, "{{name}}", bytewise, "{{autoid}}", autoid).Replace(string(text))
 	for _, stmt := range strings.Split(sqlText, ";\n") {
 		if strings.TrimSpace(stmt) == "" {
 			continue

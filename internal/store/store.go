@@ -33,6 +33,8 @@ var (
 	// ErrConflict says that a row with the same unique key exists already, or
 	// that a referenced row does not.
 	ErrConflict = errors.New("conflict")
+	// ErrFull says that the database found no space to write to.
+	ErrFull = errors.New("no space left for the database")
 )
 
 type dialect int
@@ -154,7 +156,7 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 	}
 	done = true
 	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit: %w", Wrap(err))
 	}
 	if db.sync != nil && pool == db.write {
 		db.sync.commits.Add(1)
@@ -248,12 +250,20 @@ func Wrap(err error) error {
 		return fmt.Errorf("%w (%w)", ErrNotFound, err)
 	}
 	var se *sqlite.Error
-	if errors.As(err, &se) && se.Code()&0xff == sqlite3.SQLITE_CONSTRAINT {
-		return fmt.Errorf("%w (%w)", ErrConflict, err)
+	if errors.As(err, &se) {
+		switch se.Code() & 0xff {
+		case sqlite3.SQLITE_CONSTRAINT:
+			return fmt.Errorf("%w (%w)", ErrConflict, err)
+		case sqlite3.SQLITE_FULL:
+			return fmt.Errorf("%w (%w)", ErrFull, err)
+		}
 	}
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) && strings.HasPrefix(pe.Code, "23") { // class 23: integrity constraint violation
 		return fmt.Errorf("%w (%w)", ErrConflict, err)
+	}
+	if pe != nil && pe.Code == "53100" { // disk_full
+		return fmt.Errorf("%w (%w)", ErrFull, err)
 	}
 	return err
 }
