@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
@@ -35,7 +36,12 @@ type Config struct {
 	TLS          TLS
 	Provisioning Provisioning
 	Baremetal    Baremetal
+	Blob         Blob
 }
+
+// Blob says where bodies of images and large objects lie: the zero value in
+// DataDir, with S3 in a bucket.
+type Blob struct{ S3 blob.S3Config }
 
 // Provisioning is the network the machines boot from.
 type Provisioning struct {
@@ -73,7 +79,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "blob")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -111,6 +117,9 @@ func LoadConfig(path string) (Config, error) {
 		r.boolean(b, "clean_metadata", &clean)
 		c.Baremetal.NoClean = !clean
 		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
+	}
+	if b := top.Get("blob"); b != nil {
+		r.s3(r.section(b, "blob", "s3").Get("s3"), &c.Blob.S3)
 	}
 	return c, errors.Join(r.errs...)
 }
@@ -151,6 +160,25 @@ func value[T any](r *reader, n *yaml11.Node, key, expected string, set func(T) e
 	}
 	if err := set(v); err != nil {
 		r.errorf(at, "%s is %v, expected %s: %v", key, at.Value(), expected, err)
+	}
+}
+
+func (r *reader) s3(n *yaml11.Node, c *blob.S3Config) {
+	if n == nil {
+		return
+	}
+	n = r.section(n, "blob.s3", "endpoint", "bucket", "prefix", "region", "access_key", "secret_key", "insecure")
+	r.text(n, "endpoint", &c.Endpoint)
+	r.text(n, "bucket", &c.Bucket)
+	r.text(n, "prefix", &c.Prefix)
+	r.text(n, "region", &c.Region)
+	r.text(n, "access_key", &c.AccessKey)
+	r.text(n, "secret_key", &c.SecretKey)
+	r.boolean(n, "insecure", &c.Insecure)
+	for key, v := range map[string]string{"endpoint": c.Endpoint, "bucket": c.Bucket, "access_key": c.AccessKey, "secret_key": c.SecretKey} {
+		if v == "" {
+			r.errorf(n, "blob.s3.%s is missing", key)
+		}
 	}
 }
 

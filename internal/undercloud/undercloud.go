@@ -34,7 +34,7 @@ type Undercloud struct {
 	lock     *os.File
 
 	db       *store.DB
-	blobs    *blob.Dir
+	blobs    blob.Store
 	bus      *notify.Bus
 	jobs     *jobs.Queue
 	tokens   *auth.Tokens
@@ -113,6 +113,21 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 		return nil, err
 	}
 	return u, u.credentials()
+}
+
+func openBlobs(ctx context.Context, cfg Config) (blob.Store, error) {
+	if cfg.Blob.S3.Endpoint != "" {
+		s, err := blob.OpenS3(ctx, cfg.Blob.S3)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	d, err := blob.OpenDir(filepath.Join(cfg.DataDir, "blobs"))
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // transport is how the services reach each other.
@@ -227,6 +242,9 @@ func (u *Undercloud) route(w http.ResponseWriter, r *http.Request, pick func(*se
 	if r.URL.Path == "/healthz" {
 		u.health(w)
 		return
+	}
+	if r.URL.Path == "/info" { // where clients look for Swift's capabilities
+		r.URL.Path = "/object-store/info"
 	}
 	for i := range u.services {
 		s := &u.services[i]
