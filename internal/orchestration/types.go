@@ -138,10 +138,12 @@ func (s *Service) listVersions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := []any{}
-	for _, v := range hot.VersionNames() {
-		if v[0] == '2' {
-			out = append(out, map[string]any{"version": "heat_template_version." + v, "type": "hot", "aliases": hot.Aliases(v)})
+	for _, v := range hot.Versions() {
+		aliases := v.Aliases
+		if aliases == nil {
+			aliases = []string{}
 		}
+		out = append(out, map[string]any{"version": v.Name, "type": v.Kind, "aliases": aliases})
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"template_versions": out})
 }
@@ -150,8 +152,7 @@ func (s *Service) listFunctions(w http.ResponseWriter, r *http.Request) error {
 	if _, err := caller(r); err != nil {
 		return err
 	}
-	version := strings.TrimPrefix(r.PathValue("version"), "heat_template_version.")
-	names := hot.FunctionNames(version, false)
+	names := hot.FunctionNames(r.PathValue("version"), truthy(r, "with_condition_func"))
 	if len(names) == 0 {
 		return api.NotFound("The template version is invalid: %q.", r.PathValue("version"))
 	}

@@ -2,9 +2,14 @@ package hot
 
 import (
 	"fmt"
+	"math"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/dlclark/regexp2"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -18,6 +23,23 @@ type Constraint struct {
 	Values      []any    // allowed_values
 	Pattern     string   // allowed_pattern
 	Custom      string   // custom_constraint, checked against services by the engine
+
+	node *yaml11.Node // where it is written
+}
+
+// suits tells whether the constraint may be used with a parameter type.
+func (c *Constraint) suits(typ string) bool {
+	switch c.Kind {
+	case "length":
+		return typ == TypeString || typ == TypeList || typ == TypeJSON
+	case "range", "modulo":
+		return typ == TypeNumber
+	case "allowed_values":
+		return typ != TypeJSON
+	case "allowed_pattern":
+		return typ == TypeString
+	}
+	return true
 }
 
 func (p *templateParser) constraints(n *yaml11.Node, path string) []Constraint {
@@ -34,27 +56,43 @@ func (p *templateParser) constraints(n *yaml11.Node, path string) []Constraint {
 			p.fail(it, at, "a constraint must be a map, got a %s", it.Kind)
 			continue
 		}
-		c := Constraint{Description: text(it.Get("description"))}
+		c := Constraint{Description: text(it.Get("description")), node: it}
+		kinds := p.constraintKinds()
 		for _, f := range it.Pairs {
-			if f.Key == "description" {
-				continue
+			if f.Key != "description" && !slices.Contains(kinds, f.Key) {
+				p.fail(f.KeyNode, at, "unknown constraint %q, expected one of %s", f.Key, strings.Join(kinds, ", "))
+				c.Kind = f.Key
 			}
-			if c.Kind != "" {
-				p.fail(f.KeyNode, at, "a constraint has one kind, got %s and %s", c.Kind, f.Key)
-				continue
-			}
-			c.Kind = f.Key
-			if err := c.read(f.Value.Value()); err != nil {
-				p.fail(f.Value, at+"."+f.Key, "%v", err)
+		}
+		if c.Kind != "" {
+			continue
+		}
+		// Of several kinds in one constraint Heat takes the first in this order and ignores the rest.
+		for _, k := range kinds {
+			if f := it.Get(k); f != nil {
+				c.Kind = k
+				if err := c.read(f.Value()); err != nil {
+					p.fail(f, at+"."+k, "%v", err)
+				}
+				break
 			}
 		}
 		if c.Kind == "" {
-			p.fail(it, at, "the constraint is empty")
+			p.fail(it, at, "the constraint is empty, expected one of %s", strings.Join(kinds, ", "))
 			continue
 		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// constraintKinds returns the constraints of the template's version.
+func (p *templateParser) constraintKinds() []string {
+	kinds := []string{"range", "length", "allowed_values", "allowed_pattern", "custom_constraint"}
+	if p.t.dialect.date >= ocata {
+		return append([]string{"modulo"}, kinds...)
+	}
+	return kinds
 }
 
 func (c *Constraint) read(v any) error {
@@ -86,12 +124,22 @@ func (c *Constraint) read(v any) error {
 		if m == nil {
 			return fmt.Errorf("expected a map with step and offset, got %s", KindOf(v))
 		}
-		step, _ := m.Get("step")
-		off, _ := m.Get("offset")
-		c.Step, _ = step.(int64)
-		c.Off, _ = off.(int64)
-		if c.Step == 0 || abs(c.Off) >= abs(c.Step) {
-			return fmt.Errorf("step must not be 0 and offset must be smaller than step")
+		for k := range m.All() {
+			if k != "step" && k != "offset" {
+				return fmt.Errorf("unknown key %q, expected step and offset", k)
+			}
+		}
+		for key, into := range map[string]*int64{"step": &c.Step, "offset": &c.Off} {
+			v, _ := m.Get(key)
+			n, _ := ToNumber(v)
+			i, ok := n.(int64)
+			if !ok {
+				return fmt.Errorf("%s must be an integer, got %s", key, Show(v))
+			}
+			*into = i
+		}
+		if c.Step == 0 || abs(c.Off) >= abs(c.Step) || c.Off != 0 && (c.Off < 0) != (c.Step < 0) {
+			return fmt.Errorf("step must not be 0, offset must be smaller than step and of the same sign, got step %d and offset %d", c.Step, c.Off)
 		}
 	case "allowed_values":
 		l, ok := v.([]any)
@@ -105,14 +153,15 @@ func (c *Constraint) read(v any) error {
 			return fmt.Errorf("must be a string, got %s", KindOf(v))
 		}
 		c.Pattern = s
+		if _, err := compilePattern(s); err != nil {
+			return fmt.Errorf("%q is no regular expression: %w", s, err)
+		}
 	case "custom_constraint":
 		s, ok := v.(string)
 		if !ok {
 			return fmt.Errorf("must be a string, got %s", KindOf(v))
 		}
 		c.Custom = s
-	default:
-		return fmt.Errorf("unknown constraint, expected length, range, modulo, allowed_values, allowed_pattern or custom_constraint")
 	}
 	return nil
 }
@@ -147,9 +196,9 @@ func (c *Constraint) check(v any) error {
 			return fmt.Errorf("%s is out of range (min: %s, max: %s)", Show(v), bound(c.Min), bound(c.Max))
 		}
 	case "modulo":
-		n, _ := ToNumber(v)
-		i, ok := n.(int64)
-		if !ok || ((i-c.Off)%c.Step) != 0 {
+		n, ok := ToNumber(v)
+		f, _ := number(n)
+		if !ok || math.Mod(f-float64(c.Off), float64(c.Step)) != 0 {
 			return fmt.Errorf("%s is not a multiple of %d with an offset of %d", Show(v), c.Step, c.Off)
 		}
 	case "allowed_values":
@@ -182,22 +231,49 @@ func (c *Constraint) allowed(v any) bool {
 	return false
 }
 
-// matches wants the whole text to match. Patterns are Python's; what Go's engine cannot express (look
-// around) is let through, because refusing a valid value would be worse than missing an invalid one.
+// matches wants the match at the beginning of the text to reach its end, as Python's re.match and a look
+// at match.end() do: "a|ab" does not allow "ab".
 func (c *Constraint) matches(v any) error {
 	s, ok := v.(string)
 	if !ok {
 		s = PyStr(v)
 	}
-	pattern := strings.NewReplacer(`\Z`, `\z`).Replace(c.Pattern)
-	re, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
+	match, err := compilePattern(c.Pattern)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return err
 	}
-	if !re.MatchString(s) {
+	ok, err = match(s)
+	if err != nil {
+		return fmt.Errorf("%s cannot be compared with pattern %q: %w", Show(v), c.Pattern, err)
+	}
+	if !ok {
 		return fmt.Errorf("%s does not match pattern %q", Show(v), c.Pattern)
 	}
 	return nil
+}
+
+// patternTime bounds one match of a pattern that needs backtracking.
+const patternTime = time.Second
+
+// compilePattern makes a matcher of a Python regular expression. RE2 takes linear time; what it cannot
+// express (look around, back-references) goes to an engine that backtracks, for a second at most.
+func compilePattern(p string) (func(string) (bool, error), error) {
+	if re, err := regexp.Compile(`\A(?:` + strings.ReplaceAll(p, `\Z`, `\z`) + `)`); err == nil {
+		return func(s string) (bool, error) {
+			at := re.FindStringIndex(s)
+			return at != nil && at[1] == len(s), nil
+		}, nil
+	}
+	p = regexp.MustCompile(`\(\?P=(\w+)\)`).ReplaceAllString(p, `\k<$1>`)
+	re, err := regexp2.Compile(`\A(?:`+strings.NewReplacer(`\Z`, `\z`, `(?P<`, `(?<`).Replace(p)+`)`, regexp2.None)
+	if err != nil {
+		return nil, err
+	}
+	re.MatchTimeout = patternTime
+	return func(s string) (bool, error) {
+		m, err := re.FindStringMatch(s)
+		return m != nil && m.Length == utf8.RuneCountInString(s), err
+	}, nil
 }
 
 func bound(f *float64) string {

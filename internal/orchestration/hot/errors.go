@@ -44,6 +44,15 @@ func (l Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Unwrap returns the faults, for errors.As.
+func (l Errors) Unwrap() []error {
+	out := make([]error, len(l))
+	for i, e := range l {
+		out[i] = e
+	}
+	return out
+}
+
 // Or returns nil for an empty list, so that it can be returned as an error; else the list in the order of
 // the text.
 func (l Errors) Or() error {

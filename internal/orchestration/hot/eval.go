@@ -31,7 +31,16 @@ type Evaluator struct {
 	T     *Template
 	S     Scope
 	conds map[string]*condState
+	spent int // bytes computed by functions so far
+	yaqls int // YAQL expressions evaluated so far
 }
+
+// Bounds of what the functions of one template may compute in the life of an Evaluator, so that no text
+// within the limits of size can occupy the engine or its memory.
+const (
+	maxSpent = 512 << 20
+	maxYaqls = 100_000
+)
 
 type condState struct {
 	busy, done bool
@@ -66,35 +75,51 @@ func (ev *Evaluator) value(e *Expr) (any, error) {
 		return e.lit, nil
 	case exprList:
 		out := make([]any, 0, len(e.subs))
+		var errs Errors
 		for _, s := range e.subs {
 			v, err := ev.value(s)
 			if err != nil {
-				return nil, err
+				errs = append(errs, List(err)...)
 			}
 			if _, ok := v.(omitted); !ok {
 				out = append(out, v)
 			}
 		}
-		return out, nil
+		return out, errs.Or()
 	case exprMap:
 		m := yaml11.NewMap()
+		var errs Errors
 		for i, s := range e.subs {
 			v, err := ev.value(s)
 			if err != nil {
-				return nil, err
+				errs = append(errs, List(err)...)
 			}
 			if _, ok := v.(omitted); !ok {
 				m.Set(e.keys[i], v)
 			}
 		}
-		return m, nil
+		return m, errs.Or()
 	}
 	return ev.call(e)
 }
 
 func (ev *Evaluator) call(e *Expr) (any, error) {
+	v, err := ev.compute(e)
+	if err != nil {
+		return nil, ev.place(e, err)
+	}
+	if e.fn.role != rolePlain {
+		return v, nil // the value is shared with where it comes from
+	}
+	if ev.spent += sizeOf(v); ev.spent > maxSpent {
+		return nil, e.errorf("%s: the functions of the template compute more than %d bytes", e.fn.name, maxSpent)
+	}
+	return v, nil
+}
+
+func (ev *Evaluator) compute(e *Expr) (any, error) {
 	if e.fn.lazy != nil {
-		return ev.lazy(e)
+		return e.fn.lazy(ev, e)
 	}
 	arg, err := ev.value(e.arg)
 	if err != nil {
@@ -103,19 +128,21 @@ func (ev *Evaluator) call(e *Expr) (any, error) {
 	if HasUnknown(arg) {
 		return Unknown{}, nil
 	}
-	v, err := e.fn.eval(ev, arg)
-	if err != nil {
-		return nil, ev.place(e, err)
-	}
-	return v, nil
+	return e.fn.eval(ev, arg)
 }
 
-func (ev *Evaluator) lazy(e *Expr) (any, error) {
-	v, err := e.fn.lazy(ev, e)
-	if err != nil {
-		return nil, ev.place(e, err)
+// sizeOf estimates the memory that a value newly made by a function takes: text and the places in lists
+// and maps, not what they share with others.
+func sizeOf(v any) int {
+	switch x := v.(type) {
+	case string:
+		return len(x)
+	case []any:
+		return 16 * len(x)
+	case *Map:
+		return 64 * x.Len()
 	}
-	return v, nil
+	return 0
 }
 
 // place gives an error of a function the place of the call, unless it has one.
@@ -146,25 +173,14 @@ func (ev *Evaluator) Condition(name string) (value, known bool, err error) {
 		return false, false, c.errorf("condition %q refers to itself", name)
 	}
 	st.busy = true
-	v, known, err := ev.truth(c)
+	v, known, err := ev.definition(c)
 	st.busy = false
 	st.done, st.value, st.unknown, st.err = true, v, !known, err
 	return v, known, err
 }
 
-// truth computes an expression in the place of a condition: a boolean, the name of a condition or a
-// function that gives a boolean.
-func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
-	if e == nil {
-		return true, true, nil
-	}
-	if s, ok := e.lit.(string); ok && e.kind == exprLit {
-		v, known, err := ev.Condition(s)
-		if err != nil {
-			return false, false, placeErr(e, err)
-		}
-		return v, known, nil
-	}
+// definition computes what a condition is defined as: a boolean or a function that gives one.
+func (ev *Evaluator) definition(e *Expr) (value, known bool, err error) {
 	v, err := ev.value(e)
 	if err != nil {
 		return false, false, err
@@ -175,11 +191,34 @@ func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
 	case Unknown:
 		return false, false, nil
 	}
-	// A parameter of type string that holds "true" is accepted, as Heat's get_param in a condition is.
-	if b, ok := ToBool(v); ok && e.kind == exprCall {
-		return b, true, nil
-	}
 	return false, false, e.errorf("a condition must be a boolean, got %s %s", KindOf(v), Show(v))
+}
+
+// truth computes an expression in the place of a condition: a boolean, the name of a condition or a
+// function that gives either. null, as nothing, is true.
+func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
+	if e == nil {
+		return true, true, nil
+	}
+	v, err := ev.value(e)
+	if err != nil {
+		return false, false, err
+	}
+	switch x := v.(type) {
+	case nil:
+		return true, true, nil
+	case bool:
+		return x, true, nil
+	case Unknown:
+		return false, false, nil
+	case string:
+		v, known, err := ev.Condition(x)
+		if err != nil {
+			return false, false, placeErr(e, err)
+		}
+		return v, known, nil
+	}
+	return false, false, e.errorf("a condition must be a boolean or the name of a condition, got %s %s", KindOf(v), Show(v))
 }
 
 func placeErr(e *Expr, err error) error {

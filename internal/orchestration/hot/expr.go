@@ -2,7 +2,10 @@ package hot
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -26,6 +29,8 @@ type Expr struct {
 	subs []*Expr   // list items or map values
 	fn   *function // call
 	arg  *Expr     // call: argument as written
+
+	faulty bool // call: the argument has the wrong shape, which is told already
 }
 
 // Pos returns file:line:column of the expression.
@@ -134,24 +139,29 @@ func (e *Expr) walk(visit func(*Expr) bool) {
 
 // exprParser turns nodes into expressions, given the functions of a template version.
 type exprParser struct {
-	funcs map[string]*function
-	errs  *Errors
+	d    *dialect
+	errs *Errors
 }
 
 // parse builds the expression of n. Faults go to p.errs; the result is never nil.
-func (p *exprParser) parse(n *yaml11.Node, path string) *Expr {
+func (p *exprParser) parse(n *yaml11.Node, path string) *Expr { return p.expr(n, path, false) }
+
+// condition builds the expression of n in the place of a condition, where other functions exist.
+func (p *exprParser) condition(n *yaml11.Node, path string) *Expr { return p.expr(n, path, true) }
+
+func (p *exprParser) expr(n *yaml11.Node, path string, cond bool) *Expr {
 	e := &Expr{node: n, path: path}
 	switch n.Kind {
 	case yaml11.Seq:
 		e.kind = exprList
 		e.subs = make([]*Expr, len(n.Items))
 		for i, it := range n.Items {
-			e.subs[i] = p.parse(it, path+"."+strconv.Itoa(i))
+			e.subs[i] = p.expr(it, path+"."+strconv.Itoa(i), cond)
 		}
 	case yaml11.Map:
 		if len(n.Pairs) == 1 {
-			if fn, ok := p.funcs[n.Pairs[0].Key]; ok {
-				return p.call(e, fn, n.Pairs[0])
+			if fn := p.function(n.Pairs[0], path, cond); fn != nil {
+				return p.call(e, fn, n.Pairs[0], cond)
 			}
 		}
 		e.kind = exprMap
@@ -159,7 +169,7 @@ func (p *exprParser) parse(n *yaml11.Node, path string) *Expr {
 		e.subs = make([]*Expr, len(n.Pairs))
 		for i, pr := range n.Pairs {
 			e.keys[i] = pr.Key
-			e.subs[i] = p.parse(pr.Value, path+"."+pr.Key)
+			e.subs[i] = p.expr(pr.Value, path+"."+pr.Key, cond)
 		}
 	default:
 		e.lit = n.Value()
@@ -167,11 +177,41 @@ func (p *exprParser) parse(n *yaml11.Node, path string) *Expr {
 	return e
 }
 
-func (p *exprParser) call(e *Expr, fn *function, pr yaml11.Pair) *Expr {
+// function returns the function that a map with one key calls, nil if the map is data. A function that may
+// not stand here is a fault.
+func (p *exprParser) function(pr yaml11.Pair, path string, cond bool) *function {
+	if p.d == nil {
+		return nil
+	}
+	switch name := pr.Key; {
+	case cond && p.d.conds[name] != nil:
+		return p.d.conds[name]
+	case cond && p.d.funcs[name] != nil:
+		*p.errs = append(*p.errs, errAt(pr.KeyNode, path, "function %s cannot be used in a condition, expected one of %s", name, strings.Join(sortedNames(p.d.conds), ", ")))
+	case p.d.gone[name]:
+		*p.errs = append(*p.errs, errAt(pr.KeyNode, path, "function %s does not exist in heat_template_version %s any more", name, p.d.date))
+	case !cond:
+		return p.d.funcs[name]
+	}
+	return nil
+}
+
+func sortedNames(m map[string]*function) []string { return slices.Sorted(maps.Keys(m)) }
+
+func (p *exprParser) call(e *Expr, fn *function, pr yaml11.Pair, cond bool) *Expr {
 	e.kind, e.fn = exprCall, fn
-	e.arg = p.parse(pr.Value, e.path+"."+pr.Key)
+	path := e.path + "." + pr.Key
+	if fn.role == roleIf && pr.Value.Kind == yaml11.Seq {
+		e.arg = &Expr{node: pr.Value, path: path, kind: exprList}
+		for i, it := range pr.Value.Items {
+			e.arg.subs = append(e.arg.subs, p.expr(it, path+"."+strconv.Itoa(i), cond || i == 0))
+		}
+	} else {
+		e.arg = p.expr(pr.Value, path, cond)
+	}
 	if fn.check != nil {
 		if err := fn.check(e.arg); err != nil {
+			e.faulty = true
 			*p.errs = append(*p.errs, err)
 		}
 	}

@@ -1,15 +1,12 @@
 package hot
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // evalIf computes the chosen branch only.
 func evalIf(ev *Evaluator, e *Expr) (any, error) {
-	if e.arg.kind != exprList || len(e.arg.subs) > 3 {
-		return nil, fmt.Errorf("expected [condition, value if true, value if false]")
-	}
-	if len(e.arg.subs) == 2 && ev.T.date < "2021-04-16" {
-		return nil, fmt.Errorf("the value for false may be left out only since heat_template_version wallaby")
-	}
 	b, known, err := ev.truth(e.arg.subs[0])
 	if err != nil {
 		return nil, err
@@ -26,15 +23,20 @@ func evalIf(ev *Evaluator, e *Expr) (any, error) {
 }
 
 func evalEquals(_ *Evaluator, arg any) (any, error) {
-	l, ok := arg.([]any)
-	if !ok || len(l) != 2 {
-		return nil, fmt.Errorf("expected [value_1, value_2], got %s", Show(arg))
+	l, err := listOf(arg, 2, 2)
+	if err != nil {
+		return nil, err
 	}
 	return Equal(l[0], l[1]), nil
 }
 
+// evalNot computes "not" and, whose condition stands in a list, Fn::Not.
 func evalNot(ev *Evaluator, e *Expr) (any, error) {
-	v, known, err := ev.truth(e.arg)
+	arg := e.arg
+	if e.fn.name == "Fn::Not" {
+		arg = arg.subs[0]
+	}
+	v, known, err := ev.truth(arg)
 	if err != nil || !known {
 		return Unknown{}, err
 	}
@@ -44,9 +46,6 @@ func evalNot(ev *Evaluator, e *Expr) (any, error) {
 // evalAndOr computes "and" (stop false) or "or" (stop true), left to right until decided.
 func evalAndOr(stop bool) func(*Evaluator, *Expr) (any, error) {
 	return func(ev *Evaluator, e *Expr) (any, error) {
-		if e.arg.kind != exprList {
-			return nil, fmt.Errorf("expected a list of conditions")
-		}
 		unknown := false
 		for _, s := range e.arg.subs {
 			v, known, err := ev.truth(s)
@@ -67,31 +66,19 @@ func evalAndOr(stop bool) func(*Evaluator, *Expr) (any, error) {
 }
 
 func evalContains(_ *Evaluator, arg any) (any, error) {
-	l, ok := arg.([]any)
-	if !ok || len(l) != 2 {
-		return nil, fmt.Errorf("expected [value, list], got %s", Show(arg))
+	l, err := listOf(arg, 2, 2)
+	if err != nil {
+		return nil, err
 	}
 	switch c := l[1].(type) {
 	case []any:
-		for _, e := range c {
-			if Equal(e, l[0]) {
-				return true, nil
-			}
-		}
-		return false, nil
-	case *Map:
-		k, ok := l[0].(string)
-		if !ok {
-			return false, nil
-		}
-		_, ok = c.Get(k)
-		return ok, nil
+		return listHas(c, l[0]), nil
 	case string:
 		k, ok := l[0].(string)
 		if !ok {
 			return nil, fmt.Errorf("a string contains strings only, got %s", KindOf(l[0]))
 		}
-		return containsString(c, k), nil
+		return strings.Contains(c, k), nil
 	}
-	return nil, fmt.Errorf("the second argument must be a list, got %s", KindOf(l[1]))
+	return nil, fmt.Errorf("the second argument must be a list or a string, got %s", KindOf(l[1]))
 }

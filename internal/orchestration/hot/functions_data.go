@@ -110,12 +110,12 @@ func replaceValue(v any, values *Map) any {
 
 // evalFilter drops values from a list: [values to drop, list].
 func evalFilter(_ *Evaluator, arg any) (any, error) {
-	l, ok := arg.([]any)
-	if !ok || len(l) != 2 {
-		return nil, fmt.Errorf("expected [values, list], got %s", Show(arg))
+	l, err := listOf(arg, 2, 2)
+	if err != nil {
+		return nil, err
 	}
 	drop, ok := l[0].([]any)
-	if !ok {
+	if !ok && l[0] != nil {
 		return nil, fmt.Errorf("the values to drop must be a list, got %s", KindOf(l[0]))
 	}
 	if l[1] == nil {
@@ -125,13 +125,54 @@ func evalFilter(_ *Evaluator, arg any) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("the second argument must be a list, got %s", KindOf(l[1]))
 	}
+	has := newSet(drop)
 	out := []any{}
 	for _, v := range in {
-		if !listHas(drop, v) {
+		if !has.contains(v) {
 			out = append(out, v)
 		}
 	}
 	return out, nil
+}
+
+// set finds values by Python's equality: scalars by a key, containers one by one.
+type set struct {
+	scalars    map[any]bool
+	containers []any
+}
+
+func newSet(items []any) *set {
+	s := &set{scalars: make(map[any]bool, len(items))}
+	for _, v := range items {
+		s.add(v)
+	}
+	return s
+}
+
+func scalarKey(v any) (key any, ok bool) {
+	switch x := v.(type) {
+	case nil, string:
+		return x, true
+	case *Map, []any:
+		return nil, false
+	}
+	f, ok := number(v)
+	return f, ok
+}
+
+func (s *set) add(v any) {
+	if k, ok := scalarKey(v); ok {
+		s.scalars[k] = true
+	} else {
+		s.containers = append(s.containers, v)
+	}
+}
+
+func (s *set) contains(v any) bool {
+	if k, ok := scalarKey(v); ok {
+		return s.scalars[k]
+	}
+	return listHas(s.containers, v)
 }
 
 func listHas(l []any, v any) bool {
@@ -149,7 +190,7 @@ func evalListConcat(unique bool) func(*Evaluator, any) (any, error) {
 		if !ok {
 			return nil, fmt.Errorf("expected a list of lists, got %s", KindOf(arg))
 		}
-		out := []any{}
+		out, seen := []any{}, newSet(nil)
 		for _, it := range l {
 			if it == nil {
 				continue
@@ -159,49 +200,48 @@ func evalListConcat(unique bool) func(*Evaluator, any) (any, error) {
 				return nil, fmt.Errorf("items to concatenate must be lists, got %s %s", KindOf(it), Show(it))
 			}
 			for _, v := range sub {
-				if !unique || !listHas(out, v) {
-					out = append(out, v)
+				if unique && seen.contains(v) {
+					continue
 				}
+				if unique {
+					seen.add(v)
+				}
+				out = append(out, v)
 			}
 		}
 		return out, nil
 	}
 }
 
-// evalSelect is Fn::Select of the first template versions: [index or key, list or map].
-func evalSelect(_ *Evaluator, arg any) (any, error) {
-	l, ok := arg.([]any)
-	if !ok || len(l) != 2 {
-		return nil, fmt.Errorf("expected [index, list], got %s", Show(arg))
-	}
-	if v, ok := dig(l[1], l[:1]); ok && v != nil {
-		return v, nil
-	}
-	return "", nil
-}
-
 // repetition is a "repeat" inside the template of another: its placeholders are filled by the outer one
 // before it is computed (nested_loop of Heat's RepeatWithNestedLoop).
 type repetition struct{ arg *Expr }
 
+// repeatRules are the differences between the ages of repeat.
+type repeatRules struct {
+	maps         bool // for_each may give maps too, whose keys are the values
+	permutations bool // the values may be taken side by side
+}
+
 // evalRepeat computes the template for every combination of the for_each values (permutations, default)
 // or for the values taken side by side.
-func evalRepeat(ev *Evaluator, e *Expr) (any, error) {
-	if e.arg.kind != exprMap {
-		return nil, errors.New("expected a map with template and for_each")
-	}
+func evalRepeat(rules repeatRules) func(*Evaluator, *Expr) (any, error) {
+	return func(ev *Evaluator, e *Expr) (any, error) { return ev.repeat(e, rules) }
+}
+
+func (ev *Evaluator) repeat(e *Expr, rules repeatRules) (any, error) {
 	fe, err := ev.value(e.arg.Field("for_each"))
 	if err != nil {
 		return nil, err
 	}
 	permute := true
-	if p := e.arg.Field("permutations"); p != nil {
+	if p := e.arg.Field("permutations"); p != nil && rules.permutations {
 		v, err := ev.value(p)
 		if err != nil {
 			return nil, err
 		}
 		var ok bool
-		if permute, ok = v.(bool); !ok {
+		if permute, ok = v.(bool); !ok && !HasUnknown(v) {
 			return nil, fmt.Errorf("permutations must be a boolean, got %s", KindOf(v))
 		}
 	}
@@ -212,7 +252,7 @@ func evalRepeat(ev *Evaluator, e *Expr) (any, error) {
 	if HasUnknown(fe) || HasUnknown(template) {
 		return Unknown{}, nil
 	}
-	keys, lists, err := forEach(fe)
+	keys, lists, err := forEach(fe, rules.maps)
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +269,9 @@ func evalRepeat(ev *Evaluator, e *Expr) (any, error) {
 		if _, ok := v.(Unknown); ok {
 			return v, nil
 		}
+		if ev.spent += sizeOf(v); ev.spent > maxSpent {
+			return nil, fmt.Errorf("the template computes more than %d bytes of values", maxSpent)
+		}
 		out = append(out, v)
 	}
 	return out, nil
@@ -239,7 +282,7 @@ func (ev *Evaluator) repeatTemplate(e *Expr) (any, error) {
 	switch {
 	case e == nil:
 		return nil, nil
-	case e.kind == exprCall && e.fn.name == "repeat":
+	case e.kind == exprCall && strings.HasPrefix(e.fn.name, "repeat"):
 		return repetition{e}, nil
 	case e.kind == exprList:
 		out := make([]any, len(e.subs))
@@ -265,13 +308,19 @@ func (ev *Evaluator) repeatTemplate(e *Expr) (any, error) {
 	return ev.value(e)
 }
 
-func forEach(fe any) (keys []string, lists [][]any, err error) {
+func forEach(fe any, maps bool) (keys []string, lists [][]any, err error) {
 	m, ok := fe.(*Map)
 	if !ok {
 		return nil, nil, fmt.Errorf("for_each must be a map, got %s", KindOf(fe))
 	}
+	if m.Len() == 0 {
+		return nil, nil, errors.New("for_each is empty")
+	}
 	for k, v := range m.All() {
 		keys = append(keys, k)
+		if _, ok := v.(*Map); ok && !maps {
+			return nil, nil, fmt.Errorf("the values of for_each must be lists, %q is a map (maps are allowed since newton)", k)
+		}
 		switch x := v.(type) {
 		case nil:
 			lists = append(lists, nil)
@@ -355,7 +404,7 @@ func (ev *Evaluator) fill(t any, keys []string, row []any) (any, error) {
 		}
 		return m, nil
 	case repetition:
-		return evalRepeat(ev, fillExpr(x.arg, keys, row))
+		return x.arg.fn.lazy(ev, fillExpr(x.arg, keys, row))
 	}
 	return t, nil
 }

@@ -79,17 +79,17 @@ func (ev *Evaluator) uses(e *Expr, u *Uses) error {
 		return nil
 	}
 	if e.kind == exprCall {
-		switch e.fn.name {
-		case "if":
+		switch e.fn.role {
+		case roleIf:
 			if done, err := ev.ifUses(e, u); done || err != nil {
 				return err
 			}
-		case "get_resource":
+		case roleResource, roleRef:
 			name, _, unknown, err := nameAndPath(staticEvaluator(ev), e.arg)
-			if err == nil && !unknown {
+			if err == nil && !unknown && ev.T.Resource(name) != nil && ev.T.Parameter(name) == nil {
 				u.Resources[name] = true
 			}
-		case "get_attr":
+		case roleAttr:
 			ev.attrUse(e, u)
 		}
 	}
@@ -102,9 +102,6 @@ func (ev *Evaluator) uses(e *Expr, u *Uses) error {
 }
 
 func (ev *Evaluator) ifUses(e *Expr, u *Uses) (done bool, err error) {
-	if e.arg.kind != exprList || len(e.arg.subs) < 2 {
-		return false, nil
-	}
 	v, known, err := ev.truth(e.arg.subs[0])
 	if err != nil {
 		return true, err
@@ -165,11 +162,11 @@ func (p *templateParser) checkCycles() {
 		for _, e := range []*Expr{r.Properties, r.Metadata, r.UpdatePolicy, r.DeletionPolicy, r.ExternalID} {
 			e.walk(func(x *Expr) bool {
 				if x.kind == exprCall {
-					switch x.fn.name {
-					case "if":
+					switch x.fn.role {
+					case roleIf:
 						return false
-					case "get_resource", "get_attr":
-						if n, ok := literalName(x.arg); ok {
+					case roleResource, roleRef, roleAttr:
+						if n, ok := literalName(x.arg); ok && p.t.resources[n] != nil && p.t.params[n] == nil {
 							seen[n] = true
 						}
 					}

@@ -22,6 +22,8 @@ type Parameter struct {
 	Constraints []Constraint
 	Pos         string
 	node        *yaml11.Node
+
+	constraintText string // ConstraintDescription
 }
 
 // Parameter types of HOT.
@@ -34,68 +36,162 @@ const (
 )
 
 func (p *templateParser) parameter(pr yaml11.Pair) {
-	path := "parameters." + pr.Key
+	path := p.t.dialect.names.parameters + "." + pr.Key
 	n := pr.Value
 	if n.Kind != yaml11.Map {
 		p.fail(n, path, "a parameter must be a map, got a %s", n.Kind)
 		return
 	}
-	if slices.Contains(PseudoParameters(), pr.Key) {
+	if p.t.pseudo(pr.Key) {
 		p.fail(pr.KeyNode, path, "%q is reserved", pr.Key)
 	}
 	before := len(*p.errs)
 	prm := &Parameter{Name: pr.Key, Pos: pr.KeyNode.Pos(), node: n}
-	keys := []string{"type", "default", "description", "constraints", "hidden", "label", "immutable", "tags"}
+	typed := false
 	for _, f := range n.Pairs {
-		switch f.Key {
-		case "type":
-			prm.Type = text(f.Value)
-			types := []string{TypeString, TypeNumber, TypeJSON, TypeList, TypeBool}
-			if !slices.Contains(types, prm.Type) {
-				p.fail(f.Value, path+".type", "unknown type %q, expected one of %s", prm.Type, strings.Join(types, ", "))
-			}
-		case "default":
-			prm.Default, prm.HasDefault = f.Value.Value(), f.Value.Kind != yaml11.Null
-			if f.Value.Kind == yaml11.Null {
-				prm.HasDefault = false
-			}
-		case "description":
-			prm.Description = text(f.Value)
-		case "label":
-			prm.Label = text(f.Value)
-		case "hidden":
-			prm.Hidden = p.flag(f.Value, path+".hidden")
-		case "immutable":
-			prm.Immutable = p.flag(f.Value, path+".immutable")
-		case "tags":
-			for _, it := range f.Value.Items {
-				prm.Tags = append(prm.Tags, text(it))
-			}
-		case "constraints":
-			prm.Constraints = p.constraints(f.Value, path+".constraints")
-		default:
-			p.fail(f.KeyNode, path, "%q is not a key of a parameter%s", f.Key, DidYouMean(f.Key, keys))
+		typed = typed || f.Key == "type" || f.Key == "Type"
+		if p.t.dialect.cfn {
+			p.cfnParameterKey(prm, f, path)
+		} else {
+			p.hotParameterKey(prm, f, path)
 		}
 	}
-	if n.Get("type") == nil {
+	if !typed {
 		p.fail(pr.KeyNode, path, "type is missing")
 		return
 	}
+	for i := range prm.Constraints {
+		if c := &prm.Constraints[i]; !c.suits(prm.Type) && c.node != nil {
+			p.fail(c.node, path, "constraint %s cannot be used with type %s", c.Kind, prm.Type)
+		}
+	}
 	if prm.HasDefault && len(*p.errs) == before {
 		if _, err := prm.Parse(prm.Default); err != nil {
-			p.fail(n.Get("default"), path+".default", "%v", err)
+			at := n.Get("default")
+			if at == nil {
+				at = n.Get("Default")
+			}
+			p.fail(at, path+".default", "%v", err)
 		}
 	}
 	p.t.params[prm.Name] = prm
 	p.t.Parameters = append(p.t.Parameters, prm)
 }
 
-func (p *templateParser) flag(n *yaml11.Node, path string) bool {
-	b, ok := ToBool(n.Value())
-	if !ok {
-		p.fail(n, path, "must be a boolean, got %s", Show(n.Value()))
+func (p *templateParser) hotParameterKey(prm *Parameter, f yaml11.Pair, path string) {
+	keys := []string{"type", "default", "description", "constraints", "hidden", "label", "immutable"}
+	if p.t.dialect.date >= queens {
+		keys = append(keys, "tags")
 	}
-	return b
+	switch {
+	case f.Key == "schema": // known to Heat and without a meaning
+	case !slices.Contains(keys, f.Key):
+		since := ""
+		if f.Key == "tags" {
+			since = " (tags exist since heat_template_version queens)"
+		}
+		p.fail(f.KeyNode, path, "%q is not a key of a parameter%s%s", f.Key, DidYouMean(f.Key, keys), since)
+	case f.Key == "type":
+		prm.Type = text(f.Value)
+		types := []string{TypeString, TypeNumber, TypeJSON, TypeList, TypeBool}
+		if f.Value.Kind != yaml11.String || !slices.Contains(types, prm.Type) {
+			p.fail(f.Value, path+".type", "unknown type %q, expected one of %s", prm.Type, strings.Join(types, ", "))
+		}
+	case f.Key == "default":
+		prm.Default, prm.HasDefault = f.Value.Value(), f.Value.Kind != yaml11.Null
+	case f.Key == "description":
+		prm.Description = text(f.Value)
+	case f.Key == "label":
+		prm.Label = text(f.Value)
+	case f.Key == "hidden":
+		prm.Hidden = truthy(f.Value.Value())
+	case f.Key == "immutable":
+		prm.Immutable = truthy(f.Value.Value())
+	case f.Key == "tags":
+		if f.Value.Kind != yaml11.Seq {
+			p.fail(f.Value, path+".tags", "must be a list, got a %s", f.Value.Kind)
+		}
+		for _, it := range f.Value.Items {
+			prm.Tags = append(prm.Tags, text(it))
+		}
+	case f.Key == "constraints":
+		prm.Constraints = p.constraints(f.Value, path+".constraints")
+	}
+}
+
+// truthy is Python's truth of a value, which is how Heat reads hidden and immutable.
+func truthy(v any) bool {
+	switch x := v.(type) {
+	case nil:
+		return false
+	case string:
+		return x != ""
+	case []any:
+		return len(x) > 0
+	case *Map:
+		return x.Len() > 0
+	}
+	f, _ := number(v)
+	return f != 0
+}
+
+// cfnParameterKey reads a key of a CloudFormation parameter.
+func (p *templateParser) cfnParameterKey(prm *Parameter, f yaml11.Pair, path string) {
+	keys := []string{"Type", "Default", "NoEcho", "AllowedValues", "AllowedPattern", "MaxLength", "MinLength", "MaxValue", "MinValue", "Description",
+		"ConstraintDescription", "Label"}
+	at := path + "." + f.Key
+	switch f.Key {
+	case "Type":
+		types := map[string]string{"String": TypeString, "Number": TypeNumber, "CommaDelimitedList": TypeList, "Json": TypeJSON, "Boolean": TypeBool}
+		if prm.Type = types[text(f.Value)]; prm.Type == "" {
+			p.fail(f.Value, at, "unknown type %q, expected one of %s", text(f.Value), "String, Number, CommaDelimitedList, Json, Boolean")
+		}
+	case "Default":
+		prm.Default, prm.HasDefault = f.Value.Value(), f.Value.Kind != yaml11.Null
+	case "Description":
+		prm.Description = text(f.Value)
+	case "Label":
+		prm.Label = text(f.Value)
+	case "NoEcho":
+		prm.Hidden = strings.EqualFold(text(f.Value), "true")
+	case "MinLength", "MaxLength", "MinValue", "MaxValue":
+		n, ok := ToNumber(f.Value.Value())
+		v, isNum := number(n)
+		if !ok || !isNum {
+			p.fail(f.Value, at, "must be a number, got %s", Show(f.Value.Value()))
+			return
+		}
+		kind := map[string]string{"Length": "length", "Value": "range"}[f.Key[3:]]
+		c := prm.constraint(kind, f.Value)
+		if f.Key[:3] == "Min" {
+			c.Min = &v
+		} else {
+			c.Max = &v
+		}
+	case "AllowedValues", "AllowedPattern":
+		c := prm.constraint(map[string]string{"AllowedValues": "allowed_values", "AllowedPattern": "allowed_pattern"}[f.Key], f.Value)
+		if err := c.read(f.Value.Value()); err != nil {
+			p.fail(f.Value, at, "%v", err)
+		}
+	case "ConstraintDescription":
+		prm.constraintText = text(f.Value)
+		for i := range prm.Constraints {
+			prm.Constraints[i].Description = prm.constraintText
+		}
+	default:
+		p.fail(f.KeyNode, path, "%q is not a key of a parameter%s", f.Key, DidYouMean(f.Key, keys))
+	}
+}
+
+// constraint returns the constraint of a kind, made if there is none.
+func (p *Parameter) constraint(kind string, at *yaml11.Node) *Constraint {
+	for i := range p.Constraints {
+		if p.Constraints[i].Kind == kind {
+			return &p.Constraints[i]
+		}
+	}
+	p.Constraints = append(p.Constraints, Constraint{Kind: kind, Description: p.constraintText, node: at})
+	return &p.Constraints[len(p.Constraints)-1]
 }
 
 // Parse turns a given value into the value get_param returns and checks the constraints that need no
@@ -108,6 +204,9 @@ func (p *Parameter) Parse(v any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s, ok := v.(string); ok && p.Type == TypeJSON && s == "" {
+		return v, nil
+	}
 	for _, c := range p.Constraints {
 		if err := c.Check(v); err != nil {
 			return nil, err
@@ -116,16 +215,15 @@ func (p *Parameter) Parse(v any) (any, error) {
 	return v, nil
 }
 
-// ConvertParameter reads v as a parameter of type typ. Source: heat/engine/parameters.py.
+// ConvertParameter reads v as a parameter of type typ.
 func ConvertParameter(typ string, v any) (any, error) {
 	switch typ {
 	case TypeString:
-		switch v.(type) {
-		case *Map, []any:
-			return nil, fmt.Errorf("expected a string, got %s", KindOf(v))
-		}
-		return v, nil
+		return pyRepr(v, true), nil
 	case TypeNumber:
+		if b, ok := v.(bool); ok { // a number in Python
+			return b, nil
+		}
 		if n, ok := ToNumber(v); ok {
 			return n, nil
 		}
@@ -137,11 +235,8 @@ func ConvertParameter(typ string, v any) (any, error) {
 		return nil, fmt.Errorf("expected a boolean, got %s %s", KindOf(v), Show(v))
 	case TypeJSON:
 		s, ok := v.(string)
-		if !ok {
+		if !ok || s == "" {
 			return v, nil
-		}
-		if strings.TrimSpace(s) == "" {
-			return s, nil
 		}
 		d, err := yaml11.DecodeJSON([]byte(s))
 		if err != nil {
@@ -149,33 +244,26 @@ func ConvertParameter(typ string, v any) (any, error) {
 		}
 		return d, nil
 	case TypeList:
+		out := []any{}
 		switch x := v.(type) {
 		case []any:
-			return x, nil
-		case string:
-			out := []any{}
-			if x != "" {
-				for _, s := range strings.Split(x, ",") {
-					out = append(out, strings.TrimSpace(s))
-				}
+			for _, it := range x {
+				out = append(out, pyRepr(it, true))
 			}
-			return out, nil
-		case *Map:
-			return nil, fmt.Errorf("expected a list or text with commas, got a map")
+		case string:
+			if x != "" {
+				out = split(x, ",")
+			}
+		default:
+			return nil, fmt.Errorf("expected a list or text with commas, got %s", KindOf(v))
 		}
-		return []any{PyStr(v)}, nil
+		return out, nil
 	}
 	return v, nil
 }
 
 // empty is the value of a parameter without default while a template is only validated.
 func (p *Parameter) empty() any { return Unknown{} }
-
-// Given is a set of parameter values with the place they come from, for messages.
-type Given struct {
-	Value any
-	From  string // such as "environment parameters" or file:line:column; may be ""
-}
 
 // Values computes the value of every declared parameter. given are explicit values, defaults those of
 // parameter_defaults. lenient leaves missing ones Unknown. unknownOK allows given names that the template

@@ -275,51 +275,70 @@ func ToNumber(v any) (any, bool) {
 	return nil, false
 }
 
-// dig walks path into v; ok is false where a step does not exist.
+// dig walks path into v as get_param does, where an index may be text; ok is false where a step does not
+// exist.
 func dig(v any, path []any) (any, bool) {
+	return walkPath(v, path, func(p any) (int64, bool) {
+		switch x := p.(type) {
+		case int64:
+			return x, true
+		case string:
+			n, err := strconv.ParseInt(x, 10, 64)
+			return n, err == nil
+		}
+		return 0, false
+	})
+}
+
+// Dig walks path (map keys and list indexes) into v, nil where a step does not exist, as Heat selects
+// from an attribute: an index is a number, never text.
+func Dig(v any, path []any) any {
+	r, _ := walkPath(v, path, func(p any) (int64, bool) { i, ok := p.(int64); return i, ok })
+	return r
+}
+
+func walkPath(v any, path []any, index func(any) (int64, bool)) (any, bool) {
 	for _, p := range path {
+		ok := false
 		switch c := v.(type) {
 		case Unknown:
 			return c, true
 		case *Map:
 			k, isStr := p.(string)
+			switch p.(type) {
+			case *Map, []any:
+				return nil, false
+			}
 			if !isStr {
-				k = PyStr(p)
+				k = keyString(p) // keys are text here, numbers in Heat where the template wrote them so
 			}
-			e, ok := c.Get(k)
-			if !ok {
-				return nil, false
-			}
-			v = e
+			v, ok = c.Get(k)
 		case []any:
-			i, isInt := p.(int64)
-			if s, ok := p.(string); ok {
-				n, err := strconv.ParseInt(s, 10, 64)
-				if err != nil {
-					return nil, false
+			if i, isInt := index(p); isInt {
+				v, ok = at(c, i)
+			}
+		case string: // a character, as Python indexes text
+			if i, isInt := index(p); isInt {
+				v, ok = at([]rune(c), i)
+				if r, isRune := v.(rune); isRune {
+					v = string(r)
 				}
-				i, isInt = n, true
 			}
-			if !isInt {
-				return nil, false
-			}
-			if i < 0 {
-				i += int64(len(c))
-			}
-			if i < 0 || i >= int64(len(c)) {
-				return nil, false
-			}
-			v = c[i]
-		default:
+		}
+		if !ok {
 			return nil, false
 		}
 	}
 	return v, true
 }
 
-// Dig walks path (map keys and list indexes) into v, nil where a step does not exist, as Heat selects
-// from an attribute.
-func Dig(v any, path []any) any {
-	r, _ := dig(v, path)
-	return r
+// at returns the item at an index, from the end if it is negative.
+func at[T any](l []T, i int64) (any, bool) {
+	if i < 0 {
+		i += int64(len(l))
+	}
+	if i < 0 || i >= int64(len(l)) {
+		return nil, false
+	}
+	return l[i], true
 }

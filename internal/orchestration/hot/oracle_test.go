@@ -1,0 +1,316 @@
+package hot_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+// answer is what Heat said, see testdata/oracle/record.py.
+type answer struct {
+	Value json.RawMessage `json:"value"`
+	Error string          `json:"error"`
+	Text  string          `json:"text"`
+}
+
+func readJSON[T any](t *testing.T, name string) map[string]T {
+	t.Helper()
+	b, err := os.ReadFile("testdata/oracle/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]T{}
+	if err := json.Unmarshal(b, &out); err != nil {
+		t.Fatal(name, err)
+	}
+	return out
+}
+
+// deviations are rows where we answer otherwise than Heat on purpose: row -> our answer, with the reason
+// in a comment line above.
+func deviations(t *testing.T) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/oracle/deviations.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		row, ours, ok := strings.Cut(line, " => ")
+		if !ok {
+			t.Fatalf("deviations.txt: %q has no =>", line)
+		}
+		out[row] = ours
+	}
+	return out
+}
+
+func loadYAML(t *testing.T, file, text string) *yaml11.Node {
+	t.Helper()
+	n, _, err := yaml11.Parse(file, []byte(text), yaml11.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// frame is the world around an expression of functions.txt.
+type frame struct{ parts *hot.Map }
+
+func (f frame) section(name string) *hot.Map {
+	v, _ := f.parts.Get(name)
+	return v.(*hot.Map)
+}
+
+// template puts an expression into the frame, as output "it" or as condition "it".
+func (f frame) template(version string, expr any, condition bool) *hot.Map {
+	kind, outputs, value, conds := "hot", "outputs", "value", "conditions"
+	m := yaml11.NewMap()
+	switch version {
+	case "cfn":
+		m.Set("AWSTemplateFormatVersion", "2010-09-09")
+		kind, outputs, value, conds = "cfn", "Outputs", "Value", "Conditions"
+	case "heat-cfn":
+		m.Set("HeatTemplateFormatVersion", "2012-12-12")
+		kind, outputs, value, conds = "cfn", "Outputs", "Value", "Conditions"
+	default:
+		m.Set("heat_template_version", version)
+	}
+	old := slices.Contains([]string{"2013-05-23", "2014-10-16", "2015-04-30", "2015-10-15", "2016-04-08", "heat-cfn"}, version)
+	for k, v := range f.section(kind).All() {
+		if k != conds || !old {
+			m.Set(k, v)
+		}
+	}
+	if condition {
+		c, _ := m.Get(conds)
+		cm := c.(*hot.Map).Clone()
+		cm.Set("it", expr)
+		m.Set(conds, cm)
+		m.Set(outputs, yaml11.MapOf("it", yaml11.MapOf(value, "x", map[bool]string{true: "Condition", false: "condition"}[kind == "cfn"], "it")))
+		return m
+	}
+	m.Set(outputs, yaml11.MapOf("it", yaml11.MapOf(value, expr)))
+	return m
+}
+
+// frameScope answers for the stack of the frame.
+type frameScope struct {
+	params map[string]any
+	attrs  *hot.Map
+	files  *hot.Map
+	yaql   *hot.Yaql
+}
+
+func (s *frameScope) Param(n string) (any, bool) {
+	switch n {
+	case "OS::stack_name":
+		return "the-stack", true
+	case "OS::stack_id":
+		return "11111111-2222-3333-4444-555555555555", true
+	case "OS::project_id":
+		return "the-project", true
+	}
+	v, ok := s.params[n]
+	return v, ok
+}
+func (s *frameScope) Resource(n string) (any, error) { return "id-of-" + n, nil }
+func (s *frameScope) Attr(r, a string, path []any) (any, error) {
+	m, _ := s.attrs.Get(r)
+	if a == "" {
+		all := m.(*hot.Map).Clone()
+		all.Delete("show")
+		return all, nil
+	}
+	if _, ok := m.(*hot.Map).Get(a); !ok && a != "show" {
+		return nil, fmt.Errorf("no attribute %s", a)
+	}
+	return hot.Dig(m, append([]any{a}, path...)), nil
+}
+func (s *frameScope) File(n string) (string, bool) {
+	v, ok := s.files.Get(n)
+	f, _ := v.(string)
+	return f, ok
+}
+func (s *frameScope) Facade(string) (any, error) {
+	return nil, fmt.Errorf("resource_facade is of use in nested stacks only")
+}
+func (s *frameScope) Yaql(x string, d any) (any, error) {
+	return s.yaql.Eval(context.Background(), x, d)
+}
+
+func (f frame) eval(version string, expr any, condition bool, yaql *hot.Yaql) (any, error) {
+	tm, err := hot.ParseValue("t", f.template(version, expr, condition))
+	if err != nil {
+		return nil, err
+	}
+	params, err := tm.Values(nil, nil, false, false)
+	if err != nil {
+		return nil, err
+	}
+	ev := hot.NewEvaluator(tm, &frameScope{params: params, attrs: f.section("attributes"), files: f.section("files"), yaql: yaql})
+	for _, o := range tm.Outputs {
+		if o.Name == "it" {
+			if condition {
+				return ev.OutputEnabled(o)
+			}
+			return ev.Value(o.Value)
+		}
+	}
+	return nil, fmt.Errorf("no output")
+}
+
+// TestFunctionsAsHeat compares every row of functions.txt with what Heat answered.
+func TestFunctionsAsHeat(t *testing.T) {
+	want, dev := readJSON[answer](t, "functions.json"), deviations(t)
+	ft, err := os.ReadFile("testdata/oracle/frame.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := frame{loadYAML(t, "frame.yaml", string(ft)).Value().(*hot.Map)}
+	rows, err := os.Open("testdata/oracle/functions.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	yaql, version, count := hot.NewYaql(), "", 0
+	for sc := bufio.NewScanner(rows); sc.Scan(); {
+		line := sc.Text()
+		if strings.TrimSpace(line) == "" || line[0] == '#' {
+			continue
+		}
+		if v, ok := strings.CutPrefix(line, "@ "); ok {
+			version = v
+			continue
+		}
+		count++
+		key := version + " " + line
+		a, ok := want[key]
+		if !ok {
+			t.Errorf("no answer for %q: run record.py", key)
+			continue
+		}
+		text, condition := strings.CutPrefix(line, "? ")
+		got, err := f.eval(version, loadYAML(t, "row", text).Value(), condition, yaql)
+		gotText, heat := "error", "error"
+		if err == nil {
+			gotText = hot.PyJSON(got, true)
+		}
+		if a.Error == "" {
+			heat = hot.PyJSON(loadJSON(t, a.Value), true)
+		}
+		if ours, ok := dev[key]; ok {
+			if ours == heat {
+				t.Errorf("deviations.txt: %s is what Heat says, drop it", key)
+			}
+			heat = ours
+		}
+		if gotText != heat {
+			t.Errorf("%s\n  got  %s %v\n  heat %s %s", key, gotText, err, heat, a.Text)
+		}
+		if err != nil && (hot.List(err)[0].Pos == "" || hot.List(err)[0].Path == "") {
+			t.Errorf("%s: the error names no place: %v", key, err)
+		}
+	}
+	if count < 700 {
+		t.Errorf("only %d rows", count)
+	}
+}
+
+// TestParametersAsHeat compares every row of params.txt with what Heat answered.
+func TestParametersAsHeat(t *testing.T) {
+	dev := deviations(t)
+	for key, a := range readJSON[answer](t, "params.json") {
+		version, row, _ := strings.Cut(key, " ")
+		decl, value, given := strings.Cut(row, " <- ")
+		m := yaml11.NewMap()
+		if version == "cfn" {
+			m.Set("AWSTemplateFormatVersion", "2010-09-09")
+			m.Set("Parameters", yaml11.MapOf("p", loadYAML(t, "decl", decl).Value()))
+		} else {
+			m.Set("heat_template_version", version)
+			m.Set("parameters", yaml11.MapOf("p", loadYAML(t, "decl", decl).Value()))
+		}
+		got, heat := "error", "error"
+		tm, err := hot.ParseValue("t", m)
+		if err == nil {
+			params := yaml11.NewMap()
+			if given {
+				params.Set("p", loadYAML(t, "value", value).Value())
+			}
+			var vals map[string]any
+			if vals, err = tm.Values(params, nil, false, false); err == nil {
+				got = hot.PyJSON(vals["p"], true)
+			}
+		}
+		if a.Error == "" {
+			heat = hot.PyJSON(loadJSON(t, a.Value), true)
+		}
+		if ours, ok := dev[key]; ok {
+			if ours == heat {
+				t.Errorf("deviations.txt: %s is what Heat says, drop it", key)
+			}
+			heat = ours
+		}
+		if got != heat {
+			t.Errorf("%s\n  got  %s %v\n  heat %s %s", key, got, err, heat, a.Text)
+		}
+	}
+}
+
+func loadJSON(t *testing.T, raw json.RawMessage) any {
+	t.Helper()
+	v, err := yaml11.DecodeJSON(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestVersionsAsHeat compares the function lists of every version.
+func TestVersionsAsHeat(t *testing.T) {
+	type lists struct{ Functions, Conditions []string }
+	var names []string
+	for name, want := range readJSON[lists](t, "versions.json") {
+		names = append(names, name)
+		all := slices.Concat(want.Functions, want.Conditions)
+		slices.Sort(all)
+		if diff := cmp.Diff(want.Functions, hot.FunctionNames(name, false)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if diff := cmp.Diff(slices.Compact(slices.Clone(all)), hot.FunctionNames(name, true)); diff != "" {
+			t.Errorf("%s with conditions: %s", name, diff)
+		}
+		for _, f := range all {
+			if hot.FunctionDoc(f) == "" {
+				t.Errorf("%s has no description", f)
+			}
+		}
+	}
+	var ours []string
+	for _, v := range hot.Versions() {
+		ours = append(ours, v.Name)
+		for _, a := range v.Aliases {
+			ours = append(ours, a)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(ours)
+	if diff := cmp.Diff(names, ours); diff != "" {
+		t.Error(diff)
+	}
+}
