@@ -541,7 +541,7 @@ func (s *Service) deleteStack(w http.ResponseWriter, r *http.Request) error {
 	if !st.Deleted.IsZero() {
 		return stackNotFound(st.Name)
 	}
-	if _, err := s.e.DeleteStack(r.Context(), st.ID); err != nil {
+	if _, err := s.e.DeleteStack(r.Context(), st.ID, false); err != nil {
 		return gone(err, r)
 	}
 	w.WriteHeader(http.StatusNoContent)

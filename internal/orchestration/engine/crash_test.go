@@ -147,7 +147,7 @@ func TestCrash(t *testing.T) {
 		if got := outputsText(end); got != "all:\n- made thing\n- made thing\n- made thing\n" || len(w.things) != 5 {
 			t.Fatalf("crash at step %d: %s %v", crash, got, w.things)
 		}
-		if _, err := h.e.DeleteStack(context.Background(), st.ID); err != nil {
+		if _, err := h.e.DeleteStack(context.Background(), st.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		run(st.ID, "DELETE_COMPLETE")

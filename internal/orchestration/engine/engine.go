@@ -43,6 +43,10 @@ type Config struct {
 	SignalTransport string
 	// MaxDepth of nested stacks below the root; 0 is 10.
 	MaxDepth int
+	// MaxStacks of a project, nested ones not counted; 0 is 512, less than 0 no limit.
+	MaxStacks int
+	// MaxResources of a tree of stacks; 0 or less: no limit, as on an undercloud.
+	MaxResources int
 	// Workers is how many stacks advance at the same time; 0 is 4.
 	Workers int
 	// SafetyPoll is how long a waiting stack sleeps at most without a wake-up; 0 is 15 s.
@@ -79,6 +83,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.MaxDepth == 0 {
 		cfg.MaxDepth = 10
 	}
+	if cfg.MaxStacks == 0 {
+		cfg.MaxStacks = 512
+	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
 	}
@@ -102,6 +109,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	cfg.Jobs.Register(JobStack, cfg.Workers, e.runStack)
 	cfg.Jobs.Register(JobMetadata, 4, e.runMetadata)
+	cfg.Jobs.Register(JobSink, 2, e.runSink)
+	cfg.Jobs.Register(JobSnapshot, 2, e.runSnapshot)
 	return e, nil
 }
 

@@ -268,7 +268,7 @@ by_name:
 	if got := outputsText(st); got != want {
 		t.Errorf("outputs\n%s\nwant\n%s", got, want)
 	}
-	if _, err := h.e.DeleteStack(context.Background(), st.ID); err != nil {
+	if _, err := h.e.DeleteStack(context.Background(), st.ID, false); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(st.ID, "DELETE_COMPLETE")

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
@@ -24,6 +23,7 @@ func (r *run) abort(f Failure) error {
 		}
 		r.state(row, row.Action, Failed, row.Action+" aborted")
 	}
+	r.forgetHooks()
 	if !r.st.DisableRollback && r.st.ParentID == "" && (r.st.Action == Create || r.st.Action == Update) && !r.st.Cancel {
 		r.startRollback(f)
 		return r.flush()
@@ -57,6 +57,9 @@ func failReason(action string, f Failure) string {
 }
 
 func (r *run) failStack(f Failure) {
+	if r.st.Action == Snapshot {
+		_ = r.finishSnapshot(Failed, failReason(r.st.Action, f)) // stores nothing that can fail
+	}
 	r.st.Fail = f
 	r.st.Status, r.st.Reason = Failed, failReason(r.st.Action, f)
 	r.stDirty = true
@@ -119,7 +122,11 @@ func (r *run) completeStack() error {
 			}
 		}
 	}
-	r.st.Fail, r.st.Previous = Failure{}, nil
+	r.st.Fail, r.st.Previous, r.st.Def.Converge, r.st.Def.AdoptID, r.st.Def.SnapshotID = Failure{}, nil, false, "", ""
+	if r.st.ParentID == "" {
+		r.st.Description = r.t.Description
+	}
+	r.forgetHooks()
 	r.st.Status, r.st.Reason = Complete, "Stack "+r.st.Action+" completed successfully"
 	r.stDirty = true
 	r.events = append(r.events, r.e.stackEvent(r.st))
@@ -160,6 +167,9 @@ func (r *run) teardown() error {
 		return r.flush()
 	}
 	if r.st.Action == Delete {
+		if err := r.dropSnapshots(); err != nil {
+			return err
+		}
 		if err := r.dropTrust(); err != nil {
 			return err
 		}
@@ -254,13 +264,22 @@ func (r *run) unblocked(doomed []*Row, left, started map[*Row]bool) bool {
 
 // beginDelete starts or continues the deletion of a resource. gone: it does not exist any more.
 func (r *run) beginDelete(row *Row) (t *task, gone bool) {
+	switch {
+	case row.Action == Delete && row.Status == Complete: // deleted, and in the hook after that
+		return nil, row.Hook() == "" && r.gone(row)
+	case row.Action == Init && row.PhysicalID == "": // never made
+		r.removeRow(row)
+		return nil, true
+	case (row.Op != r.st.Op || row.Action != Delete) && r.pauseAt(row, Delete, "pre"):
+		return nil, false
+	}
 	typ, err := r.e.typeOf(row.Target, r.files)
 	if err != nil && hot.IsTemplate(row.Target) { // its file is gone; the nested stack knows what it has
 		typ, err = &resources.Type{Name: row.Target, Nested: func(*resources.Resource, []resources.AttrUse) (*resources.Nested, error) { return nil, nil }}, nil
 	}
-	if err != nil || row.Def.External || row.Def.Deletion == "retain" || typ.Nested == nil && typ.Delete == nil {
-		r.removeRow(row)
-		return nil, true
+	keep := row.Def.External || row.Def.Deletion == "retain" || r.st.Def.Abandon && r.st.Action == Delete
+	if err != nil || keep && (typ.Nested == nil || !r.st.Def.Abandon) || typ.Nested == nil && typ.Delete == nil {
+		return nil, r.gone(row)
 	}
 	if typ.Nested != nil {
 		return nil, r.deleteNested(row)
@@ -279,10 +298,43 @@ func (r *run) beginDelete(row *Row) (t *task, gone bool) {
 			r.failDelete(row, err)
 			return nil, false
 		}
-		r.removeRow(row)
-		return nil, true
+		return nil, r.gone(row)
 	}
-	return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: typ.Delete}, false
+	return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: deleteStep(row, typ)}, false
+}
+
+// deleteStep deletes a resource; with the deletion policy Snapshot after its contents were copied. The copy
+// stays.
+func deleteStep(row *Row, typ *resources.Type) func(context.Context, *resources.Resource) (resources.Step, error) {
+	if row.Def.Deletion != "snapshot" || typ.Snapshot == nil || row.PhysicalID == "" {
+		return typ.Delete
+	}
+	return func(ctx context.Context, res *resources.Resource) (resources.Step, error) {
+		if res.Data["_copied"] != true {
+			step, err := typ.Snapshot(ctx, res)
+			if err != nil || !step.Done {
+				return step, err
+			}
+			res.Data["_copied"] = true
+			if err := res.Host.Save(ctx, res); err != nil {
+				return resources.Step{}, err
+			}
+		}
+		return typ.Delete(ctx, res)
+	}
+}
+
+// gone takes in that a resource is deleted. It tells whether the row went too: a hook may keep it.
+func (r *run) gone(row *Row) bool {
+	if r.hookSet(row.Name, "post-delete") && !r.passed(row, "post-delete") {
+		row.Op = r.st.Op
+		r.state(row, Delete, Complete, "state changed")
+		if r.pauseAt(row, Delete, "post") {
+			return false
+		}
+	}
+	r.removeRow(row)
+	return true
 }
 
 func (r *run) deleteNested(row *Row) (gone bool) {
@@ -292,9 +344,9 @@ func (r *run) deleteNested(row *Row) (gone bool) {
 		return false
 	}
 	if child == nil || !child.Deleted.IsZero() {
-		r.removeRow(row)
-		return true
+		return r.gone(row)
 	}
+	child.Def.Abandon = r.st.Def.Abandon && r.st.Action == Delete
 	mine := row.Action == Delete && row.Status == InProgress && row.Op == r.st.Op
 	switch {
 	case !mine:
@@ -322,8 +374,9 @@ func (r *run) finishDelete(o outcome, left map[*Row]bool) {
 	case o.err != nil:
 		r.failDelete(row, o.err)
 	case o.result.Done:
-		delete(left, row)
-		r.removeRow(row)
+		if r.gone(row) {
+			delete(left, row)
+		}
 	default:
 		r.wait(o.result)
 	}
@@ -352,8 +405,10 @@ func (r *run) failDelete(row *Row, err error) {
 
 // removeRow forgets a resource that does not exist any more.
 func (r *run) removeRow(row *Row) {
-	row.Action, row.Status, row.Reason = Delete, Complete, "state changed"
-	r.event(row)
+	if row.Action != Delete || row.Status != Complete {
+		row.Action, row.Status, row.Reason = Delete, Complete, "state changed"
+		r.event(row)
+	}
 	delete(r.dirty, row)
 	if r.rows[row.Name] == row {
 		delete(r.rows, row.Name)
@@ -367,172 +422,4 @@ func (r *run) removeRow(row *Row) {
 		_, err := tx.Exec("DELETE FROM heat_resources WHERE id = ?", id)
 		return err
 	})
-}
-
-// visit carries out CHECK, SUSPEND and RESUME: every resource on its own.
-func (r *run) visit() error {
-	var tasks []*task
-	open := 0
-	for _, row := range r.allRows() {
-		if row.Replaced || row.Op == r.st.Op && row.Status != InProgress {
-			continue
-		}
-		typ, err := r.e.typeOf(row.Target, r.files)
-		if err != nil {
-			continue
-		}
-		began := row.Op == r.st.Op
-		if !began {
-			row.Op, row.Begun = r.st.Op, r.e.now()
-			r.state(row, r.st.Action, InProgress, "state changed")
-		}
-		if typ.Nested != nil {
-			if !r.visitNested(row, began) {
-				open++
-			}
-			continue
-		}
-		props, err := r.rowProps(row, typ)
-		if err != nil {
-			return err
-		}
-		tasks = append(tasks, &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: visitStep(typ, r.st.Action)})
-	}
-	if err := r.flush(); err != nil {
-		return err
-	}
-	done := make(chan outcome, len(tasks))
-	for _, t := range tasks {
-		go func() { done <- r.perform(t) }()
-	}
-	for range tasks {
-		o := <-done
-		o.row.Data = o.res.Data
-		switch {
-		case o.err != nil:
-			r.state(o.row, r.st.Action, Failed, o.err.Error())
-		case o.result.Done:
-			r.state(o.row, r.st.Action, Complete, "state changed")
-		default:
-			open++
-			r.wait(o.result)
-		}
-	}
-	if open > 0 {
-		return r.flush()
-	}
-	for _, row := range r.allRows() {
-		if row.Op == r.st.Op && row.Status == Failed {
-			r.failStack(Failure{Type: "Error", Path: pathPart(r.t.Generated, row.Name), Msg: row.Reason})
-			return r.flush()
-		}
-	}
-	r.st.Status, r.st.Reason = Complete, "Stack "+r.st.Action+" completed successfully"
-	r.stDirty = true
-	r.events = append(r.events, r.e.stackEvent(r.st))
-	return r.flush()
-}
-
-func visitStep(typ *resources.Type, action string) func(context.Context, *resources.Resource) (resources.Step, error) {
-	return func(ctx context.Context, res *resources.Resource) (resources.Step, error) {
-		var f func(context.Context, *resources.Resource) (resources.Step, error)
-		switch action {
-		case Check:
-			if typ.Check != nil {
-				return resources.Done(), typ.Check(ctx, res)
-			}
-		case Suspend:
-			f = typ.Suspend
-		case Resume:
-			f = typ.Resume
-		}
-		if f != nil {
-			return f(ctx, res)
-		}
-		return resources.Done(), nil
-	}
-}
-
-func (r *run) visitNested(row *Row, began bool) (done bool) {
-	child, err := r.child(row)
-	if err != nil || child == nil || !child.Deleted.IsZero() {
-		r.state(row, r.st.Action, Failed, "the nested stack does not exist any more")
-		return true
-	}
-	switch {
-	case !began:
-		if child.Status != InProgress {
-			r.beginChild(child, r.st.Action)
-			r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
-		}
-		return false
-	case child.Status == Failed:
-		r.state(row, r.st.Action, Failed, child.Fail.Reason())
-		return true
-	case child.Status == Complete && child.Action == r.st.Action:
-		r.state(row, r.st.Action, Complete, "state changed")
-		return true
-	}
-	return false
-}
-
-// readInbox delivers signals.
-func (r *run) readInbox() error {
-	type message struct {
-		seq            int64
-		resource, body string
-	}
-	var list []message
-	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			var m message
-			err := scan(&m.seq, &m.resource, &m.body)
-			list = append(list, m)
-			return err
-		}, "SELECT seq, resource_id, body FROM heat_inbox WHERE stack_id = ? ORDER BY seq LIMIT 100", r.st.ID)
-	})
-	if err != nil {
-		return fmt.Errorf("signals: %w", err)
-	}
-	for _, m := range list {
-		r.later(func(tx *store.Tx) error {
-			_, err := tx.Exec("DELETE FROM heat_inbox WHERE seq = ?", m.seq)
-			return err
-		})
-		for _, row := range r.allRows() {
-			if row.ID == m.resource {
-				r.signal(row, m.body)
-			}
-		}
-	}
-	return r.flush()
-}
-
-func (r *run) signal(row *Row, body string) {
-	typ, err := r.e.typeOf(row.Target, r.files)
-	if err != nil || typ.Signal == nil {
-		return
-	}
-	props, err := r.rowProps(row, typ)
-	if err != nil {
-		return
-	}
-	res := r.resource(row, typ, props)
-	if err := typ.Signal(r.ctx, res, fromText(body)); err != nil {
-		r.e.cfg.Log.WarnContext(r.ctx, "signal failed", "stack", r.st.Name, "resource", row.Name, "error", err)
-		return
-	}
-	row.Data = res.Data
-	if row.Attrs.Len() > 0 && typ.Attr != nil {
-		var uses []resources.AttrUse
-		for k := range row.Attrs.All() {
-			uses = append(uses, resources.AttrUse{Attr: k})
-		}
-		if attrs, err := fetchAttrs(r.ctx, typ, res, uses, nil); err == nil {
-			row.Attrs = attrs
-		}
-	}
-	r.touch(row)
-	r.events = append(r.events, &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type, PhysicalID: row.PhysicalID,
-		Action: "SIGNAL", Status: Complete, Reason: "Signal received", Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()})
 }

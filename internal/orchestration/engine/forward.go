@@ -82,7 +82,7 @@ func (r *run) forward() error {
 			return err
 		}
 		if r.st.Cancel {
-			return r.abort(Failure{Msg: r.st.Action + " aborted"})
+			return r.abort(Failure{Msg: canceled(r.st)})
 		}
 		for _, t := range tasks {
 			inflight++
@@ -211,15 +211,30 @@ func (r *run) begin(g *graph, name string) (*task, error) {
 	if row != nil && row.Op == r.st.Op && row.Status == InProgress {
 		return r.resumeTask(g, row, typ, def, used)
 	}
+	if r.waitsAtHook(row) {
+		g.waiting(name)
+		return nil, nil
+	}
 	props, rd, err := r.definition(def, typ)
 	if err != nil {
 		return nil, err
 	}
 	rd.Requires = r.deps[name]
+	if props, rd, err = r.restored(def, typ, props, rd); err != nil {
+		return nil, err
+	}
+	if err := r.sameExternal(row, def, rd); err != nil {
+		return nil, err
+	}
+	unhealthy := row != nil && row.Action == Check && row.Status == Failed && (typ.Nested == nil || r.marked(row))
 	switch {
-	case row == nil:
+	case row == nil && r.st.Action == Adopt:
+		return r.adopt(g, name, def, target, typ, props, rd, used)
+	case row == nil || row.Action == Init:
 		return r.create(g, name, def, target, typ, props, rd, used)
 	case row.Target != target && !(hot.IsTemplate(row.Target) && hot.IsTemplate(target)):
+		return r.replace(g, row, def, target, typ, props, rd, used)
+	case unhealthy:
 		return r.replace(g, row, def, target, typ, props, rd, used)
 	case row.Status == Complete && row.Action != Delete && row.Action != Init:
 		return r.update(g, row, def, target, typ, props, rd, used)
@@ -229,6 +244,29 @@ func (r *run) begin(g *graph, name string) (*task, error) {
 		return r.replace(g, row, def, target, typ, props, rd, used)
 	}
 	return r.change(g, row, target, typ, props, rd, used, typ.Nested == nil)
+}
+
+// sameExternal refuses another external_id for a resource that exists.
+func (r *run) sameExternal(row *Row, def *hot.ResourceDef, rd RowDef) error {
+	if row == nil || row.Action == Init || !rd.External && !row.Def.External {
+		return nil
+	}
+	at := &hot.Error{Pos: def.Pos, Path: "resources." + def.Name + ".external_id", Msg: "Update to property external_id of " + def.Name + " is not supported"}
+	if !rd.External || !row.Def.External {
+		return at
+	}
+	v, err := r.ev.Value(def.ExternalID)
+	if err == nil && hot.PyStr(v) != row.PhysicalID {
+		return at
+	}
+	return err
+}
+
+// marked tells whether somebody marked a nested stack unhealthy; one that failed a check is unhealthy only
+// where its own resources are.
+func (r *run) marked(row *Row) bool {
+	child, err := r.child(row)
+	return err == nil && child != nil && !(child.Action == Check && child.Status == Failed)
 }
 
 func placeType(def *hot.ResourceDef, err error) error {
@@ -241,7 +279,7 @@ func placeType(def *hot.ResourceDef, err error) error {
 
 // definition computes the properties and the rest of a resource's definition.
 func (r *run) definition(def *hot.ResourceDef, typ *resources.Type) (*resources.Props, RowDef, error) {
-	rd := RowDef{Pos: def.Pos, Description: def.Description}
+	rd := RowDef{Pos: def.Pos, Description: def.Description, External: def.ExternalID != nil}
 	raw, err := r.ev.Value(def.Properties)
 	if err != nil {
 		return nil, rd, err
@@ -269,7 +307,10 @@ func (r *run) definition(def *hot.ResourceDef, typ *resources.Type) (*resources.
 	if err != nil {
 		return nil, rd, err
 	}
-	if rd.Deletion, err = hot.Policy(dp); err != nil {
+	if rd.Deletion, err = hot.Policy(dp); err == nil {
+		err = snapshotPolicy(rd.Deletion, typ)
+	}
+	if err != nil {
 		return nil, rd, &hot.Error{Pos: def.DeletionPolicy.Pos(), Path: def.DeletionPolicy.Path(), Msg: err.Error()}
 	}
 	return props, rd, nil
@@ -320,22 +361,49 @@ func propPlace(def *hot.ResourceDef) func(path []string) *hot.Expr {
 }
 
 func (r *run) create(g *graph, name string, def *hot.ResourceDef, target string, typ *resources.Type, props *resources.Props, rd RowDef, used *hot.Mapping) (*task, error) {
-	now := r.e.now()
-	row := &Row{ID: newID(), StackID: r.st.ID, Name: name, Type: def.Type, Target: target, Op: r.st.Op, Begun: now, Def: rd,
-		Data: map[string]any{}, Attrs: yaml11.NewMap(), Created: now, isNew: true}
-	r.rows[name] = row
+	row := r.newRow(name, def, target, rd)
+	if r.pauseAt(row, Create, "pre") {
+		g.waiting(name)
+		return nil, nil
+	}
+	row.Op, row.Begun = r.st.Op, r.e.now()
 	if def.ExternalID != nil {
 		v, err := r.ev.Value(def.ExternalID)
 		if err != nil {
 			return nil, err
 		}
-		row.PhysicalID, row.Def.External = hot.PyStr(v), true
-		r.state(row, Create, InProgress, "state changed")
+		row.PhysicalID = hot.PyStr(v)
+		r.state(row, Check, InProgress, "state changed")
 		return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), uses: r.uses[name],
 			step: func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }}, nil
 	}
 	r.state(row, Create, InProgress, "state changed")
 	return r.carryOut(g, row, typ, props, rd, used, typ.Create, false)
+}
+
+// newRow returns the row of a resource that is to be made: a new one, or the one that waited for that.
+func (r *run) newRow(name string, def *hot.ResourceDef, target string, rd RowDef) *Row {
+	if row := r.rows[name]; row != nil && row.Action == Init && !row.Replaced {
+		row.Type, row.Target, row.Def = def.Type, target, rd
+		return row
+	}
+	now := r.e.now()
+	row := &Row{ID: newID(), StackID: r.st.ID, Name: name, Type: def.Type, Target: target, Begun: now, Def: rd, Action: Init, Status: Complete,
+		Data: map[string]any{}, Attrs: yaml11.NewMap(), Created: now, isNew: true}
+	r.rows[name] = row
+	return row
+}
+
+// waitsAtHook tells whether a resource waits at a hook: before the update of this operation, or after what
+// this operation did to it.
+func (r *run) waitsAtHook(row *Row) bool {
+	switch {
+	case row == nil || row.Action == Init:
+		return false // asked when it is made
+	case row.Op == r.st.Op:
+		return row.Hook() != ""
+	}
+	return r.st.Action != Adopt && r.pauseAt(row, Update, "pre")
 }
 
 // carryOut starts the work on a row that was just put in progress: a batch entry, a nested stack or a task.
@@ -389,6 +457,10 @@ func (r *run) deleteFirst(name string) []*task {
 func (r *run) complete(g *graph, row *Row) {
 	row.Op = r.st.Op
 	r.state(row, row.Action, Complete, "state changed")
+	if (row.Action == Create || row.Action == Update) && r.pauseAt(row, row.Action, "post") {
+		g.waiting(row.Name)
+		return
+	}
 	g.finished(row.Name)
 }
 
@@ -398,6 +470,13 @@ func (r *run) update(g *graph, row *Row, def *hot.ResourceDef, target string, ty
 	if err != nil {
 		return nil, err
 	}
+	if rd.External {
+		row.Op = r.st.Op
+		row.Def.Requires, row.Def.Deletion, row.Def.Metadata = rd.Requires, rd.Deletion, rd.Metadata
+		r.touch(row)
+		g.finished(row.Name)
+		return nil, nil
+	}
 	changed := props.Changed(old)
 	metaChanged := !hot.Equal(mapOrNil(rd.Metadata), mapOrNil(row.Def.Metadata))
 	if typ.Nested != nil {
@@ -406,6 +485,9 @@ func (r *run) update(g *graph, row *Row, def *hot.ResourceDef, target string, ty
 	if len(changed) == 0 && !metaChanged && !typ.AlwaysUpdate {
 		row.Op, row.Def, row.Type, row.Target = r.st.Op, rd, def.Type, target
 		r.touch(row)
+		if r.st.Def.Converge && typ.Check != nil && !rd.External {
+			return r.verify(row, typ, props, rd), nil
+		}
 		if typ.Pure || r.hasAttrs(row, typ) {
 			g.finished(row.Name)
 			return nil, nil
@@ -425,6 +507,20 @@ func (r *run) update(g *graph, row *Row, def *hot.ResourceDef, target string, ty
 		return r.replace(g, row, def, target, typ, props, rd, used)
 	}
 	return r.change(g, row, target, typ, props, rd, used, false)
+}
+
+// verify looks whether the real thing of an unchanged resource is still well; if not it is replaced.
+func (r *run) verify(row *Row, typ *resources.Type, props *resources.Props, rd RowDef) *task {
+	return &task{row: row, typ: typ, props: props, def: rd, res: r.resource(row, typ, props), uses: r.uses[row.Name],
+		step: func(ctx context.Context, res *resources.Resource) (resources.Step, error) {
+			if err := typ.Check(ctx, res); err != nil {
+				if resources.Transient(err) {
+					return resources.Step{}, err
+				}
+				return resources.Replace(), nil
+			}
+			return resources.Done(), nil
+		}}
 }
 
 func contains(l []string, s string) bool {
@@ -511,6 +607,9 @@ func (r *run) resumeTask(g *graph, row *Row, typ *resources.Type, def *hot.Resou
 		return r.carryOut(g, row, typ, props, row.Def, used, func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }, false)
 	}
 	step := typ.Create
+	if row.Action == Adopt {
+		step = adopted
+	}
 	if row.Action == Update {
 		step = typ.Update
 		if step == nil {
@@ -615,7 +714,7 @@ func (r *run) failResource(g *graph, name string, err error) {
 			Data: map[string]any{}, Attrs: yaml11.NewMap(), Action: Create, Def: RowDef{Pos: def.Pos, Props: yaml11.NewMap()}}
 		r.rows[name] = row
 	} else if row.Op != r.st.Op {
-		row.Action = Update
+		row.Action = map[bool]string{true: Create, false: Update}[row.Action == Init]
 	}
 	row.Op = r.st.Op
 	r.state(row, row.Action, Failed, reason)
@@ -678,7 +777,7 @@ func newGraph(r *run) *graph {
 // done tells whether a resource has been taken care of in this operation.
 func (r *run) done(name string) bool {
 	row := r.rows[name]
-	return row != nil && row.Op == r.st.Op && row.Status == Complete
+	return row != nil && row.Op == r.st.Op && row.Status == Complete && row.Hook() == ""
 }
 
 func (g *graph) next() (string, bool) {

@@ -95,7 +95,21 @@ func (r *run) createChild(row *Row, n *resources.Nested, def Definition, ctx Con
 	}
 	child := &Stack{ID: newID(), Name: name, ProjectID: r.st.ProjectID, UserID: r.st.UserID, Username: r.st.Username, ParentID: r.st.ID,
 		ParentResource: row.Name, RootID: r.st.RootID, Depth: r.st.Depth + 1, Def: def, Context: ctx, DisableRollback: true, TimeoutMins: r.st.TimeoutMins, Created: r.e.now()}
-	r.beginChild(child, Create)
+	action := Create
+	if r.st.Action == Adopt {
+		action = Adopt
+		entry, err := r.adoption(row.Name)
+		if err == nil {
+			child.Def.AdoptID, err = r.e.storeAdoption(r.ctx, entry)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.checkResourceLimit(1); err != nil {
+		return err
+	}
+	r.beginChild(child, action)
 	if n.Timeout > 0 {
 		child.Deadline = r.e.now().Add(n.Timeout)
 	}

@@ -98,6 +98,9 @@ type Options struct {
 	UserID          string
 	Username        string
 	ProjectID       string
+	Converge        bool // update: look at the real things first
+	Adopt           *Map // create: what to take over, as Export returned it
+	NewTags         bool // update: no tags given means none
 }
 
 func deadline(from time.Time, mins int64) time.Time {
@@ -140,18 +143,28 @@ func (e *Engine) CreateStack(ctx context.Context, name string, s *Source, o Opti
 	if err != nil {
 		return nil, err
 	}
+	action := Create
+	if o.Adopt != nil {
+		action = Adopt
+		if def.AdoptID, err = e.storeAdoption(ctx, o.Adopt); err != nil {
+			return nil, err
+		}
+	}
 	now := e.now()
-	st := &Stack{ID: newID(), Name: name, ProjectID: o.ProjectID, UserID: o.UserID, Username: o.Username, Action: Create, Status: InProgress,
-		Reason: "Stack CREATE started", Op: 1, OpStarted: now, Def: def, Description: t.Description,
+	st := &Stack{ID: newID(), Name: name, ProjectID: o.ProjectID, UserID: o.UserID, Username: o.Username, Action: action, Status: InProgress,
+		Reason: "Stack " + action + " started", Op: 1, OpStarted: now, Def: def, Description: t.Description,
 		TrustID: o.TrustID, DisableRollback: true, Created: now}
 	st.RootID = st.ID
 	st.set(o)
 	st.Deadline = deadline(now, st.TimeoutMins)
 	err = e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		if err := e.checkStackLimit(tx, st.ProjectID); err != nil {
+			return err
+		}
 		if err := InsertStack(tx, st); err != nil {
 			return err
 		}
-		if err := e.stackEvent(st).write(tx); err != nil {
+		if err := e.recordStack(tx, st); err != nil {
 			return err
 		}
 		e.publish(tx, st)
@@ -172,6 +185,8 @@ func (st *Stack) set(o Options) {
 	}
 	if o.Tags != nil {
 		st.Tags = *o.Tags
+	} else if o.NewTags {
+		st.Tags = nil
 	}
 	if o.TrustID != "" {
 		st.TrustID = o.TrustID
@@ -199,12 +214,9 @@ func (e *Engine) UpdateStack(ctx context.Context, id string, s *Source, o Option
 		if st.Action == Suspend && st.Status == Complete {
 			return api.Invalid("Updating a stack when it is suspended is not supported.").Named("NotSupported")
 		}
-		if st.Status == Complete {
-			prev := st.Def
-			st.Previous = &prev
-		} else {
-			st.Previous = nil
-		}
+		prev := st.Def
+		st.Previous = &prev
+		def.Converge = o.Converge
 		st.Def, st.Description = def, t.Description
 		st.set(o)
 		st.Action = Update
@@ -213,22 +225,29 @@ func (e *Engine) UpdateStack(ctx context.Context, id string, s *Source, o Option
 	})
 }
 
-// DeleteStack begins the deletion; it may interrupt another operation. Deleting twice is no error.
-func (e *Engine) DeleteStack(ctx context.Context, id string) (*Stack, error) {
+// DeleteStack begins the deletion; it may interrupt another operation. Deleting twice is no error. abandon
+// leaves the real things alone; a stack in the middle of an operation cannot be abandoned.
+func (e *Engine) DeleteStack(ctx context.Context, id string, abandon bool) (*Stack, error) {
 	return e.begin(ctx, id, func(st *Stack) error {
-		if st.Action == Delete && st.Status == InProgress {
+		switch {
+		case abandon && st.Status == InProgress:
+			return busy(st)
+		case st.Action == Delete && st.Status == InProgress:
 			return errNothing
 		}
-		st.Action = Delete
+		st.Action, st.Def.Abandon = Delete, abandon
 		return nil
 	})
 }
 
-// Act begins CHECK, SUSPEND or RESUME.
+// Act begins CHECK, SUSPEND or RESUME. What is suspended or resumed already stays as it is.
 func (e *Engine) Act(ctx context.Context, id, action string) (*Stack, error) {
 	return e.begin(ctx, id, func(st *Stack) error {
 		if st.Status == InProgress {
 			return busy(st)
+		}
+		if action != Check && st.Action == action && st.Status == Complete {
+			return errNothing
 		}
 		st.Action = action
 		return nil
@@ -243,9 +262,12 @@ func (e *Engine) Cancel(ctx context.Context, id string, rollback bool) error {
 			return err
 		}
 		if st.Status != InProgress || st.Action != Update && st.Action != Create {
-			return api.Invalid("Cancelling update when stack is (%s, %s) is not supported.", st.Action, st.Status).Named("NotSupported")
+			return api.Invalid("Cancelling update when stack is ('%s', '%s') is not supported.", st.Action, st.Status).Named("NotSupported")
 		}
-		if rollback && st.Action == Update && st.Previous != nil {
+		if rollback && st.Action != Update {
+			return api.Invalid("Cancelling update when stack is ('%s', '%s') is not supported.", st.Action, st.Status).Named("NotSupported")
+		}
+		if rollback && st.Previous != nil {
 			st.Action, st.Reason = Rollback, "Stack ROLLBACK started"
 			st.Def = *st.Previous
 			return e.commit(tx, st)
@@ -261,6 +283,10 @@ var errNothing = errors.New("nothing to do")
 
 // begin puts a stack into a new operation.
 func (e *Engine) begin(ctx context.Context, id string, change func(*Stack) error) (*Stack, error) {
+	return e.beginWith(ctx, id, func(_ *store.Tx, st *Stack) error { return change(st) })
+}
+
+func (e *Engine) beginWith(ctx context.Context, id string, change func(*store.Tx, *Stack) error) (*Stack, error) {
 	var st *Stack
 	err := e.cfg.DB.Tx(ctx, func(tx *store.Tx) (err error) {
 		if st, err = GetStack(tx, id); err != nil {
@@ -269,7 +295,7 @@ func (e *Engine) begin(ctx context.Context, id string, change func(*Stack) error
 		if !st.Deleted.IsZero() {
 			return store.ErrNotFound
 		}
-		if err := change(st); err != nil {
+		if err := change(tx, st); err != nil {
 			return err
 		}
 		st.Reason = "Stack " + st.Action + " started"
@@ -289,7 +315,7 @@ func (e *Engine) commit(tx *store.Tx, st *Stack) error {
 	if err := UpdateStack(tx, st); err != nil {
 		return err
 	}
-	if err := e.stackEvent(st).write(tx); err != nil {
+	if err := e.recordStack(tx, st); err != nil {
 		return err
 	}
 	e.publish(tx, st)
@@ -305,16 +331,15 @@ func (e *Engine) Signal(ctx context.Context, row *Row, body []byte) error {
 		}
 		body = b
 	}
-	return e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Exec("INSERT INTO heat_inbox (stack_id, resource_id, kind, body) VALUES (?, ?, 'signal', ?)", row.StackID, row.ID, string(body)); err != nil {
-			return err
-		}
-		return e.cfg.Jobs.Poke(tx, JobStack, row.StackID, nil)
-	})
+	return e.post(ctx, row, "signal", string(body))
 }
 
-// MarkUnhealthy sets a resource to CHECK_FAILED (replaced by the next update) or back.
+// MarkUnhealthy sets a resource to CHECK_FAILED (replaced by the next update), or one that is so back to
+// CHECK_COMPLETE. A stack in the middle of an operation refuses.
 func (e *Engine) MarkUnhealthy(ctx context.Context, row *Row, unhealthy bool, reason string) error {
+	if unhealthy && row.Action == Delete || !unhealthy && (row.Action != Check || row.Status != Failed) {
+		return nil
+	}
 	row.Action, row.Status, row.Reason = Check, Complete, reason
 	if unhealthy {
 		row.Status = Failed
@@ -323,7 +348,25 @@ func (e *Engine) MarkUnhealthy(ctx context.Context, row *Row, unhealthy bool, re
 		row.Reason = "state changed by resource_mark_unhealthy api"
 	}
 	row.Updated = e.now()
-	return e.cfg.DB.Tx(ctx, row.write)
+	return e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		st, err := GetStack(tx, row.StackID)
+		if err != nil {
+			return err
+		}
+		if st.Status == InProgress {
+			return busy(st)
+		}
+		if _, err := tx.Exec("UPDATE heat_resources SET action=?, status=?, status_reason=?, updated_at=? WHERE id=?", row.Action, row.Status, row.Reason, store.At(row.Updated), row.ID); err != nil {
+			return err
+		}
+		env, err := e.env(tx, st.Def.EnvID)
+		if err != nil {
+			return err
+		}
+		r := &run{e: e, ctx: ctx, st: st}
+		e.publish(tx, st)
+		return e.record(tx, env, r.eventOf(row))
+	})
 }
 
 // Source returns what a stack was made of.

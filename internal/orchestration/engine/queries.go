@@ -239,7 +239,7 @@ func (e *Engine) Purge(ctx context.Context, age time.Duration) error {
 			return err
 		}
 		_, err = tx.Exec(`DELETE FROM heat_raw WHERE used_at < ? AND id NOT IN (SELECT template_id FROM heat_stacks UNION SELECT files_id FROM heat_stacks UNION SELECT env_id FROM heat_stacks)
- AND NOT EXISTS (SELECT 1 FROM heat_stacks WHERE previous <> 'null')`, limit)
+ AND NOT EXISTS (SELECT 1 FROM heat_stacks WHERE previous <> 'null') AND NOT EXISTS (SELECT 1 FROM heat_snapshots)`, limit)
 		if err != nil {
 			return fmt.Errorf("purge documents: %w", err)
 		}

@@ -23,6 +23,9 @@ const (
 	Check    = "CHECK"
 	Suspend  = "SUSPEND"
 	Resume   = "RESUME"
+	Adopt    = "ADOPT"
+	Snapshot = "SNAPSHOT"
+	Restore  = "RESTORE"
 	Init     = "INIT"
 )
 
@@ -62,6 +65,10 @@ type Definition struct {
 	Params                     *Map
 	BatchSize                  int
 	BatchPause                 time.Duration
+	Converge                   bool   // look at the real things before comparing
+	Abandon                    bool   // deletion leaves the real things alone
+	AdoptID                    string // document that tells what to take over
+	SnapshotID                 string // snapshot being taken, or gone back to
 }
 
 // Context is what a nested stack needs of its parent's resource, for resource_facade and messages.
@@ -98,6 +105,23 @@ type defRest struct {
 	Params     *Map          `json:"params"`
 	BatchSize  int           `json:"batch_size,omitempty"`
 	BatchPause time.Duration `json:"batch_pause,omitempty"`
+	Converge   bool          `json:"converge,omitempty"`
+	Abandon    bool          `json:"abandon,omitempty"`
+	AdoptID    string        `json:"adopt_id,omitempty"`
+	SnapshotID string        `json:"snapshot_id,omitempty"`
+}
+
+// rest is what of d has no column of its own.
+func (d *Definition) rest() defRest {
+	return defRest{d.Params, d.BatchSize, d.BatchPause, d.Converge, d.Abandon, d.AdoptID, d.SnapshotID}
+}
+
+func (d *Definition) setRest(r defRest) {
+	d.Params, d.BatchSize, d.BatchPause = r.Params, r.BatchSize, r.BatchPause
+	d.Converge, d.Abandon, d.AdoptID, d.SnapshotID = r.Converge, r.Abandon, r.AdoptID, r.SnapshotID
+	if d.Params == nil {
+		d.Params = yaml11.NewMap()
+	}
 }
 
 func flag(b bool) int64 {
@@ -108,9 +132,8 @@ func flag(b bool) int64 {
 }
 
 func (s *Stack) values() []any {
-	rest := defRest{s.Def.Params, s.Def.BatchSize, s.Def.BatchPause}
 	return []any{s.ID, s.Name, s.ProjectID, s.UserID, s.Username, s.ParentID, s.ParentResource, s.RootID, s.Depth, s.Action, s.Status, s.Reason,
-		s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID, store.JSON(rest), store.JSON(s.Previous),
+		s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID, store.JSON(s.Def.rest()), store.JSON(s.Previous),
 		store.JSON(s.Context), s.Description, s.TrustID, flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail),
 		flag(s.Volatile), store.At(s.Created), store.At(s.Updated), store.At(s.Deleted)}
 }
@@ -124,10 +147,7 @@ func scanStack(scan func(...any) error) (*Stack, error) {
 		store.JSON(&s.Context), &s.Description, &s.TrustID, &rollback, &s.TimeoutMins, store.JSON(&s.Tags), store.JSON(&s.Outputs), store.JSON(&s.Fail),
 		&volatile, store.Time(&s.Created), store.Time(&s.Updated), store.Time(&s.Deleted))
 	s.Cancel, s.DisableRollback, s.Volatile = cancel != 0, rollback != 0, volatile != 0
-	s.Def.Params, s.Def.BatchSize, s.Def.BatchPause = rest.Params, rest.BatchSize, rest.BatchPause
-	if s.Def.Params == nil {
-		s.Def.Params = yaml11.NewMap()
-	}
+	s.Def.setRest(rest)
 	return s, store.Wrap(err)
 }
 
@@ -164,7 +184,7 @@ func UpdateStack(tx *store.Tx, s *Stack) error {
 	_, err := tx.Exec(`UPDATE heat_stacks SET action=?, status=?, status_reason=?, op=?, op_started=?, deadline=?, cancel=?, template_id=?, files_id=?,
  env_id=?, params=?, previous=?, context=?, description=?, trust_id=?, disable_rollback=?, timeout_mins=?, tags=?, outputs=?, fail=?, volatile=?, updated_at=?, deleted_at=? WHERE id=?`,
 		s.Action, s.Status, s.Reason, s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID,
-		store.JSON(defRest{s.Def.Params, s.Def.BatchSize, s.Def.BatchPause}), store.JSON(s.Previous), store.JSON(s.Context), s.Description, s.TrustID,
+		store.JSON(s.Def.rest()), store.JSON(s.Previous), store.JSON(s.Context), s.Description, s.TrustID,
 		flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail), flag(s.Volatile), store.At(s.Updated), store.At(s.Deleted), s.ID)
 	return err
 }

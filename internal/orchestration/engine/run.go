@@ -35,6 +35,7 @@ type run struct {
 	deps     map[string][]string
 	uses     map[string][]resources.AttrUse
 	children map[string]*Stack
+	adopting *Map // resources of the adoption data; read on first use
 
 	configs overlay
 	fns     []func(tx *store.Tx) error
@@ -146,7 +147,7 @@ func (r *run) advance() error {
 		return r.abort(Failure{Msg: title(r.st.Action) + " timed out"})
 	}
 	if r.st.Cancel {
-		return r.abort(Failure{Msg: r.st.Action + " aborted"})
+		return r.abort(Failure{Msg: canceled(r.st)})
 	}
 	switch r.st.Action {
 	case Delete:
@@ -156,11 +157,14 @@ func (r *run) advance() error {
 			return r.teardown()
 		}
 		return r.forward()
-	case Check, Suspend, Resume:
+	case Check, Suspend, Resume, Snapshot:
 		return r.visit()
 	}
 	return r.forward()
 }
+
+// canceled is the reason of an operation that was given up.
+func canceled(st *Stack) string { return "Stack " + st.Action + " cancelled" }
 
 func title(action string) string { return action[:1] + string(lower(action[1:])) }
 
@@ -242,6 +246,8 @@ func (r *run) path(name string) string {
 	return p
 }
 
+func (r *run) pathPart(name string) string { return pathPart(r.t != nil && r.t.Generated, name) }
+
 func pathPart(generated bool, name string) string {
 	if generated {
 		return "resources[" + name + "]"
@@ -249,11 +255,14 @@ func pathPart(generated bool, name string) string {
 	return "resources." + name
 }
 
-// event records the present state of a resource.
-func (r *run) event(row *Row) {
-	r.events = append(r.events, &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type,
-		PhysicalID: row.PhysicalID, Action: row.Action, Status: row.Status, Reason: row.Reason, Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()})
+// eventOf returns an event with the present state of a resource.
+func (r *run) eventOf(row *Row) *Event {
+	return &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type, StackName: r.st.Name, ProjectID: r.st.ProjectID,
+		PhysicalID: row.PhysicalID, Action: row.Action, Status: row.Status, Reason: row.Reason, Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()}
 }
+
+// event records the present state of a resource.
+func (r *run) event(row *Row) { r.events = append(r.events, r.eventOf(row)) }
 
 // state changes a resource's state and records the event.
 func (r *run) state(row *Row, action, status, reason string) {
@@ -264,7 +273,7 @@ func (r *run) state(row *Row, action, status, reason string) {
 
 // stackEvent records the present state of the stack.
 func (e *Engine) stackEvent(st *Stack) *Event {
-	return &Event{ID: newID(), StackID: st.ID, RootID: st.RootID, ResourceName: st.Name, ResourceType: "OS::Heat::Stack", PhysicalID: st.ID,
+	return &Event{ID: newID(), StackID: st.ID, RootID: st.RootID, ResourceName: st.Name, ResourceType: "OS::Heat::Stack", PhysicalID: st.ID, StackName: st.Name, ProjectID: st.ProjectID,
 		Action: st.Action, Status: st.Status, Reason: st.Reason, Path: st.Context.Path, Created: e.now()}
 }
 
@@ -297,10 +306,8 @@ func (r *run) flush() error {
 				return err
 			}
 		}
-		for _, ev := range r.events {
-			if err := ev.write(tx); err != nil {
-				return err
-			}
+		if err := r.e.record(tx, r.env, r.events...); err != nil {
+			return err
 		}
 		if r.stDirty && !superseded {
 			if err := r.writeStack(tx); err != nil {
