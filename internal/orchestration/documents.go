@@ -21,8 +21,8 @@ func (s *Service) showTemplate(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, t.Value())
 }
 
-// showEnvironment returns the environment with the parameters in it, in clear: the password handling of
-// TripleO reads them back (trap T18).
+// showEnvironment returns the environment with the parameters in it; those that are hidden are masked.
+// parameter_defaults stay in clear: the password handling of TripleO reads them back (trap T18).
 func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error {
 	st, _, err := s.find(r)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	v := env.Value()
-	v.Set("parameters", st.Def.Params)
+	v.Set("parameters", s.visibleParams(r, st, env))
 	return api.WriteJSON(w, http.StatusOK, v)
 }
 
@@ -192,79 +192,4 @@ func nestedView(tree *engine.Tree) *Map {
 		out.Set(n.Def.Name, v)
 	}
 	return out
-}
-
-// previewStack shows what a creation would make, values that are not known yet as null.
-func (s *Service) previewStack(w http.ResponseWriter, r *http.Request) error {
-	id, err := caller(r)
-	if err != nil {
-		return err
-	}
-	m, err := body(r)
-	if err != nil {
-		return err
-	}
-	name, _ := value[string](m, "stack_name")
-	src, err := s.source(m, nil, nil)
-	if err != nil {
-		return err
-	}
-	t, tree, err := s.e.CheckSource(r.Context(), src, false)
-	if err != nil {
-		return err
-	}
-	o, err := s.options(m)
-	if err != nil {
-		return err
-	}
-	params := map[string]any{"OS::stack_name": name, "OS::stack_id": nil, "OS::project_id": id.ProjectID}
-	for k, v := range tree.Params {
-		if !hot.HasUnknown(v) {
-			params[k] = showText(t.Parameter(k), v)
-		}
-	}
-	st := map[string]any{"id": nil, "stack_name": name, "description": t.Description, "template_description": t.Description, "parameters": params,
-		"resources": previewNodes(tree, name), "links": []any{}, "timeout_mins": o.TimeoutMins, "disable_rollback": o.DisableRollback == nil || *o.DisableRollback,
-		"capabilities": []any{}, "notification_topics": []any{}, "stack_owner": id.UserName, "parent": nil, "tags": o.Tags}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"stack": st})
-}
-
-func previewNodes(tree *engine.Tree, stack string) []any {
-	out := []any{}
-	for _, n := range tree.Nodes {
-		if n.Nested != nil {
-			out = append(out, previewNodes(n.Nested, stack+"-"+n.Def.Name))
-			continue
-		}
-		out = append(out, map[string]any{"resource_name": n.Def.Name, "logical_resource_id": n.Def.Name, "resource_type": n.Def.Type, "resource_status": "INIT_COMPLETE",
-			"resource_status_reason": "", "physical_resource_id": "", "stack_name": stack, "properties": n.Props, "metadata": map[string]any{}, "attributes": map[string]any{},
-			"required_by": []any{}, "position": n.Def.Pos})
-	}
-	return out
-}
-
-// previewUpdate compares the resources of a stack with what its template would become.
-func (s *Service) previewUpdate(w http.ResponseWriter, r *http.Request) error {
-	st, _, err := s.find(r)
-	if err != nil {
-		return err
-	}
-	src, _, err := s.updateSource(r, st)
-	if err != nil {
-		return err
-	}
-	_, tree, err := s.e.CheckSource(r.Context(), src, false)
-	if err != nil {
-		return err
-	}
-	changes, err := s.e.Compare(r.Context(), st.ID, tree)
-	if err != nil {
-		return err
-	}
-	out := map[string][]any{"unchanged": {}, "updated": {}, "replaced": {}, "added": {}, "deleted": {}}
-	for _, c := range changes {
-		out[c.Kind] = append(out[c.Kind], map[string]any{"resource_name": c.Name, "resource_type": c.Type, "stack_name": c.StackName,
-			"stack_identity": map[string]any{"stack_name": c.StackName, "stack_id": c.StackID}, "physical_resource_id": c.PhysicalID, "properties": c.Changed, "position": c.Pos})
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"resource_changes": out})
 }

@@ -5,11 +5,14 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
+	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
 const maxNested = 50
@@ -135,7 +138,7 @@ func (s *Service) listResources(w http.ResponseWriter, r *http.Request) error {
 			v := s.resourceView(c, row, requiredBy[row.Name], byID[row.PhysicalID])
 			if detail {
 				v["attributes"] = row.Attrs
-				v["properties"] = row.Def.Props
+				v["properties"] = s.visibleProps(row)
 			}
 			out = append(out, v)
 		}
@@ -169,6 +172,9 @@ func (s *Service) resource(r *http.Request) (*engine.Stack, *engine.Row, error) 
 	var rows []*engine.Row
 	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
 		rows, err = engine.FindRows(tx, "stack_id = ? AND name = ? ORDER BY replaced LIMIT 1", st.ID, name)
+		if err == nil && len(rows) == 0 && r.Method == http.MethodPatch { // mark_unhealthy takes a physical id too
+			rows, err = engine.FindRows(tx, "stack_id = ? AND physical_id = ? ORDER BY replaced LIMIT 1", st.ID, name)
+		}
 		return err
 	})
 	if err != nil {
@@ -225,13 +231,77 @@ func (s *Service) visibleProps(row *engine.Row) *Map {
 	if typ == nil || row.Def.Props == nil {
 		return row.Def.Props
 	}
-	m := row.Def.Props.Clone()
+	return maskProps(typ, row.Def.Props)
+}
+
+// maskProps hides the values of hidden properties in a copy.
+func maskProps(typ *resources.Type, props *Map) *Map {
+	m := props.Clone()
 	for _, p := range typ.Props {
 		if _, ok := m.Get(p.Name); ok && p.Hidden {
 			m.Set(p.Name, "******")
 		}
 	}
 	return m
+}
+
+// visibleParams are a stack's parameters without the values of hidden ones.
+func (s *Service) visibleParams(r *http.Request, st *engine.Stack, env *hot.Environment) *Map {
+	out := st.Def.Params.Clone()
+	hide := func(name string) {
+		if v, ok := out.Get(name); ok && v != nil {
+			out.Set(name, "******")
+		}
+	}
+	if t, _, _, err := s.e.Source(r.Context(), st); err == nil {
+		for _, p := range t.Parameters {
+			if p.Hidden {
+				hide(p.Name)
+			}
+		}
+	}
+	for _, name := range env.EncryptedParams {
+		hide(hot.PyStr(name))
+	}
+	return out
+}
+
+// findResources finds resources of the project in all its stacks by their physical id or name: additive,
+// Heat has it only within a stack.
+func (s *Service) findResources(w http.ResponseWriter, r *http.Request) error {
+	if _, err := caller(r); err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	var where []string
+	var args []any
+	for param, column := range map[string]string{"physical_resource_id": "physical_id", "resource_name": "name", "name": "name", "type": "type"} {
+		if v := q[param]; len(v) > 0 {
+			where, args = append(where, column+" IN "+store.In(len(v))), append(args, store.Args(v)...)
+		}
+	}
+	if len(where) == 0 {
+		return api.Invalid("name a physical_resource_id, a name or a type to find")
+	}
+	out := []any{}
+	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		rows, err := engine.FindRows(tx, strings.Join(where, " AND ")+" AND replaced = 0 AND stack_id IN (SELECT id FROM heat_stacks WHERE project_id = ? AND deleted_at = 0) ORDER BY created_at, id LIMIT 1000",
+			append(args, r.PathValue("tenant"))...)
+		for _, row := range rows {
+			st, err := engine.GetStack(tx, row.StackID)
+			if err != nil {
+				return err
+			}
+			v := s.resourceView(st, row, nil, nil)
+			v["stack_name"], v["stack_id"] = st.Name, st.ID
+			out = append(out, v)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"resources": out})
 }
 
 func (s *Service) resourceMetadata(w http.ResponseWriter, r *http.Request) error {
@@ -255,6 +325,12 @@ func (s *Service) signalResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return api.Invalid("the signal could not be read").Wrap(err)
 	}
+	if hook, err := unsetHook(data); err != nil || hook != "" {
+		if err == nil {
+			err = s.e.ClearHook(r.Context(), row, hook)
+		}
+		return err
+	}
 	typ := s.e.Type(row.Target)
 	if typ == nil || typ.Signal == nil {
 		return api.Invalid("Resource %s does not support signals", row.Name).Named("ResourceActionNotSupported")
@@ -266,6 +342,24 @@ func (s *Service) signalResource(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// unsetHook reads the hook that a signal clears, "" if it is another signal.
+func unsetHook(data []byte) (string, error) {
+	v, err := yaml11.DecodeJSON(data)
+	m, ok := v.(*Map)
+	if err != nil || !ok {
+		return "", nil //nolint:nilerr // signals may be any text
+	}
+	hook, ok := m.Get("unset_hook")
+	if !ok {
+		return "", nil
+	}
+	name, ok := hook.(string)
+	if !ok || name == "" {
+		return "", api.Invalid("unset_hook must be the name of a hook, got %s", hot.Show(hook)).Named("InvalidBreakPointHook")
+	}
+	return name, nil
+}
+
 func (s *Service) markUnhealthy(w http.ResponseWriter, r *http.Request) error {
 	_, row, err := s.resource(r)
 	if err != nil {
@@ -275,10 +369,18 @@ func (s *Service) markUnhealthy(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for k := range m.All() {
+		if k != "mark_unhealthy" && k != "resource_status_reason" {
+			return api.Invalid("Unexpected keys in mark unhealthy request: (%s)", k)
+		}
+	}
 	v, ok := m.Get("mark_unhealthy")
 	bad, isBool := hot.ToBool(v)
-	if !ok || !isBool {
-		return api.Invalid("mark_unhealthy must be a boolean")
+	if !ok {
+		return api.Invalid("Missing mandatory (mark_unhealthy) key from mark unhealthy request")
+	}
+	if !isBool {
+		return api.Invalid("Unrecognized value %s for mark_unhealthy, acceptable values are: true, false", hot.Show(v))
 	}
 	reason, _ := value[string](m, "resource_status_reason")
 	return s.e.MarkUnhealthy(r.Context(), row, bad, reason)

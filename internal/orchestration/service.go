@@ -43,8 +43,13 @@ type Config struct {
 	Now     func() time.Time
 	// SignalTransport of deployments that name none; "" is TEMP_URL_SIGNAL.
 	SignalTransport string
-	SafetyPoll      time.Duration     // see engine.Config
-	Types           []*resources.Type // nil: all
+	SafetyPoll      time.Duration // see engine.Config
+	MaxStacks       int           // see engine.Config
+	MaxResources    int           // see engine.Config
+	// HiddenTags: stacks with one of them are listed only with show_hidden; nil is Heat's
+	// data-processing-cluster, and hidden.
+	HiddenTags []string
+	Types      []*resources.Type // nil: all
 }
 
 // Service is Heat.
@@ -65,9 +70,13 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Types == nil {
 		cfg.Types = resources.All()
 	}
+	if cfg.HiddenTags == nil {
+		cfg.HiddenTags = []string{"data-processing-cluster", "hidden"}
+	}
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	e, err := engine.New(context.Background(), engine.Config{DB: cfg.DB, Bus: cfg.Bus, Jobs: cfg.Jobs, Log: cfg.Log, Cloud: cfg.Cloud, Types: cfg.Types,
-		NodeURL: strings.TrimSuffix(cfg.NodeURL, "/"), AuthURL: cfg.AuthURL, Region: cfg.Region, Now: cfg.Now, SignalTransport: cfg.SignalTransport, SafetyPoll: cfg.SafetyPoll})
+		NodeURL: strings.TrimSuffix(cfg.NodeURL, "/"), AuthURL: cfg.AuthURL, Region: cfg.Region, Now: cfg.Now, SignalTransport: cfg.SignalTransport, SafetyPoll: cfg.SafetyPoll,
+		MaxStacks: cfg.MaxStacks, MaxResources: cfg.MaxResources})
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +146,10 @@ func (s *Service) routes() []api.Route {
 		{Method: "DELETE", Pattern: t + "/stacks/{name}", Policy: api.Member, Handler: s.deleteStack},
 		{Method: "GET", Pattern: t + "/stacks/{name}/resources", Policy: api.Reader, Handler: s.lookup},
 		{Method: "GET", Pattern: t + "/stacks/{name}/events", Policy: api.Reader, Handler: s.lookup},
+		{Method: "GET", Pattern: t + "/stacks/{name}/outputs", Policy: api.Reader, Handler: s.lookup},
+		{Method: "GET", Pattern: t + "/stacks/{name}/snapshots", Policy: api.Reader, Handler: s.lookup},
+		{Method: "GET", Pattern: t + "/stacks/{name}/timeline", Policy: api.Reader, Handler: s.lookup},
+		{Method: "GET", Pattern: t + "/resources", Policy: api.Reader, Handler: s.findResources},
 		{Method: "GET", Pattern: t + "/stacks/{name}/template", Policy: api.Reader, Handler: s.lookup},
 		{Method: "GET", Pattern: t + "/stacks/{name}/environment", Policy: api.Reader, Handler: s.lookup},
 		{Method: "GET", Pattern: t + "/stacks/{name}/files", Policy: api.Reader, Handler: s.lookup},
@@ -153,6 +166,13 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: st + "/outputs", Policy: api.Reader, Handler: s.listOutputs},
 		{Method: "GET", Pattern: st + "/outputs/{output}", Policy: api.Reader, Handler: s.showOutput},
 		{Method: "POST", Pattern: st + "/actions", Policy: api.Member, Handler: s.stackAction},
+		{Method: "DELETE", Pattern: st + "/abandon", Policy: api.Member, Handler: s.abandonStack},
+		{Method: "GET", Pattern: st + "/export", Policy: api.Member, Handler: s.exportStack},
+		{Method: "GET", Pattern: st + "/snapshots", Policy: api.Reader, Handler: s.listSnapshots},
+		{Method: "POST", Pattern: st + "/snapshots", Policy: api.Member, Handler: s.takeSnapshot},
+		{Method: "GET", Pattern: st + "/snapshots/{snapshot}", Policy: api.Reader, Handler: s.showSnapshot},
+		{Method: "DELETE", Pattern: st + "/snapshots/{snapshot}", Policy: api.Member, Handler: s.deleteSnapshot},
+		{Method: "POST", Pattern: st + "/snapshots/{snapshot}/restore", Policy: api.Member, Handler: s.restoreSnapshot},
 		{Method: "GET", Pattern: st + "/resources", Policy: api.Reader, Handler: s.listResources},
 		{Method: "GET", Pattern: st + "/resources/{resource}", Policy: api.Reader, Handler: s.showResource},
 		{Method: "PATCH", Pattern: st + "/resources/{resource}", Policy: api.Member, Handler: s.markUnhealthy},

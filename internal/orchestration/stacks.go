@@ -93,6 +93,14 @@ func (s *Service) lookup(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusFound, map[string]any{"message": "The resource was found at another location.", "code": "302 Found", "title": "Found"})
 }
 
+// describe is a template's description as Heat shows it.
+func describe(d string) string {
+	if d == "" {
+		return "No description"
+	}
+	return d
+}
+
 func brief(s *Service, st *engine.Stack) map[string]any {
 	var parent any
 	if st.ParentID != "" {
@@ -102,140 +110,10 @@ func brief(s *Service, st *engine.Stack) map[string]any {
 	if st.Tags != nil {
 		tags = st.Tags
 	}
-	return map[string]any{"id": st.ID, "stack_name": st.Name, "links": []any{link("self", s.stackURL(st))}, "description": st.Description,
+	return map[string]any{"id": st.ID, "stack_name": st.Name, "links": []any{link("self", s.stackURL(st))}, "description": describe(st.Description),
 		"stack_status": st.Action + "_" + st.Status, "stack_status_reason": st.Reason, "creation_time": api.FormatTime(st.Created),
 		"updated_time": api.FormatTime(st.Updated), "deletion_time": api.FormatTime(st.Deleted), "stack_owner": st.Username, "parent": parent,
 		"stack_user_project_id": st.ProjectID, "tags": tags}
-}
-
-func (s *Service) listStacks(w http.ResponseWriter, r *http.Request) error {
-	return s.list(w, r, false)
-}
-func (s *Service) detailStacks(w http.ResponseWriter, r *http.Request) error {
-	return s.list(w, r, true)
-}
-
-func (s *Service) list(w http.ResponseWriter, r *http.Request, detail bool) error {
-	id, err := caller(r)
-	if err != nil {
-		return err
-	}
-	page, err := api.ParsePage(r, 0)
-	if err != nil {
-		return err
-	}
-	where, args := []string{"1 = 1"}, []any{}
-	add := func(cond string, a ...any) { where, args = append(where, cond), append(args, a...) }
-	global := truthy(r, "global_tenant") && id.IsAdmin()
-	if !global {
-		add("project_id = ?", r.PathValue("tenant"))
-	}
-	if !truthy(r, "show_nested") {
-		add("parent_id = ''")
-	}
-	if !truthy(r, "show_deleted") {
-		add("deleted_at = 0")
-	}
-	q := r.URL.Query()
-	for param, column := range map[string]string{"name": "name", "stack_name": "name", "id": "id", "action": "action", "stack_action": "action", "username": "username", "owner_id": "parent_id"} {
-		if v := q[param]; len(v) > 0 {
-			add(column+" IN "+store.In(len(v)), store.Args(v)...)
-		}
-	}
-	for _, param := range []string{"status", "stack_status"} {
-		if v := q[param]; len(v) > 0 {
-			add("(status IN "+store.In(len(v))+" OR action || '_' || status IN "+store.In(len(v))+")", append(store.Args(v), store.Args(v)...)...)
-		}
-	}
-	order := "created_at"
-	if len(page.SortKeys) > 0 {
-		column, ok := map[string]string{"name": "name", "stack_name": "name", "status": "status", "stack_status": "status", "creation_time": "created_at",
-			"created_at": "created_at", "updated_time": "updated_at", "updated_at": "updated_at"}[page.SortKeys[0]]
-		if !ok {
-			return api.Invalid("cannot sort by %q", page.SortKeys[0])
-		}
-		order = column
-	}
-	dir := " DESC"
-	if len(page.SortDirs) > 0 && page.Ascending {
-		dir = " ASC"
-	}
-	var list []*engine.Stack
-	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		list, err = engine.FindStacks(tx, strings.Join(where, " AND ")+" ORDER BY "+order+dir+", id", args...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	list = filterTags(list, q)
-	count := len(list)
-	list = cut(list, page)
-	out := []any{}
-	for _, st := range list {
-		v := brief(s, st)
-		if global {
-			v["project"] = st.ProjectID
-		}
-		if detail {
-			v = s.show(r, st, false)
-		}
-		out = append(out, v)
-	}
-	res := map[string]any{"stacks": out}
-	if truthy(r, "with_count") {
-		res["count"] = count
-	}
-	return api.WriteJSON(w, http.StatusOK, res)
-}
-
-func filterTags(list []*engine.Stack, q url.Values) []*engine.Stack {
-	has := func(st *engine.Stack, tag string) bool {
-		for _, t := range st.Tags {
-			if t == tag {
-				return true
-			}
-		}
-		return false
-	}
-	var out []*engine.Stack
-	for _, st := range list {
-		ok := true
-		for _, t := range strings.FieldsFunc(q.Get("tags"), comma) {
-			ok = ok && has(st, t)
-		}
-		if any := strings.FieldsFunc(q.Get("tags_any"), comma); len(any) > 0 {
-			found := false
-			for _, t := range any {
-				found = found || has(st, t)
-			}
-			ok = ok && found
-		}
-		for _, t := range strings.FieldsFunc(q.Get("not_tags"), comma) {
-			ok = ok && !has(st, t)
-		}
-		if ok {
-			out = append(out, st)
-		}
-	}
-	return out
-}
-
-func comma(r rune) bool { return r == ',' }
-
-func cut(list []*engine.Stack, page api.Page) []*engine.Stack {
-	if page.Marker != "" {
-		for i, st := range list {
-			if st.ID == page.Marker {
-				list = list[i+1:]
-				break
-			}
-		}
-	}
-	if page.Limit > 0 && len(list) > page.Limit {
-		list = list[:page.Limit]
-	}
-	return list
 }
 
 // showText writes a parameter's value as Heat shows it: text.
@@ -260,7 +138,7 @@ func showText(p *hot.Parameter, v any) string {
 
 func (s *Service) show(r *http.Request, st *engine.Stack, resolve bool) map[string]any {
 	v := brief(s, st)
-	v["template_description"], v["timeout_mins"], v["disable_rollback"] = st.Description, st.TimeoutMins, st.DisableRollback
+	v["template_description"], v["timeout_mins"], v["disable_rollback"] = describe(st.Description), st.TimeoutMins, st.DisableRollback
 	if st.TimeoutMins == 0 {
 		v["timeout_mins"] = nil
 	}
@@ -315,6 +193,10 @@ func (s *Service) showStack(w http.ResponseWriter, r *http.Request) error {
 
 func validName(name string) bool {
 	return regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]{0,254}$`).MatchString(name)
+}
+
+func invalidName(name string) error {
+	return api.Invalid("Invalid stack name %s must contain only alphanumeric or \"_-.\" characters, must start with alpha and must be 255 characters or less.", name).Named("StackValidationFailed")
 }
 
 // source reads template, files, environment and parameters of a request. base is what an update of an
@@ -424,6 +306,13 @@ func (s *Service) options(m *Map) (engine.Options, error) {
 		}
 		o.DisableRollback = &b
 	}
+	if v, _ := m.Get("converge"); v != nil {
+		b, ok := hot.ToBool(v)
+		if !ok {
+			return o, api.Invalid("converge must be a boolean, got %s", hot.Show(v))
+		}
+		o.Converge = b
+	}
 	switch v, _ := m.Get("tags"); t := v.(type) {
 	case string:
 		tags := []string{}
@@ -438,7 +327,23 @@ func (s *Service) options(m *Map) (engine.Options, error) {
 		}
 		o.Tags = &tags
 	}
-	return o, nil
+	return o, checkTags(o.Tags)
+}
+
+// checkTags bounds tags as Heat does.
+func checkTags(tags *[]string) error {
+	if tags == nil {
+		return nil
+	}
+	for _, t := range *tags {
+		if len([]rune(t)) > 80 {
+			return api.Invalid("Invalid tag, \"%s\" is longer than 80 characters", t)
+		}
+		if t == "" || strings.ContainsRune(t, ',') {
+			return api.Invalid("Invalid tag, %q: a tag is not empty and holds no comma", t)
+		}
+	}
+	return nil
 }
 
 func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
@@ -452,9 +357,13 @@ func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
 	}
 	name, _ := value[string](m, "stack_name")
 	if !validName(name) {
-		return api.Invalid("Invalid stack name %s must contain only alphanumeric or \"_-.\" characters, must start with alpha and must be 255 characters or less.", name).Named("StackValidationFailed")
+		return invalidName(name)
 	}
-	src, err := s.source(m, nil, nil)
+	base, adoption, err := s.adoption(m)
+	if err != nil {
+		return err
+	}
+	src, err := s.source(m, base, nil)
 	if err != nil {
 		return err
 	}
@@ -462,6 +371,7 @@ func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	o.Adopt = adoption
 	// Faults first: a trust is made only for a stack that can be made.
 	if _, _, err := s.e.CheckSource(r.Context(), src, false); err != nil {
 		return err
@@ -520,6 +430,7 @@ func (s *Service) updateStack(w http.ResponseWriter, r *http.Request) error {
 	if o.TrustID, err = s.trust(r.Context(), id, st); err != nil {
 		return err
 	}
+	o.NewTags = r.Method == http.MethodPut
 	if st, err = s.e.UpdateStack(r.Context(), st.ID, src, o); err != nil {
 		return gone(err, r)
 	}

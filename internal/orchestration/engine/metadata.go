@@ -72,31 +72,40 @@ func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
 	return jobs.Done()
 }
 
-// dropTrust deletes the trust of a root stack that is gone; another stack may share it.
+// dropTrust deletes the trusts of a tree of stacks that is gone; another stack may share one.
 func (r *run) dropTrust() error {
 	if r.st.TrustID == "" || r.st.ParentID != "" || r.e.cfg.Cloud == nil {
 		return nil
 	}
-	others := 0
+	var ids []string
 	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
-		return tx.Get([]any{&others}, "SELECT COUNT(*) FROM heat_stacks WHERE trust_id = ? AND deleted_at = 0 AND root_id <> ?", r.st.TrustID, r.st.ID)
+		return tx.Each(func(scan func(...any) error) error {
+			var id string
+			err := scan(&id)
+			ids = append(ids, id)
+			return err
+		}, `SELECT DISTINCT trust_id FROM heat_stacks WHERE root_id = ? AND trust_id <> ''
+ AND trust_id NOT IN (SELECT trust_id FROM heat_stacks WHERE deleted_at = 0 AND root_id <> ?)`, r.st.ID, r.st.ID)
 	})
-	if err != nil || others > 0 {
-		return err
+	for _, id := range ids {
+		r.deleteTrust(id)
 	}
+	return err
+}
+
+func (r *run) deleteTrust(id string) {
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
-	s, err := r.e.cfg.Cloud.Trust(ctx, r.st.TrustID)
+	s, err := r.e.cfg.Cloud.Trust(ctx, id)
 	if err != nil {
-		return nil //nolint:nilerr // the trust is gone already, or its user: nothing is left to delete
+		return // the trust is gone already, or its user: nothing is left to delete
 	}
 	keystone, err := s.Identity()
 	if err == nil {
-		err = trusts.Delete(ctx, keystone, r.st.TrustID).ExtractErr()
+		err = trusts.Delete(ctx, keystone, id).ExtractErr()
 	}
 	if err != nil {
 		r.e.cfg.Log.WarnContext(r.ctx, "trust not deleted", "stack", r.st.Name, "error", err)
 	}
-	r.e.cfg.Cloud.Forget(r.st.TrustID)
-	return nil
+	r.e.cfg.Cloud.Forget(id)
 }

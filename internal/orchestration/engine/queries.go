@@ -3,12 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/tripleo/tripleo/internal/orchestration/hot"
-	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -125,96 +122,6 @@ func (e *Engine) Metadata(ctx context.Context, row *Row) (*Map, error) {
 		return err
 	})
 	return meta, err
-}
-
-// Change is what an update would do to one resource.
-type Change struct {
-	Kind               string // unchanged, updated, replaced, added or deleted
-	Name, Type         string
-	StackName, StackID string
-	PhysicalID, Pos    string
-	Changed            map[string]any // property -> {old, new}
-}
-
-// Compare tells what an update to tree would change, nested stacks included. Values that are not known
-// before resources exist count as unchanged.
-func (e *Engine) Compare(ctx context.Context, stackID string, tree *Tree) ([]Change, error) {
-	var st *Stack
-	var rows []*Row
-	err := e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if st, err = GetStack(tx, stackID); err != nil {
-			return err
-		}
-		rows, err = FindRows(tx, "stack_id = ? AND replaced = 0 ORDER BY created_at", stackID)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var out []Change
-	wanted := map[string]bool{}
-	for _, n := range tree.Nodes {
-		wanted[n.Def.Name] = true
-		c := Change{Kind: "added", Name: n.Def.Name, Type: n.Def.Type, StackName: st.Name, StackID: st.ID, Pos: n.Def.Pos, Changed: map[string]any{}}
-		i := slices.IndexFunc(rows, func(r *Row) bool { return r.Name == n.Def.Name })
-		if i < 0 {
-			out = append(out, c)
-			continue
-		}
-		row := rows[i]
-		c.PhysicalID = row.PhysicalID
-		c.Kind = compareRow(row, n, c.Changed)
-		if n.Nested != nil && row.PhysicalID != "" && c.Kind != "replaced" {
-			sub, err := e.Compare(ctx, row.PhysicalID, n.Nested)
-			if err == nil {
-				out = append(out, sub...)
-				if slices.ContainsFunc(sub, func(s Change) bool { return s.Kind != "unchanged" }) && c.Kind == "unchanged" {
-					c.Kind = "updated"
-				}
-			}
-		}
-		out = append(out, c)
-	}
-	for _, row := range rows {
-		if !wanted[row.Name] {
-			out = append(out, Change{Kind: "deleted", Name: row.Name, Type: row.Type, StackName: st.Name, StackID: st.ID, PhysicalID: row.PhysicalID, Pos: row.Def.Pos})
-		}
-	}
-	return out, nil
-}
-
-func compareRow(row *Row, n *Node, changed map[string]any) string {
-	if row.Target != n.Target && !(hot.IsTemplate(row.Target) && hot.IsTemplate(n.Target)) {
-		return "replaced"
-	}
-	if row.Status == Failed && n.Type.Nested == nil && n.Type.Keep == nil {
-		return "replaced"
-	}
-	kind := "unchanged"
-	for k, v := range n.Props.All() {
-		old, _ := row.Def.Props.Get(k)
-		if hot.HasUnknown(v) || hot.Equal(old, v) {
-			continue
-		}
-		p := slices.IndexFunc(n.Type.Props, func(p resources.Prop) bool { return p.Name == k })
-		if p >= 0 && n.Type.Props[p].Hidden {
-			changed[k] = map[string]any{"old": "******", "new": "******"}
-		} else {
-			changed[k] = map[string]any{"old": old, "new": v}
-		}
-		if n.Type.Nested == nil && (n.Type.Update == nil || p >= 0 && !n.Type.Props[p].Update) {
-			kind = "replaced"
-		} else if kind == "unchanged" {
-			kind = "updated"
-		}
-	}
-	for k, old := range row.Def.Props.All() {
-		if _, ok := n.Props.Get(k); !ok && old != nil && kind == "unchanged" {
-			changed[k] = map[string]any{"old": old, "new": nil}
-			kind = "updated"
-		}
-	}
-	return kind
 }
 
 // Purge forgets stacks that were deleted longer than age ago, and documents nobody refers to.
