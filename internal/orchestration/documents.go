@@ -93,7 +93,7 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	src, err := s.source(m, nil, nil)
+	src, err := s.source(r, m, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (s *Service) previewStack(w http.ResponseWriter, r *http.Request) error {
 	if !validName(name) {
 		return invalidName(name)
 	}
-	src, err := s.source(m, nil, nil)
+	src, err := s.source(r, m, nil, nil)
 	if err != nil {
 		return err
 	}

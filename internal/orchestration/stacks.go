@@ -12,7 +12,6 @@ import (
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/store"
-	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
 // find returns the stack a request is about, by id or by name.
@@ -199,96 +198,6 @@ func invalidName(name string) error {
 	return api.Invalid("Invalid stack name %s must contain only alphanumeric or \"_-.\" characters, must start with alpha and must be 255 characters or less.", name).Named("StackValidationFailed")
 }
 
-// source reads template, files, environment and parameters of a request. base is what an update of an
-// existing stack starts from; nil for a new one.
-func (s *Service) source(m *Map, base *engine.Source, clear []any) (*engine.Source, error) {
-	src := &engine.Source{Files: map[string]string{}, Params: yaml11.NewMap(), Env: hot.NewEnvironment(), TemplateFile: "template"}
-	if base != nil {
-		src.Template, src.TemplateFile, src.Env = base.Template, base.TemplateFile, base.Env
-		for k, v := range base.Files {
-			src.Files[k] = v
-		}
-		for k, v := range base.Params.All() {
-			src.Params.Set(k, v)
-		}
-		for _, name := range clear {
-			src.Params.Delete(hot.PyStr(name))
-			src.Env.Parameters.Delete(hot.PyStr(name))
-		}
-	}
-	if v, _ := m.Get("template"); v != nil {
-		src.Template, src.TemplateFile = v, "template"
-	}
-	if v, _ := m.Get("template_file"); v != nil { // ours: the name to show in messages
-		src.TemplateFile = hot.PyStr(v)
-	}
-	if src.Template == nil || src.Template == "" {
-		return nil, api.Invalid("No template specified").Named("HTTPBadRequest")
-	}
-	if files, ok := value[*Map](m, "files"); ok {
-		for k, v := range files.All() {
-			if text, ok := v.(string); ok {
-				src.Files[k] = text
-			} else {
-				b, err := yaml11.EncodeJSON(v)
-				if err != nil {
-					return nil, api.Invalid("file %s: %v", k, err)
-				}
-				src.Files[k] = string(b)
-			}
-		}
-	}
-	env, err := requestEnv(m, src.Files)
-	if err != nil {
-		return nil, api.Invalid("%s", hot.List(err).Error()).Named("StackValidationFailed")
-	}
-	merged := hot.NewEnvironment()
-	merged.Merge(src.Env)
-	merged.Merge(env)
-	src.Env = merged
-	for k := range env.Parameters.All() {
-		src.Params.Delete(k)
-	}
-	if params, ok := value[*Map](m, "parameters"); ok {
-		for k, v := range params.All() {
-			src.Params.Set(k, v)
-		}
-	}
-	return src, nil
-}
-
-func value[T any](m *Map, key string) (T, bool) {
-	v, _ := m.Get(key)
-	t, ok := v.(T)
-	return t, ok
-}
-
-// requestEnv merges the environment_files (server side merging) and then the environment of a request.
-func requestEnv(m *Map, files map[string]string) (*hot.Environment, error) {
-	env := hot.NewEnvironment()
-	names, _ := value[[]any](m, "environment_files")
-	if len(names) > 0 {
-		list := make([]string, len(names))
-		for i, n := range names {
-			list[i] = hot.PyStr(n)
-		}
-		merged, err := hot.MergeFiles(list, files)
-		if err != nil {
-			return nil, err
-		}
-		env.Merge(merged)
-		// The client sends the merged environment too; the files say the same with more precision.
-		return env, nil
-	}
-	v, _ := m.Get("environment")
-	given, err := hot.EnvironmentFromValue("environment", v)
-	if err != nil {
-		return nil, err
-	}
-	env.Merge(given)
-	return env, nil
-}
-
 func (s *Service) options(m *Map) (engine.Options, error) {
 	var o engine.Options
 	if v, _ := m.Get("timeout_mins"); v != nil {
@@ -363,7 +272,7 @@ func (s *Service) createStack(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	src, err := s.source(m, base, nil)
+	src, err := s.source(r, m, base, nil)
 	if err != nil {
 		return err
 	}
@@ -407,7 +316,10 @@ func (s *Service) updateSource(r *http.Request, st *engine.Stack) (*engine.Sourc
 		env.Merge(base.Env)
 		base.Env, base.Params = env, st.Def.Params
 	}
-	src, err := s.source(m, base, clear)
+	src, err := s.source(r, m, base, clear)
+	if err == nil && base != nil {
+		dropUndeclared(src)
+	}
 	return src, m, err
 }
 

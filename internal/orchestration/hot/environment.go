@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -49,7 +50,14 @@ func EnvironmentFromValue(name string, v any) (*Environment, error) {
 	return env, nil
 }
 
-func (e *Environment) mergeNode(root *yaml11.Node) error {
+func environmentSections() []string {
+	return []string{"parameters", "parameter_defaults", "parameter_merge_strategies", "resource_registry", "encrypted_param_names", "event_sinks"}
+}
+
+func (e *Environment) mergeNode(root *yaml11.Node) error { return e.mergeWith(root, nil) }
+
+// mergeWith puts one file over e. m may be nil: later values replace earlier ones.
+func (e *Environment) mergeWith(root *yaml11.Node, m *merger) error {
 	if root.Kind == yaml11.Null {
 		return nil
 	}
@@ -57,12 +65,10 @@ func (e *Environment) mergeNode(root *yaml11.Node) error {
 		return Errors{errAt(root, "", "an environment must be a map, got a %s", root.Kind)}
 	}
 	var errs Errors
-	sections := []string{"parameters", "parameter_defaults", "parameter_merge_strategies", "resource_registry", "encrypted_param_names", "event_sinks"}
-	strategies, _ := valueOf(root.Get("parameter_merge_strategies")).(*Map)
 	for _, pr := range root.Pairs {
 		n := pr.Value
-		if !slices.Contains(sections, pr.Key) {
-			errs = append(errs, errAt(pr.KeyNode, pr.Key, "unknown section %q%s", pr.Key, DidYouMean(pr.Key, sections)))
+		if !slices.Contains(environmentSections(), pr.Key) {
+			errs = append(errs, errAt(pr.KeyNode, pr.Key, "unknown section %q%s", pr.Key, DidYouMean(pr.Key, environmentSections())))
 			continue
 		}
 		if n.Kind == yaml11.Null {
@@ -74,78 +80,47 @@ func (e *Environment) mergeNode(root *yaml11.Node) error {
 		}
 		switch pr.Key {
 		case "parameters":
-			mergeParams(e.Parameters, n.Value().(*Map), strategies)
+			errs = append(errs, m.params(e.Parameters, n, root.Get("parameter_merge_strategies"), pr.Key)...)
 		case "parameter_defaults":
-			mergeParams(e.Defaults, n.Value().(*Map), strategies)
+			errs = append(errs, m.params(e.Defaults, n, root.Get("parameter_merge_strategies"), pr.Key)...)
+		case "parameter_merge_strategies":
+			errs = append(errs, checkStrategies(n)...)
 		case "resource_registry":
 			errs = append(errs, e.Registry.mergeNode(n, "resource_registry")...)
 		case "encrypted_param_names":
 			e.EncryptedParams = n.Value().([]any)
 		case "event_sinks":
-			e.EventSinks = n.Value().([]any)
+			errs = append(errs, checkSinks(n)...)
+			e.EventSinks = append(slices.Clone(e.EventSinks), n.Value().([]any)...)
 		}
 	}
 	return errs.Or()
 }
 
-func valueOf(n *yaml11.Node) any {
-	if n == nil {
-		return nil
-	}
-	return n.Value()
-}
-
-// mergeParams puts src over dst. Source of the strategies: heat/common/environment_util.py.
-func mergeParams(dst, src, strategies *Map) {
-	for k, v := range src.All() {
-		how, ok := strategies.Get(k)
-		if !ok {
-			how, _ = strategies.Get("default")
+// checkSinks wants sinks of the one type there is, a Zaqar queue.
+func checkSinks(n *yaml11.Node) Errors {
+	var errs Errors
+	for i, it := range n.Items {
+		at := fmt.Sprintf("event_sinks.%d", i)
+		if typ := text(it.Get("type")); typ != "zaqar-queue" {
+			errs = append(errs, errAt(it, at, "type must be zaqar-queue, got %q", typ))
 		}
-		old, had := dst.Get(k)
-		if had {
-			switch how {
-			case "merge":
-				v = mergeValue(old, v, false)
-			case "deep_merge":
-				v = mergeValue(old, v, true)
+		if text(it.Get("target")) == "" {
+			errs = append(errs, errAt(it, at, "target, the name of a queue, is missing"))
+		}
+		for _, pr := range it.Pairs {
+			if !slices.Contains([]string{"type", "target", "ttl"}, pr.Key) {
+				errs = append(errs, errAt(pr.KeyNode, at, "unknown key %q, expected type, target or ttl", pr.Key))
 			}
 		}
-		dst.Set(k, v)
 	}
-}
-
-func mergeValue(old, v any, deep bool) any {
-	switch x := v.(type) {
-	case *Map:
-		o, ok := old.(*Map)
-		if !ok {
-			return v
-		}
-		out := o.Clone()
-		for k, e := range x.All() {
-			if prev, had := out.Get(k); had && deep {
-				e = mergeValue(prev, e, true)
-			}
-			out.Set(k, e)
-		}
-		return out
-	case []any:
-		if o, ok := old.([]any); ok {
-			return append(slices.Clone(o), x...)
-		}
-	case string:
-		if o, ok := old.(string); ok {
-			return o + "," + x
-		}
-	}
-	return v
+	return errs
 }
 
 // Merge puts other over e, as later environment files go over earlier ones.
 func (e *Environment) Merge(other *Environment) {
-	mergeParams(e.Parameters, other.Parameters, nil)
-	mergeParams(e.Defaults, other.Defaults, nil)
+	overwrite(e.Parameters, other.Parameters)
+	overwrite(e.Defaults, other.Defaults)
 	e.Registry.merge(other.Registry)
 	if other.EncryptedParams != nil {
 		e.EncryptedParams = other.EncryptedParams
@@ -155,23 +130,10 @@ func (e *Environment) Merge(other *Environment) {
 	}
 }
 
-// MergeFiles parses the named environment files in order out of files and merges them.
-func MergeFiles(names []string, files map[string]string) (*Environment, error) {
-	env := NewEnvironment()
-	var errs Errors
-	for _, name := range names {
-		content, ok := files[name]
-		if !ok {
-			errs = append(errs, &Error{Pos: name, Msg: "environment file is not among the files"})
-			continue
-		}
-		root, _, err := parseText(name, []byte(content))
-		if err == nil {
-			err = env.mergeNode(root)
-		}
-		errs = append(errs, List(err)...)
+func overwrite(dst, src *Map) {
+	for k, v := range src.All() {
+		dst.Set(k, v)
 	}
-	return env, errs.Or()
 }
 
 // Value returns the environment as data, as the API shows it.

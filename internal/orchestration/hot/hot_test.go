@@ -65,7 +65,7 @@ func evaluate(ar *txtar.Archive) (string, error) {
 			names = append(names, f.Name)
 		}
 	}
-	env, err := hot.MergeFiles(names, files)
+	env, err := hot.MergeFiles(names, files, func() map[string]string { return hot.ParameterTypes(files["template.yaml"], nil) })
 	if err != nil {
 		return "", err
 	}

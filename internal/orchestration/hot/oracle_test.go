@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -270,6 +271,101 @@ func TestParametersAsHeat(t *testing.T) {
 			t.Errorf("%s\n  got  %s %v\n  heat %s %s", key, got, err, heat, a.Text)
 		}
 	}
+}
+
+// TestEnvironmentsAsHeat compares every case of environments.txtar with what Heat answered.
+func TestEnvironmentsAsHeat(t *testing.T) {
+	type reply struct {
+		Error      string          `json:"error"`
+		Text       string          `json:"text"`
+		Parameters json.RawMessage `json:"parameters"`
+		Defaults   json.RawMessage `json:"parameter_defaults"`
+		Sinks      json.RawMessage `json:"event_sinks"`
+		Resolve    []any           `json:"resolve"`
+	}
+	ar, err := txtar.ParseFile("testdata/oracle/environments.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, dev := readJSON[reply](t, "environments.json"), deviations(t)
+	for _, f := range ar.Files {
+		t.Run(f.Name, func(t *testing.T) {
+			heat, ok := want[f.Name]
+			if !ok {
+				t.Fatal("no answer: run record.py")
+			}
+			expected := "error"
+			if heat.Error == "" {
+				expected = hot.PyJSON([]any{loadJSON(t, heat.Parameters), loadJSON(t, heat.Defaults), loadJSON(t, heat.Sinks), sortedLists(heat.Resolve)}, true)
+			}
+			if ours, ok := dev["environment "+f.Name]; ok {
+				expected = ours
+			}
+			if got, err := environmentCase(t, loadYAML(t, f.Name, string(f.Data)).Value().(*hot.Map)); got != expected {
+				t.Errorf("got  %s %v\nheat %s %s", got, err, expected, heat.Text)
+			}
+		})
+	}
+}
+
+// sortedLists sorts the lists in a list (hooks and restrictions are sets).
+func sortedLists(l []any) any {
+	out := make([]any, len(l))
+	for i, v := range l {
+		if sub, ok := v.([]any); ok {
+			slices.SortFunc(sub, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		}
+		out[i] = v
+	}
+	return yaml11.Normalize(out)
+}
+
+func environmentCase(t *testing.T, c *hot.Map) (string, error) {
+	t.Helper()
+	get := func(key string) []any { v, _ := c.Get(key); l, _ := v.([]any); return l }
+	files, names := map[string]string{}, []string{}
+	for i, f := range get("files") {
+		name := fmt.Sprint(i)
+		names = append(names, name)
+		if files[name], _ = f.(string); files[name] == "" {
+			files[name] = hot.PyJSON(f, false)
+		}
+	}
+	schema, _ := c.Get("schema")
+	template := yaml11.MapOf("heat_template_version", "queens", "parameters", schema)
+	env, err := hot.MergeFiles(names, files, func() map[string]string { return hot.ParameterTypes(template, files) })
+	if err != nil {
+		return "error", err
+	}
+	resolved := []any{}
+	for _, r := range get("resolve") {
+		pair := r.([]any)
+		target, _, err := env.Registry.Resolve(pair[0].(string), pair[1].(string))
+		known := slices.Contains([]string{"OS::Heat::None", "OS::Heat::Value", "OS::Heat::RandomString", "OS::Neutron::Port"}, target)
+		if err != nil || !known && !hot.IsTemplate(target) {
+			target = "error"
+		}
+		resolved = append(resolved, target)
+	}
+	for _, r := range get("hooks") {
+		hooks := []any{}
+		for _, h := range env.Registry.Hooks(r.(string)) {
+			hooks = append(hooks, h)
+		}
+		resolved = append(resolved, hooks)
+	}
+	for _, r := range get("restricted") {
+		actions := []any{}
+		for _, a := range env.Registry.Restricted(r.(string)) {
+			actions = append(actions, a)
+		}
+		resolved = append(resolved, actions)
+	}
+	v := env.Value()
+	p, _ := v.Get("parameters")
+	d, _ := v.Get("parameter_defaults")
+	s, _ := v.Get("event_sinks")
+	return hot.PyJSON([]any{p, d, s, sortedLists(resolved)}, true), nil
 }
 
 func loadJSON(t *testing.T, raw json.RawMessage) any {

@@ -2,6 +2,7 @@ package hot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -44,6 +45,12 @@ func (r *Registry) mergeNode(n *yaml11.Node, path string) Errors {
 			if err != nil {
 				errs = append(errs, errAt(pr.Value, at, "%v", err))
 			}
+			known := registryWords(pr.Key)
+			for _, name := range list {
+				if !slices.Contains(known, name) {
+					errs = append(errs, errAt(pr.Value, at, "unknown word %q%s, expected %s", name, DidYouMean(name, known), strings.Join(known, ", ")))
+				}
+			}
 			if pr.Key == "hooks" {
 				r.hooks = list
 			} else {
@@ -61,6 +68,14 @@ func (r *Registry) mergeNode(n *yaml11.Node, path string) Errors {
 		}
 	}
 	return errs
+}
+
+// registryWords returns what may stand in hooks or restricted_actions.
+func registryWords(key string) []string {
+	if key == "hooks" {
+		return []string{"pre-create", "pre-update", "pre-delete", "post-create", "post-update", "post-delete"}
+	}
+	return []string{"update", "replace"}
 }
 
 func names(n *yaml11.Node) ([]string, error) {

@@ -203,13 +203,17 @@ def environments():
             params = {"parameters": {}, "parameter_defaults": {}, "resource_registry": {}, "event_sinks": [],
                       "encrypted_param_names": []}
             environment_util.merge_environments(sorted(files, key=int), files, params, t.all_param_schemata(files))
-            env = environment.Environment(params)
+            env = environment.Environment(copy.deepcopy(params))
             out = {"parameters": params["parameters"], "parameter_defaults": params["parameter_defaults"],
                    "event_sinks": params["event_sinks"], "resolve": []}
             for typ, res in case.get("resolve") or []:
-                info = env.registry.get_resource_info(typ, res)
-                out["resolve"].append(info.value if isinstance(info.value, str) else
-                                      (info.name if info is not None else None))
+                # a look-up changes the registry, so each has its own
+                own = environment.Environment(copy.deepcopy(params))
+                try:
+                    info = own.registry.get_resource_info(typ, res)
+                    out["resolve"].append(info.value if isinstance(info.value, str) else info.name)
+                except Exception:  # noqa: B902
+                    out["resolve"].append("error")
             for res in case.get("hooks") or []:
                 out["resolve"].append([h for h in ("pre-create", "pre-update", "pre-delete", "post-create")
                                        if env.registry.matches_hook(res, h)])
