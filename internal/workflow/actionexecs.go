@@ -2,7 +2,7 @@ package workflow
 
 import (
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -16,10 +16,10 @@ func actionDoc(a *engine.Action, withOutput bool) (*yaql.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := yaql.MapOf("id", a.ID, "name", a.Name, "workflow_name", orNull(a.Doc.Workflow), "workflow_namespace", "",
+	m := yaql.MapOf("id", a.ID, "name", a.Name, "workflow_name", orNull(a.Doc.Workflow), "workflow_namespace", a.Doc.Namespace,
 		"task_execution_id", orNull(a.TaskID), "task_name", orNull(a.Doc.TaskName), "state", a.State, "state_info", orNull(a.Info),
-		"accepted", a.Accepted && engine.Completed(a.State), "description", "", "input", input, "project_id", a.ProjectID,
-		"tags", []any{}, "created_at", stamp(a.Created), "updated_at", stamp(a.Updated), "started_at", stamp(a.Started), "finished_at", stamp(a.Ended))
+		"accepted", a.Accepted && engine.Completed(a.State), "description", a.Doc.Description, "input", input, "project_id", a.ProjectID,
+		"workflow_execution_id", orNull(a.ExecutionID), "tags", tagList(a.Doc.Tags), "created_at", stamp(a.Created), "updated_at", stamp(a.Updated), "started_at", stamp(a.Started), "finished_at", stamp(a.Ended))
 	if withOutput {
 		out := a.Output
 		if out == nil {
@@ -42,28 +42,47 @@ func (s *Service) actionExecution(r *http.Request) (*engine.Action, error) {
 	return a, nil
 }
 
+// actionExecutionList lists action executions.
+func actionExecutionList(withOutput bool) *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	l := &listing{key: "action_executions", from: "workflow_actions", selects: engine.ActionColumns, id: "id", sort: "created_at",
+		columns: map[string]column{
+			"id": text("id"), "name": text("name"), "state": text("state"), "state_info": text("state_info"), "project_id": text("project_id"),
+			"task_execution_id": text("task_id"), "workflow_execution_id": text("execution_id"),
+			"workflow_name": {"doc", kindText, "workflow"}, "workflow_namespace": {"doc", kindText, "namespace"}, "task_name": {"doc", kindText, "task_name"},
+			"description": {"doc", kindText, "description"}, "tags": {"doc", kindTags, "tags"}, "params": {"doc", kindJSON, "params"},
+			"accepted": {"CASE WHEN state IN ('SUCCESS', 'ERROR', 'CANCELLED') THEN accepted ELSE 0 END", kindBool, ""},
+			"input":    {"input", kindJSON, ""}, "output": {"output", kindJSON, ""},
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""},
+			"started_at": {"started_at", kindTime, ""}, "finished_at": {"finished_at", kindTime, ""},
+		}}
+	if !withOutput {
+		l.selects = strings.Replace(l.selects, "output,", "'' AS output,", 1)
+	}
+	l.scan = func(scan func(...any) error) (*yaql.Map, error) {
+		a, err := engine.ScanAction(scan)
+		if err != nil {
+			return nil, err
+		}
+		return actionDoc(a, withOutput)
+	}
+	return l
+}
+
 func (s *Service) listActionExecutions(w http.ResponseWriter, r *http.Request) error {
-	where, args := `project_id = ?`, []any{identity(r).ProjectID}
-	task := r.PathValue("task")
-	if task == "" {
-		task = r.URL.Query().Get("task_execution_id")
+	l := actionExecutionList(flagOf(r, "include_output"))
+	if r.PathValue("task") != "" {
+		_, t, err := s.task(r)
+		if err != nil {
+			return err
+		}
+		return s.reply(w, r, l, `task_id = ?`, t.ID)
 	}
-	if task != "" {
-		where += ` AND task_id = ?`
-		args = append(args, task)
-	}
-	list, err := s.eng.ActionsOf(r.Context(), where, args...)
+	where, args, err := ownOrAll(r, "action executions")
 	if err != nil {
 		return err
 	}
-	withOutput, _ := strconv.ParseBool(r.URL.Query().Get("include_output"))
-	items := make([]*yaql.Map, len(list))
-	for i, a := range list {
-		if items[i], err = actionDoc(a, withOutput); err != nil {
-			return err
-		}
-	}
-	return s.reply(w, r, "action_executions", items, "created_at")
+	return s.reply(w, r, l, where, args...)
 }
 
 func (s *Service) showActionExecution(w http.ResponseWriter, r *http.Request) error {

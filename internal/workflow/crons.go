@@ -19,20 +19,20 @@ import (
 
 const kindCron = "workflow.cron" // key: id of the trigger
 
-const cronColumns = `id, name, project_id, scope, workflow_name, workflow_id, input, params, pattern, remaining, next_at, caller, created_at, updated_at`
+const cronColumns = `id, name, project_id, scope, workflow_name, workflow_id, input, params, pattern, remaining, first_at, next_at, caller, created_at, updated_at`
 
 // cron is a cron trigger. remaining < 0 means without end.
 type cron struct {
 	id, name, project, scope, workflow, workflowID, input, params, pattern string
 	remaining                                                              int64
-	next, created, updated                                                 time.Time
+	first, next, created, updated                                          time.Time
 	caller                                                                 engine.Caller
 }
 
 func scanCron(scan func(...any) error) (*cron, error) {
 	c := &cron{}
 	err := scan(&c.id, &c.name, &c.project, &c.scope, &c.workflow, &c.workflowID, &c.input, &c.params, &c.pattern, &c.remaining,
-		store.Time(&c.next), store.JSON(&c.caller), store.Time(&c.created), store.Time(&c.updated))
+		store.Time(&c.first), store.Time(&c.next), store.JSON(&c.caller), store.Time(&c.created), store.Time(&c.updated))
 	return c, err
 }
 
@@ -45,7 +45,7 @@ func (c *cron) doc() *yaql.Map {
 		pat = c.pattern
 	}
 	return yaql.MapOf("id", c.id, "name", c.name, "workflow_name", c.workflow, "workflow_id", c.workflowID, "workflow_input", c.input,
-		"workflow_params", c.params, "pattern", pat, "remaining_executions", remaining, "first_execution_time", nil,
+		"workflow_params", c.params, "pattern", pat, "remaining_executions", remaining, "first_execution_time", stamp(c.first),
 		"next_execution_time", stamp(c.next), "scope", c.scope, "project_id", c.project, "created_at", stamp(c.created), "updated_at", stamp(c.updated))
 }
 
@@ -58,23 +58,29 @@ func (s *Service) getCron(tx *store.Tx, ident string, id *auth.Identity) (*cron,
 	return c, err
 }
 
-func (s *Service) listCrons(w http.ResponseWriter, r *http.Request) error {
-	var items []*yaql.Map
-	where, args := `project_id = ?`, []any{identity(r).ProjectID}
-	if all, _ := strconv.ParseBool(r.URL.Query().Get("all_projects")); all && identity(r).IsAdmin() {
-		where, args = `1 = 1`, nil
-	}
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
+// cronList lists cron triggers.
+func cronList() *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	return &listing{key: "cron_triggers", from: "workflow_crons", selects: cronColumns, id: "id", sort: "created_at",
+		scan: func(scan func(...any) error) (*yaql.Map, error) {
 			c, err := scanCron(scan)
-			items = append(items, c.doc())
-			return err
-		}, `SELECT `+cronColumns+` FROM workflow_crons WHERE `+where+` ORDER BY created_at`, args...)
-	})
+			return c.doc(), err
+		},
+		columns: map[string]column{
+			"id": text("id"), "name": text("name"), "scope": text("scope"), "project_id": text("project_id"), "pattern": text("pattern"),
+			"workflow_name": text("workflow_name"), "workflow_id": text("workflow_id"),
+			"workflow_input": {"input", kindJSON, ""}, "workflow_params": {"params", kindJSON, ""}, "remaining_executions": text("remaining"),
+			"first_execution_time": {"first_at", kindTime, ""}, "next_execution_time": {"next_at", kindTime, ""},
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""},
+		}}
+}
+
+func (s *Service) listCrons(w http.ResponseWriter, r *http.Request) error {
+	where, args, err := ownOrAll(r, "cron triggers")
 	if err != nil {
 		return err
 	}
-	return s.reply(w, r, "cron_triggers", items, "created_at")
+	return s.reply(w, r, cronList(), where, args...)
 }
 
 func (s *Service) showCron(w http.ResponseWriter, r *http.Request) error {
@@ -122,7 +128,7 @@ func (s *Service) parseCron(in *yaql.Map) (*cron, error) {
 		if at.Before(now.Add(time.Minute)) {
 			return nil, api.Invalid("First_execution_time must be at least 1 minute in the future.")
 		}
-		c.next = at
+		c.first, c.next = at, at
 	}
 	if c.pattern != "" {
 		p, err := parsePattern(c.pattern)
@@ -143,17 +149,6 @@ func (s *Service) parseCron(in *yaql.Map) (*cron, error) {
 		}
 	}
 	return c, nil
-}
-
-func parseMoment(s string) (time.Time, error) {
-	var t time.Time
-	var err error
-	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
-		if t, err = time.Parse(layout, s); err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return t, err
 }
 
 func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
@@ -186,8 +181,8 @@ func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
-			c.workflow, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.next), store.JSON(c.caller),
+		_, err := tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
+			c.workflow, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.first), store.At(c.next), store.JSON(c.caller),
 			store.At(c.created), store.At(c.updated))
 		if errors.Is(err, store.ErrConflict) {
 			return api.Conflict("Duplicate entry for CronTrigger: %s", c.name)
@@ -250,7 +245,7 @@ func (s *Service) fireCron(ctx context.Context, j jobs.Job) jobs.Result {
 		return jobs.Fail(err)
 	}
 	c.advance(now)
-	params.Set("triggered_by", yaql.MapOf("type", "cron_trigger", "id", c.id, "name", c.name))
+	params.Set(engine.ParamTriggeredBy, yaql.MapOf("type", engine.TriggerCron, "id", c.id, "name", c.name))
 	caller := c.caller
 	caller.Owned = caller.Owned && c.remaining == 0 // the last execution takes the trust along
 	_, err = s.eng.Start(ctx, engine.Start{Workflow: c.workflowID, Input: input, Params: params, Caller: caller,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,9 +60,6 @@ func saveFrom(r *http.Request) (save, error) {
 	}
 	if sv.scope != "private" && sv.scope != "public" {
 		return sv, api.Invalid("scope is %q, must be private or public", sv.scope)
-	}
-	if sv.scope == "public" && !identity(r).IsAdmin() {
-		return sv, api.Forbidden("only an administrator makes definitions public")
 	}
 	return sv, err
 }
@@ -131,25 +129,25 @@ func nonNil(tags []string) []string {
 	return tags
 }
 
-const definitionColumns = `id, kind, name, namespace, project_id, scope, workbook, description, input, tags, definition, created_at, updated_at`
+const definitionColumns = `id, kind, name, namespace, project_id, scope, workbook, description, input, tags, definition, is_system, created_at, updated_at`
 
 func scanDefinition(scan func(...any) error) (*yaql.Map, error) {
 	var id, kind, name, namespace, project, scope, book, description, input, text string
 	var tags []string
+	var system int64
 	var created, updated time.Time
-	err := scan(&id, &kind, &name, &namespace, &project, &scope, &book, &description, &input, store.JSON(&tags), &text,
+	err := scan(&id, &kind, &name, &namespace, &project, &scope, &book, &description, &input, store.JSON(&tags), &text, &system,
 		store.Time(&created), store.Time(&updated))
 	if err != nil {
 		return nil, err
 	}
-	list := make([]any, len(tags))
-	for i, t := range tags {
-		list[i] = t
-	}
 	m := yaql.MapOf("id", id, "name", name, "namespace", namespace, "input", input, "definition", text, "description", description,
-		"tags", list, "scope", scope, "project_id", project, "created_at", stamp(created), "updated_at", stamp(updated))
+		"tags", tagList(tags), "scope", scope, "project_id", project, "created_at", stamp(created), "updated_at", stamp(updated))
 	if kind == "action" {
-		m.Set("is_system", false)
+		m.Set("is_system", system != 0)
+		if system != 0 {
+			m.Set("definition", nil)
+		}
 	}
 	return m, nil
 }
@@ -159,10 +157,16 @@ func visibleTo(id *auth.Identity) (string, []any) {
 	return `(project_id = ? OR scope = 'public')`, []any{id.ProjectID}
 }
 
+// sharedWith is visibleTo for definitions, which may be shared with a project
+// that has accepted it.
+func sharedWith(id *auth.Identity) (string, []any) {
+	return engine.VisibleDefinitions, []any{id.ProjectID, id.ProjectID}
+}
+
 // getDefinition finds a definition by id or name, in the namespace or, for
 // names, the default one.
 func (s *Service) getDefinition(tx *store.Tx, kind, ident, namespace string, id *auth.Identity) (*yaql.Map, error) {
-	where, args := visibleTo(id)
+	where, args := sharedWith(id)
 	args = append([]any{kind, ident, ident, namespace}, args...)
 	args = append(args, id.ProjectID)
 	m, err := scanDefinition(tx.QueryRow(`SELECT `+definitionColumns+` FROM workflow_definitions
@@ -173,32 +177,40 @@ func (s *Service) getDefinition(tx *store.Tx, kind, ident, namespace string, id 
 		if kind == "action" {
 			what = "Action not found [action_name="
 		}
-		return nil, api.NotFound("%s%s]", what, ident)
+		return nil, api.NotFound("%s%s, namespace=%s]", what, ident, namespace)
 	}
 	return m, err
 }
 
-func (s *Service) listDefinitions(ctx context.Context, kind string, id *auth.Identity) ([]*yaql.Map, error) {
-	var out []*yaql.Map
-	where, args := visibleTo(id)
-	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			m, err := scanDefinition(scan)
-			out = append(out, m)
-			return err
-		}, `SELECT `+definitionColumns+` FROM workflow_definitions WHERE kind = ? AND `+where+` ORDER BY name`, append([]any{kind}, args...)...)
-	})
-	return out, err
+// definitionList lists workflows or actions.
+func definitionList(kind string) *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	l := &listing{key: kind + "s", from: "workflow_definitions", selects: definitionColumns, id: "id", sort: "name", scan: scanDefinition,
+		columns: map[string]column{
+			"id": text("id"), "name": text("name"), "namespace": text("namespace"), "scope": text("scope"), "project_id": text("project_id"),
+			"description": text("description"), "input": text("input"), "definition": text("definition"), "tags": {"tags", kindTags, ""},
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""},
+		}}
+	if kind == "action" {
+		l.columns["is_system"] = column{"is_system", kindBool, ""}
+	}
+	return l
+}
+
+func (s *Service) listDefinitions(w http.ResponseWriter, r *http.Request, kind string) error {
+	q, id := r.URL.Query(), identity(r)
+	where, args := sharedWith(id)
+	all, _ := strconv.ParseBool(q.Get("all_projects"))
+	if id.IsAdmin() && (all || q.Has("project_id")) {
+		where, args = `1 = 1`, nil
+	}
+	return s.reply(w, r, definitionList(kind), `kind = ? AND `+where, append([]any{kind}, args...)...)
 }
 
 // Workflows.
 
 func (s *Service) listWorkflows(w http.ResponseWriter, r *http.Request) error {
-	items, err := s.listDefinitions(r.Context(), "workflow", identity(r))
-	if err != nil {
-		return err
-	}
-	return s.reply(w, r, "workflows", items, "name")
+	return s.listDefinitions(w, r, "workflow")
 }
 
 func (s *Service) createWorkflows(w http.ResponseWriter, r *http.Request) error {
@@ -290,13 +302,12 @@ func (s *Service) deleteDefinition(w http.ResponseWriter, r *http.Request, kind 
 		if err := owns(identity(r), m); err != nil {
 			return err
 		}
+		if m.Value("is_system") == true {
+			return api.Invalid("Attempt to delete a system action: %s", m.Value("name"))
+		}
 		if kind == "workflow" {
-			var n int
-			if err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM workflow_crons WHERE workflow_id = ?`, m.Value("id")); err != nil {
+			if err := unused(tx, m); err != nil {
 				return err
-			}
-			if n > 0 {
-				return api.Invalid("Can't delete workflow that has cron triggers associated. [workflow=%s]", str(m, "name"))
 			}
 		}
 		_, err = tx.Exec(`DELETE FROM workflow_definitions WHERE id = ?`, m.Value("id"))
@@ -307,6 +318,21 @@ func (s *Service) deleteDefinition(w http.ResponseWriter, r *http.Request, kind 
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// unused refuses to delete a workflow that triggers start, and ends its sharing.
+func unused(tx *store.Tx, m *yaql.Map) error {
+	for _, t := range [][2]string{{"workflow_crons", "cron"}, {"workflow_event_triggers", "event"}} {
+		var n int
+		if err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM `+t[0]+` WHERE workflow_id = ?`, m.Value("id")); err != nil {
+			return err
+		}
+		if n > 0 {
+			return api.Invalid("Can't delete workflow that has %s triggers associated. [workflow=%s, id=%s]", t[1], str(m, "name"), str(m, "id"))
+		}
+	}
+	_, err := tx.Exec(`DELETE FROM workflow_members WHERE resource_id = ? AND resource_type = 'workflow'`, m.Value("id"))
+	return err
 }
 
 // owns refuses changes to what belongs to others.
@@ -336,33 +362,50 @@ func (s *Service) validateWorkflows(w http.ResponseWriter, r *http.Request) erro
 // Actions.
 
 func (s *Service) listActions(w http.ResponseWriter, r *http.Request) error {
-	items, err := s.listDefinitions(r.Context(), "action", identity(r))
-	if err != nil {
-		return err
-	}
-	for _, name := range s.eng.Actions().Names() {
-		items = append(items, s.systemAction(name))
-	}
-	return s.reply(w, r, "actions", items, "name")
+	return s.listDefinitions(w, r, "action")
 }
 
-func (s *Service) systemAction(name string) *yaql.Map {
-	a := s.eng.Actions().Get(name)
-	return yaql.MapOf("id", uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String(), "name", name, "namespace", "", "input", a.Signature(),
-		"definition", nil, "description", a.Description, "tags", []any{}, "scope", "public", "project_id", "",
-		"created_at", nil, "updated_at", nil, "is_system", true)
+// installActions keeps a row for each action that comes with the program.
+func (s *Service) installActions(ctx context.Context) error {
+	have := map[string]string{}
+	now := s.cfg.Now()
+	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		err := tx.Each(func(scan func(...any) error) error {
+			var name, input, description string
+			err := scan(&name, &input, &description)
+			have[name] = input + "\x00" + description
+			return err
+		}, `SELECT name, input, description FROM workflow_definitions WHERE kind = 'action' AND is_system = 1`)
+		if err != nil {
+			return err
+		}
+		for _, name := range s.eng.Actions().Names() {
+			a := s.eng.Actions().Get(name)
+			input := a.Signature()
+			if was, ok := have[name]; ok && was == input+"\x00"+a.Description {
+				continue
+			}
+			_, err := tx.Exec(`INSERT INTO workflow_definitions (id, kind, name, namespace, project_id, scope, workbook, description, input,
+				tags, definition, spec_id, is_system, created_at, updated_at) VALUES (?, 'action', ?, '', '', 'public', '', ?, ?, '[]', '', '', 1, ?, ?)
+				ON CONFLICT (kind, name, namespace, project_id) DO UPDATE SET input = excluded.input, description = excluded.description,
+				is_system = 1, updated_at = excluded.updated_at`,
+				uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String(), name, a.Description, input, store.At(now), store.At(now))
+			if err != nil {
+				return err
+			}
+		}
+		for name := range have {
+			if s.eng.Actions().Get(name) == nil {
+				if _, err := tx.Exec(`DELETE FROM workflow_definitions WHERE kind = 'action' AND is_system = 1 AND name = ?`, name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 func (s *Service) showAction(w http.ResponseWriter, r *http.Request) error {
-	ident := r.PathValue("id")
-	if s.eng.Actions().Get(ident) != nil {
-		return api.WriteJSON(w, http.StatusOK, s.systemAction(ident))
-	}
-	for _, name := range s.eng.Actions().Names() {
-		if m := s.systemAction(name); m.Value("id") == ident {
-			return api.WriteJSON(w, http.StatusOK, m)
-		}
-	}
 	return s.showDefinition(w, r, "action")
 }
 
@@ -406,9 +449,6 @@ func (s *Service) putActions(w http.ResponseWriter, r *http.Request, status int,
 }
 
 func (s *Service) deleteAction(w http.ResponseWriter, r *http.Request) error {
-	if s.eng.Actions().Get(r.PathValue("id")) != nil {
-		return api.Invalid("Attempt to delete a system action: %s", r.PathValue("id"))
-	}
 	return s.deleteDefinition(w, r, "action")
 }
 

@@ -48,20 +48,20 @@ func (s *Service) environment(ctx context.Context, name string, id *auth.Identit
 	return vars, err
 }
 
+// environmentList lists environments.
+func environmentList() *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	return &listing{key: "environments", from: "workflow_environments", selects: environmentColumns, id: "id", sort: "created_at", scan: scanEnvironment,
+		columns: map[string]column{
+			"id": text("id"), "name": text("name"), "scope": text("scope"), "project_id": text("project_id"),
+			"description": text("description"), "variables": {"variables", kindJSON, ""},
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""},
+		}}
+}
+
 func (s *Service) listEnvironments(w http.ResponseWriter, r *http.Request) error {
-	var items []*yaql.Map
 	where, args := visibleTo(identity(r))
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			m, err := scanEnvironment(scan)
-			items = append(items, m)
-			return err
-		}, `SELECT `+environmentColumns+` FROM workflow_environments WHERE `+where+` ORDER BY name`, args...)
-	})
-	if err != nil {
-		return err
-	}
-	return s.reply(w, r, "environments", items, "name")
+	return s.reply(w, r, environmentList(), where, args...)
 }
 
 func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error {

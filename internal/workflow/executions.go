@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,8 +37,8 @@ func executionDoc(x *engine.Execution, withOutput bool) (*yaql.Map, error) {
 	}
 	m := yaql.MapOf("id", x.ID, "workflow_id", x.WorkflowID, "workflow_name", x.Workflow, "workflow_namespace", x.Namespace,
 		"description", x.Description, "state", x.State, "state_info", orNull(x.Info), "input", input, "params", params,
-		"task_execution_id", orNull(x.ParentTask), "root_execution_id", orNull(x.Root), "source_execution_id", nil,
-		"project_id", x.ProjectID, "created_at", stamp(x.Created), "updated_at", stamp(x.Updated), "tags", []any{})
+		"task_execution_id", orNull(x.ParentTask), "root_execution_id", orNull(x.Root), "source_execution_id", orNull(x.Doc.Source),
+		"project_id", x.ProjectID, "created_at", stamp(x.Created), "updated_at", stamp(x.Updated), "tags", tagList(x.Doc.Tags))
 	if withOutput {
 		out := x.Output
 		if out == nil {
@@ -70,15 +71,57 @@ func (s *Service) execution(ctx context.Context, id string, who *auth.Identity) 
 	return x, err
 }
 
-func (s *Service) listExecutions(w http.ResponseWriter, r *http.Request) error {
-	where, args := `project_id = ?`, []any{identity(r).ProjectID}
-	if all, _ := strconv.ParseBool(r.URL.Query().Get("all_projects")); all {
-		if !identity(r).IsAdmin() {
-			return api.Forbidden("only an administrator lists the executions of all projects")
-		}
-		where, args = `1 = 1`, nil
+// executionList lists executions; without output neither that nor the global
+// variables are read.
+func executionList(withOutput bool) *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	l := &listing{key: "executions", from: "workflow_executions", selects: engine.ExecutionColumns, id: "id", sort: "created_at",
+		columns: map[string]column{
+			"id": text("id"), "workflow_name": text("workflow_name"), "workflow_id": text("workflow_id"), "workflow_namespace": text("namespace"),
+			"description": text("description"), "state": text("state"), "state_info": text("state_info"), "project_id": text("project_id"),
+			"task_execution_id": text("parent_task_id"), "root_execution_id": text("root_id"), "tags": {"doc", kindTags, "tags"},
+			"source_execution_id": {"doc", kindText, "source"},
+			"input":               {"input", kindJSON, ""}, "params": {"params", kindJSON, ""}, "output": {"output", kindJSON, ""},
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""}, "finished_at": {"finished_at", kindTime, ""},
+		}}
+	if !withOutput {
+		l.selects = strings.Replace(l.selects, "context, output,", "'' AS context, '' AS output,", 1)
 	}
-	return s.replyExecutions(w, r, where, args...)
+	l.scan = func(scan func(...any) error) (*yaql.Map, error) {
+		x, err := engine.ScanExecution(scan)
+		if err != nil {
+			return nil, err
+		}
+		return executionDoc(x, withOutput)
+	}
+	return l
+}
+
+// ownOrAll is the condition of a list: the caller's project, or all of them for
+// an administrator who asks for all_projects or another project_id.
+func ownOrAll(r *http.Request, what string) (string, []any, error) {
+	q := r.URL.Query()
+	all, _ := strconv.ParseBool(q.Get("all_projects"))
+	if !all && (!q.Has("project_id") || q.Get("project_id") == identity(r).ProjectID) {
+		return `project_id = ?`, []any{identity(r).ProjectID}, nil
+	}
+	if !identity(r).IsAdmin() {
+		return "", nil, api.Forbidden("only an administrator lists the %s of other projects", what)
+	}
+	return `1 = 1`, nil, nil
+}
+
+func flagOf(r *http.Request, key string) bool {
+	on, _ := strconv.ParseBool(strings.ToLower(r.URL.Query().Get(key)))
+	return on
+}
+
+func (s *Service) listExecutions(w http.ResponseWriter, r *http.Request) error {
+	where, args, err := ownOrAll(r, "executions")
+	if err != nil {
+		return err
+	}
+	return s.reply(w, r, executionList(flagOf(r, "include_output")), where, args...)
 }
 
 func (s *Service) subExecutions(w http.ResponseWriter, r *http.Request) error {
@@ -86,29 +129,64 @@ func (s *Service) subExecutions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.replyExecutions(w, r, `parent_id = ?`, x.ID)
+	return s.subTree(w, r, x, `parent_id = ?`, x.ID)
 }
 
 func (s *Service) taskExecutions(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.task(r); err != nil {
-		return err
-	}
-	return s.replyExecutions(w, r, `parent_task_id = ?`, r.PathValue("task"))
-}
-
-func (s *Service) replyExecutions(w http.ResponseWriter, r *http.Request, where string, args ...any) error {
-	withOutput, _ := strconv.ParseBool(r.URL.Query().Get("include_output"))
-	list, err := s.eng.List(r.Context(), where, args...)
+	x, t, err := s.task(r)
 	if err != nil {
 		return err
 	}
-	items := make([]*yaql.Map, len(list))
-	for i, x := range list {
-		if items[i], err = executionDoc(x, withOutput); err != nil {
+	return s.subTree(w, r, x, `parent_task_id = ?`, t.ID)
+}
+
+// maxTree bounds the answer about sub-executions.
+const maxTree = 10_000
+
+// subTree answers with an execution (of a task: without it) and those below.
+// max_depth bounds the levels (negative: none); errors_only leaves out those
+// that did not fail.
+func (s *Service) subTree(w http.ResponseWriter, r *http.Request, x *engine.Execution, where string, args ...any) error {
+	depth, err := strconv.Atoi(r.URL.Query().Get("max_depth"))
+	if err != nil || depth < 0 {
+		depth = 1000
+	}
+	list := []any{}
+	show := func(x *engine.Execution) error {
+		m, err := executionDoc(x, flagOf(r, "include_output"))
+		list = append(list, m)
+		return err
+	}
+	var walk func(level int, where string, args ...any) error
+	walk = func(level int, where string, args ...any) error {
+		if level > depth || len(list) >= maxTree {
+			return nil
+		}
+		kids, err := s.eng.List(r.Context(), where, args...)
+		for _, k := range kids {
+			if flagOf(r, "errors_only") && k.State != engine.Error {
+				continue
+			}
+			if err := show(k); err != nil {
+				return err
+			}
+			if err := walk(level+1, `parent_id = ?`, k.ID); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+	level := 0
+	if r.PathValue("id") != "" { // as in Mistral, the execution asked for comes first
+		if err := show(x); err != nil {
 			return err
 		}
+		level = 1
 	}
-	return s.reply(w, r, "executions", items, "created_at")
+	if err := walk(level, where, args...); err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, yaql.MapOf("executions", list))
 }
 
 func (s *Service) showExecution(w http.ResponseWriter, r *http.Request) error {
@@ -147,7 +225,11 @@ func (s *Service) createExecution(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		start.Workflow, start.Namespace, start.Description = old.Workflow, old.Namespace, old.Description
+		start.Source = src
+		if start.Workflow == "" {
+			start.Workflow, start.Namespace = old.WorkflowID, old.Namespace
+		}
+		start.Description = strings.TrimSpace(start.Description + " Based on the execution '" + src + "'")
 		if start.Input.Len() == 0 {
 			start.Input = old.Input
 		}

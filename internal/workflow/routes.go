@@ -72,6 +72,19 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: "/v2/cron_triggers/{name}", Policy: api.Reader, Handler: s.showCron},
 		{Method: "DELETE", Pattern: "/v2/cron_triggers/{name}", Policy: api.Member, Handler: s.deleteCron},
 
+		{Method: "GET", Pattern: "/v2/workflows/{id}/members", Policy: api.Reader, Handler: s.listMembers},
+		{Method: "POST", Pattern: "/v2/workflows/{id}/members", Policy: api.Member, Handler: s.createMember},
+		{Method: "GET", Pattern: "/v2/workflows/{id}/members/{member}", Policy: api.Reader, Handler: s.showMember},
+		{Method: "PUT", Pattern: "/v2/workflows/{id}/members/{member}", Policy: api.Member, Handler: s.updateMember},
+		{Method: "DELETE", Pattern: "/v2/workflows/{id}/members/{member}", Policy: api.Member, Handler: s.deleteMember},
+
+		{Method: "GET", Pattern: "/v2/event_triggers", Policy: api.Reader, Handler: s.listEventTriggers},
+		{Method: "POST", Pattern: "/v2/event_triggers", Policy: api.Member, Handler: s.createEventTrigger},
+		{Method: "GET", Pattern: "/v2/event_triggers/{id}", Policy: api.Reader, Handler: s.showEventTrigger},
+		{Method: "PUT", Pattern: "/v2/event_triggers/{id}", Policy: api.Member, Handler: s.updateEventTrigger},
+		{Method: "DELETE", Pattern: "/v2/event_triggers/{id}", Policy: api.Member, Handler: s.deleteEventTrigger},
+		{Method: "POST", Pattern: "/v2/events", Policy: api.Member, Handler: s.createEvent},
+
 		{Method: "GET", Pattern: "/v2/services", Policy: api.Reader, Handler: s.services},
 	}
 }

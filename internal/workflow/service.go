@@ -82,11 +82,16 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, eng: eng}
 	cfg.Jobs.Register(kindCron, 4, s.fireCron)
+	cfg.Jobs.Register(kindEvent, 4, s.deliver)
+	cfg.Jobs.Register(kindQueue, 4, s.listen)
 	return s, s.install(context.Background())
 }
 
 // install stores the built-in workbooks whose text has changed.
 func (s *Service) install(ctx context.Context) error {
+	if err := s.installActions(ctx); err != nil {
+		return fmt.Errorf("store the actions: %w", err)
+	}
 	for _, wb := range s.cfg.Workbooks {
 		owner := &auth.Identity{Roles: []string{"admin"}}
 		err := s.saveWorkbook(ctx, owner, save{text: wb.YAML, scope: "public", replace: true, create: true, lenient: true})

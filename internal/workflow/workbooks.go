@@ -24,11 +24,7 @@ func scanWorkbook(scan func(...any) error) (*yaql.Map, error) {
 	if err := scan(&id, &name, &namespace, &project, &scope, &text, store.JSON(&tags), store.Time(&created), store.Time(&updated)); err != nil {
 		return nil, err
 	}
-	list := make([]any, len(tags))
-	for i, t := range tags {
-		list[i] = t
-	}
-	return yaql.MapOf("id", id, "name", name, "namespace", namespace, "definition", text, "tags", list, "scope", scope,
+	return yaql.MapOf("id", id, "name", name, "namespace", namespace, "definition", text, "tags", tagList(tags), "scope", scope,
 		"project_id", project, "created_at", stamp(created), "updated_at", stamp(updated)), nil
 }
 
@@ -103,20 +99,20 @@ func (s *Service) putWorkbook(tx *store.Tx, id *auth.Identity, wb *dsl.Workbook,
 	return nil
 }
 
+// workbookList lists workbooks.
+func workbookList() *listing {
+	text := func(sql string) column { return column{sql: sql} }
+	return &listing{key: "workbooks", from: "workflow_workbooks", selects: workbookColumns, id: "id", sort: "created_at", scan: scanWorkbook,
+		columns: map[string]column{
+			"id": text("id"), "name": text("name"), "scope": text("scope"), "project_id": text("project_id"),
+			"tags": {"tags", kindTags, ""}, "namespace": text("namespace"), "definition": text("definition"),
+			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""},
+		}}
+}
+
 func (s *Service) listWorkbooks(w http.ResponseWriter, r *http.Request) error {
-	var items []*yaql.Map
 	where, args := visibleTo(identity(r))
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			m, err := scanWorkbook(scan)
-			items = append(items, m)
-			return err
-		}, `SELECT `+workbookColumns+` FROM workflow_workbooks WHERE `+where+` ORDER BY name`, args...)
-	})
-	if err != nil {
-		return err
-	}
-	return s.reply(w, r, "workbooks", items, "name")
+	return s.reply(w, r, workbookList(), where, args...)
 }
 
 func (s *Service) createWorkbook(w http.ResponseWriter, r *http.Request) error {

@@ -23,6 +23,7 @@ type Start struct {
 	Input       *yaql.Map
 	Params      *yaql.Map // env, task_name, read_only, ...
 	Caller      Caller
+	Source      string // id of the execution this one repeats
 }
 
 // Start stores a new execution and wakes its actor. before runs in the same
@@ -45,7 +46,7 @@ func (e *Engine) Start(ctx context.Context, s Start, before func(tx *store.Tx) e
 	if err != nil {
 		return nil, err
 	}
-	x.Description, x.ProjectID, x.Doc.Caller = s.Description, s.Caller.ProjectID, s.Caller
+	x.Description, x.ProjectID, x.Doc.Caller, x.Doc.Source = s.Description, s.Caller.ProjectID, s.Caller, s.Source
 	if s.ID != "" {
 		x.ID = s.ID
 	}

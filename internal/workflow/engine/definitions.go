@@ -31,8 +31,11 @@ func SaveSpec(tx *store.Tx, book, name, definition string) (string, error) {
 	return id, err
 }
 
-// visible is the SQL condition for what a project sees, its own rows first.
-const visible = `(project_id = ? OR scope = 'public')`
+// VisibleDefinitions is the SQL condition for the definitions that a project
+// sees: its own, public ones, and those shared with it that it has accepted. It
+// takes the project's id twice.
+const VisibleDefinitions = `(project_id = ? OR scope = 'public' OR id IN (SELECT resource_id FROM workflow_members
+	WHERE resource_type = 'workflow' AND member_id = ? AND status = 'accepted'))`
 
 // FindWorkflow looks a workflow up by id or name, in its namespace or the
 // default one, as the project sees it.
@@ -51,8 +54,8 @@ func (e *Engine) findWorkflow(ctx context.Context, project, book, ident, namespa
 			for _, ns := range []string{namespace, ""} {
 				err := tx.Get([]any{&d.ID, &d.Name, &d.Namespace, &d.SpecID},
 					`SELECT id, name, namespace, spec_id FROM workflow_definitions
-					WHERE kind = 'workflow' AND (name = ? OR id = ?) AND namespace = ? AND `+visible+`
-					ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, name, name, ns, project, project)
+					WHERE kind = 'workflow' AND (name = ? OR id = ?) AND namespace = ? AND `+VisibleDefinitions+`
+					ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, name, name, ns, project, project, project)
 				if !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
@@ -170,7 +173,8 @@ func (e *Engine) findAdhoc(ctx context.Context, project, book, name string) (str
 		}
 		for _, n := range tries {
 			err := tx.Get([]any{&id, &text}, `SELECT id, definition FROM workflow_definitions
-				WHERE kind = 'action' AND name = ? AND `+visible+` ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, n, project, project)
+				WHERE kind = 'action' AND is_system = 0 AND name = ? AND (project_id = ? OR scope = 'public')
+				ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, n, project, project)
 			if !errors.Is(err, store.ErrNotFound) {
 				return err
 			}

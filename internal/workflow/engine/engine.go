@@ -21,7 +21,15 @@ import (
 const (
 	KindExecution = "workflow.execution" // key: execution id
 	KindAction    = "workflow.action"    // key: action execution id
+	KindEvent     = "workflow.event"     // key: id of a stored event; handled by the service
 	KindTrust     = "workflow.trust"     // key: id of a root execution whose trust goes
+)
+
+// What an execution's params say about the trigger that started it.
+const (
+	ParamTriggeredBy = "triggered_by"
+	TriggerCron      = "cron_trigger"
+	TriggerEvent     = "event_trigger"
 )
 
 // Config is what the engine is made of.
@@ -249,6 +257,11 @@ func (r *run) wakeOthers(tx *store.Tx) error {
 			return err
 		}
 	}
+	if r.ended && r.x.Root == "" {
+		if err := r.e.tell(tx, r.x, r.now); err != nil {
+			return err
+		}
+	}
 	topics := []string{Topic(r.x.ID)}
 	if r.x.Root != "" {
 		topics = append(topics, Topic(r.x.Root))
@@ -277,7 +290,7 @@ func (r *run) clean() {
 		}
 	}
 	r.started, r.jobs, r.unaccept, r.cancel, r.stopped, r.pokes = nil, nil, nil, nil, nil, nil
-	r.changed, r.execution = false, nil
+	r.changed, r.ended, r.execution = false, false, nil
 }
 
 // stop cancels actions that run in this process.

@@ -77,7 +77,9 @@ type ExecutionDoc struct {
 	Backlog []Command `json:"backlog,omitempty"` // behind a "pause"
 	Ranks   int64     `json:"ranks,omitempty"`   // last rank given to a task
 	// Report is the text of the error for the one who reads state_info.
-	Started bool `json:"started,omitempty"`
+	Started bool     `json:"started,omitempty"`
+	Tags    []string `json:"tags,omitempty"`   // of the workflow
+	Source  string   `json:"source,omitempty"` // the execution this one repeats
 }
 
 // Command is a task to create.
@@ -131,6 +133,8 @@ type TaskDoc struct {
 	Limit        int64       `json:"limit,omitempty"` // concurrency
 	Callee       string      `json:"callee,omitempty"`
 	Reset        bool        `json:"reset,omitempty"`
+	Tags         []string    `json:"tags,omitempty"`
+	Global       *yaql.Map   `json:"global,omitempty"` // what it published for the whole workflow
 }
 
 // Action is a row of workflow_actions.
@@ -149,15 +153,19 @@ type Action struct {
 
 // ActionDoc is the working state of an action.
 type ActionDoc struct {
-	Base      string    `json:"base"` // registered action
-	BaseInput *yaql.Map `json:"base_input,omitempty"`
-	Adhoc     []string  `json:"adhoc,omitempty"` // ids of the ad-hoc definitions whose output applies, innermost first
-	SafeRerun bool      `json:"safe_rerun,omitempty"`
-	Caller    Caller    `json:"caller"`
-	TaskName  string    `json:"task_name,omitempty"`
-	Workflow  string    `json:"workflow,omitempty"`
-	Root      string    `json:"root,omitempty"`
-	Async     bool      `json:"async,omitempty"`
+	Base        string    `json:"base"` // registered action
+	BaseInput   *yaql.Map `json:"base_input,omitempty"`
+	Adhoc       []string  `json:"adhoc,omitempty"` // ids of the ad-hoc definitions whose output applies, innermost first
+	SafeRerun   bool      `json:"safe_rerun,omitempty"`
+	Caller      Caller    `json:"caller"`
+	TaskName    string    `json:"task_name,omitempty"`
+	Workflow    string    `json:"workflow,omitempty"`
+	Root        string    `json:"root,omitempty"`
+	Async       bool      `json:"async,omitempty"`
+	Namespace   string    `json:"namespace,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Tags        []string  `json:"tags,omitempty"`
+	Target      string    `json:"target,omitempty"` // executor group that alone may run it
 }
 
 // Child is what a task needs to know of a sub-execution.

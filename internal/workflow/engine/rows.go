@@ -51,9 +51,15 @@ func flag(b bool) int64 {
 	return 0
 }
 
+// ExecutionColumns are the columns that ScanExecution reads.
+const ExecutionColumns = executionColumns
+
 const executionColumns = `id, workflow_name, workflow_id, namespace, description, spec_id, project_id, state, state_info,
 	finalized, parent_task_id, parent_id, root_id, item, accepted, version, input, params, context, output, doc,
 	created_at, updated_at, finished_at`
+
+// ScanExecution reads a row of ExecutionColumns.
+func ScanExecution(scan func(...any) error) (*Execution, error) { return scanExecution(scan) }
 
 func scanExecution(scan func(...any) error) (*Execution, error) {
 	x := &Execution{}
@@ -133,7 +139,15 @@ const (
 	taskFull  = taskLight + `, in_context, published, result`
 )
 
-func scanTask(scan func(...any) error, full bool) (*Task, error) {
+// TaskColumns are the columns that ScanTask reads.
+const TaskColumns = taskFull
+
+// ScanTask reads a row of TaskColumns, and of those that follow into more.
+func ScanTask(scan func(...any) error, more ...any) (*Task, error) {
+	return scanTask(scan, true, more...)
+}
+
+func scanTask(scan func(...any) error, full bool, more ...any) (*Task, error) {
 	t := &Task{full: full}
 	var processed int64
 	dest := []any{&t.ID, &t.ExecutionID, &t.Rank, &t.Name, &t.Type, &t.State, &processed, store.JSON(&t.Doc),
@@ -142,7 +156,7 @@ func scanTask(scan func(...any) error, full bool) (*Task, error) {
 	if full {
 		dest = append(dest, &in, &published, &result)
 	}
-	err := scan(dest...)
+	err := scan(append(dest, more...)...)
 	t.Processed = processed != 0
 	t.In, t.Published, t.Result = in.dict(), published.dict(), result.v
 	return t, err
@@ -194,6 +208,12 @@ func writeTask(tx *store.Tx, t *Task) error {
 
 const actionColumns = `id, task_id, execution_id, project_id, name, state, state_info, accepted, item, attempt, input, output, doc,
 	created_at, updated_at, started_at, finished_at`
+
+// ActionColumns are the columns that ScanAction reads.
+const ActionColumns = actionColumns
+
+// ScanAction reads a row of ActionColumns.
+func ScanAction(scan func(...any) error) (*Action, error) { return scanAction(scan) }
 
 func scanAction(scan func(...any) error) (*Action, error) {
 	a := &Action{}

@@ -37,6 +37,7 @@ type run struct {
 	wake      time.Time
 	budget    int // tasks that may still be created before a commit
 	changed   bool
+	ended     bool      // the execution has ended in this step
 	execution *yaql.Map // execution(), made once
 }
 
@@ -443,7 +444,7 @@ func (r *run) forget(t *Task) {
 
 // finalize does what follows from the end of an execution.
 func (r *run) finalize() {
-	r.x.Finalized = true
+	r.x.Finalized, r.ended = true, true
 	r.touch()
 	if r.x.State == Cancelled {
 		for _, t := range r.open {
