@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/store"
@@ -34,7 +35,11 @@ type actionBody struct {
 // action is one line of the sockets' contents page.
 type action struct {
 	read bool // role reader suffices
-	run  func(k *socket, ctx context.Context, b *actionBody) (int, any, error)
+
+	// The request this action is, for pre-signed URLs; "" is not reachable by them.
+	method, path string
+
+	run func(k *socket, ctx context.Context, b *actionBody) (int, any, error)
 }
 
 func actions() map[string]action {
@@ -45,17 +50,17 @@ func actions() map[string]action {
 		"queue_delete":        {run: wsQueueDelete},
 		"queue_get_stats":     {read: true, run: wsQueueStats},
 		"queue_purge":         {run: wsQueuePurge},
-		"message_post":        {run: wsMessagePost},
-		"message_list":        {read: true, run: wsMessageList},
-		"message_get":         {read: true, run: wsMessageGet},
-		"message_get_many":    {read: true, run: wsMessageGetMany},
-		"message_delete":      {run: wsMessageDelete},
-		"message_delete_many": {run: wsMessageDeleteMany},
-		"claim_create":        {run: wsClaimCreate},
-		"claim_get":           {read: true, run: wsClaimGet},
-		"claim_update":        {run: wsClaimUpdate},
-		"claim_delete":        {run: wsClaimDelete},
-		"subscription_create": {read: true, run: wsSubscribe},
+		"message_post":        {method: "POST", path: "messages", run: wsMessagePost},
+		"message_list":        {method: "GET", path: "messages", read: true, run: wsMessageList},
+		"message_get":         {method: "GET", path: "messages", read: true, run: wsMessageGet},
+		"message_get_many":    {method: "GET", path: "messages", read: true, run: wsMessageGetMany},
+		"message_delete":      {method: "DELETE", path: "messages", run: wsMessageDelete},
+		"message_delete_many": {method: "DELETE", path: "messages", run: wsMessageDeleteMany},
+		"claim_create":        {method: "POST", path: "claims", run: wsClaimCreate},
+		"claim_get":           {method: "GET", path: "claims", read: true, run: wsClaimGet},
+		"claim_update":        {method: "PATCH", path: "claims", run: wsClaimUpdate},
+		"claim_delete":        {method: "DELETE", path: "claims", run: wsClaimDelete},
+		"subscription_create": {method: "POST", path: "subscriptions", read: true, run: wsSubscribe},
 		"subscription_list":   {read: true, run: wsSubscriptionList},
 		"subscription_get":    {read: true, run: wsSubscriptionGet},
 		"subscription_delete": {read: true, run: wsSubscriptionDelete},
@@ -124,7 +129,11 @@ func wsMessageList(k *socket, ctx context.Context, b *actionBody) (int, any, err
 		}
 	}
 	found, err := k.s.messages(ctx, k.actor, b.Queue, q)
-	out := document{"messages": k.s.documents(b.Queue, found)}
+	if err != nil {
+		return 0, nil, err
+	}
+	docs, err := k.s.documents(b.Queue, found)
+	out := document{"messages": docs}
 	if len(found) > 0 {
 		out["marker"] = strconv.FormatInt(found[len(found)-1].seq, 10)
 	}
@@ -137,12 +146,19 @@ func wsMessageGet(k *socket, ctx context.Context, b *actionBody) (int, any, erro
 		m, err = k.s.message(tx, k.actor, b.Queue, b.Message)
 		return err
 	})
+	if err == nil {
+		err = k.s.reveal(&m)
+	}
 	return http.StatusOK, document{"messages": m.document(b.Queue, k.s.now())}, err
 }
 
 func wsMessageGetMany(k *socket, ctx context.Context, b *actionBody) (int, any, error) {
 	found, err := k.s.byIDs(ctx, k.actor, b.Queue, join(b.MessageIDs))
-	return http.StatusOK, document{"messages": k.s.documents(b.Queue, found)}, err
+	if err != nil {
+		return 0, nil, err
+	}
+	docs, err := k.s.documents(b.Queue, found)
+	return http.StatusOK, document{"messages": docs}, err
 }
 
 func wsMessageDelete(k *socket, ctx context.Context, b *actionBody) (int, any, error) {
@@ -156,7 +172,11 @@ func wsMessageDelete(k *socket, ctx context.Context, b *actionBody) (int, any, e
 func wsMessageDeleteMany(k *socket, ctx context.Context, b *actionBody) (int, any, error) {
 	if b.Pop != nil {
 		got, err := k.s.pop(ctx, k.actor, b.Queue, *b.Pop)
-		return http.StatusOK, document{"messages": k.s.documents(b.Queue, got)}, err
+		if err != nil {
+			return 0, nil, err
+		}
+		docs, err := k.s.documents(b.Queue, got)
+		return http.StatusOK, document{"messages": docs}, err
 	}
 	ids, err := splitIDs(join(b.MessageIDs))
 	if err != nil {
@@ -165,16 +185,7 @@ func wsMessageDeleteMany(k *socket, ctx context.Context, b *actionBody) (int, an
 	return http.StatusNoContent, document{}, k.s.dropAll(ctx, k.actor, b.Queue, ids, b.ClaimIDs)
 }
 
-func join(ids []string) string {
-	out := ""
-	for i, id := range ids {
-		if i > 0 {
-			out += ","
-		}
-		out += id
-	}
-	return out
-}
+func join(ids []string) string { return strings.Join(ids, ",") }
 
 func wsClaimCreate(k *socket, ctx context.Context, b *actionBody) (int, any, error) {
 	n, err := b.limit(maxMessages)
@@ -185,7 +196,8 @@ func wsClaimCreate(k *socket, ctx context.Context, b *actionBody) (int, any, err
 	if err != nil || len(got) == 0 {
 		return http.StatusNoContent, document{"messages": []document{}}, err
 	}
-	return http.StatusCreated, document{"claim_id": id, "messages": k.s.documents(b.Queue, got)}, nil
+	docs, err := k.s.documents(b.Queue, got)
+	return http.StatusCreated, document{"claim_id": id, "messages": docs}, err
 }
 
 func wsClaimGet(k *socket, ctx context.Context, b *actionBody) (int, any, error) {

@@ -46,7 +46,7 @@ func (s *Service) claim(ctx requestContext, a actor, queue string, req claimRequ
 	id := newID()
 	var got []message
 	err = s.db.Tx(ctx, func(tx *store.Tx) error {
-		if got, err = s.free(tx, a, queue, limit); err != nil || len(got) == 0 {
+		if got, err = s.claimable(tx, a, queue, limit); err != nil || len(got) == 0 {
 			return err
 		}
 		now := s.now()
@@ -58,13 +58,51 @@ func (s *Service) claim(ctx requestContext, a actor, queue string, req claimRequ
 		}
 		for i := range got {
 			got[i].claimID, got[i].claimed = id, expires
-			if _, err := tx.Exec(`UPDATE messaging_messages SET claim_id = ? WHERE seq = ?`, id, got[i].seq); err != nil {
+			if _, err := tx.Exec(`UPDATE messaging_messages SET claim_id = ?, claim_count = claim_count + 1 WHERE seq = ?`, id, got[i].seq); err != nil {
 				return err
 			}
 		}
 		return s.extend(tx, id, expires, grace)
 	})
 	return id, got, err
+}
+
+// claimable returns the oldest free messages, after those that were claimed as
+// often as their queue allows have gone to its dead letter queue.
+func (s *Service) claimable(tx *store.Tx, a actor, queue string, limit int) ([]message, error) {
+	meta, err := queueMeta(tx, a, queue)
+	if err != nil {
+		return nil, err
+	}
+	most := number(meta, "_max_claim_count", 0)
+	dead, _ := meta["_dead_letter_queue"].(string)
+	if most > 0 && dead != "" {
+		if err := s.bury(tx, a, queue, dead, most, number(meta, "_dead_letter_queue_messages_ttl", 0)); err != nil {
+			return nil, err
+		}
+	}
+	return s.free(tx, a, queue, limit)
+}
+
+// bury moves messages that have been claimed most times to the dead letter
+// queue, where they live on for ttl seconds, or as long as they had.
+func (s *Service) bury(tx *store.Tx, a actor, queue, dead string, most, ttl int64) error {
+	now := s.now()
+	set, args := "queue = ?, claim_id = '', claim_expires = 0, claim_count = 0", []any{dead}
+	if ttl > 0 {
+		set += ", ttl = ?, expires = ?"
+		args = append(args, ttl, store.At(now.Add(time.Duration(ttl)*time.Second)))
+	}
+	n, err := tx.Exec(`UPDATE messaging_messages SET `+set+` WHERE project = ? AND queue = ? AND claim_expires <= ? AND claim_count >= ?`,
+		append(args, a.project, queue, store.At(now), most)...)
+	if err != nil || n == 0 {
+		return err
+	}
+	if _, err := s.ensureQueue(tx, a, dead, nil); err != nil {
+		return err
+	}
+	s.bus.PublishTx(tx, topic(a, dead))
+	return s.cfg.Jobs.PokeAt(tx, kindExpire, jobKey, nil, now.Add(minTTL*time.Second))
 }
 
 // extend has a claim's messages stay claimed until expires and live through
@@ -99,8 +137,12 @@ func (s *Service) createClaim(w http.ResponseWriter, r *http.Request, a actor) e
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	docs, err := s.documents(queue, got)
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Location", "/v2/queues/"+queue+"/claims/"+id)
-	return api.WriteJSON(w, http.StatusCreated, document{"messages": s.documents(queue, got)})
+	return api.WriteJSON(w, http.StatusCreated, document{"messages": docs})
 }
 
 func (s *Service) findClaim(tx *store.Tx, a actor, queue, id string) (claim, error) {
@@ -131,9 +173,13 @@ func (s *Service) showClaim(ctx requestContext, a actor, queue, id string) (docu
 	if err != nil {
 		return nil, err
 	}
+	docs, err := s.documents(queue, got)
+	if err != nil {
+		return nil, err
+	}
 	return document{
 		"age": max(0, int64(s.now().Sub(c.updated).Seconds())), "ttl": c.ttl, "grace": c.grace,
-		"href": "/v2/queues/" + queue + "/claims/" + id, "messages": s.documents(queue, got),
+		"href": "/v2/queues/" + queue + "/claims/" + id, "messages": docs,
 	}, nil
 }
 

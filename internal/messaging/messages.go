@@ -19,19 +19,31 @@ type requestContext = context.Context
 type message struct {
 	seq                       int64
 	id, client, claimID       string
-	body                      json.RawMessage
-	ttl                       int64 // seconds
+	stored                    string          // the body as the store has it, perhaps encrypted
+	body                      json.RawMessage // set by reveal
+	ttl                       int64           // seconds
+	claimCount                int64
 	created, expires, claimed time.Time
 }
 
-const messageColumns = `seq, id, client, claim_id, body, ttl, created, expires, claim_expires`
+const messageColumns = `seq, id, client, claim_id, body, ttl, created, expires, claim_expires, claim_count`
 
 func scanMessage(scan func(...any) error) (message, error) {
 	var m message
-	var body string
-	err := scan(&m.seq, &m.id, &m.client, &m.claimID, &body, &m.ttl, store.Time(&m.created), store.Time(&m.expires), store.Time(&m.claimed))
-	m.body = json.RawMessage(body)
+	err := scan(&m.seq, &m.id, &m.client, &m.claimID, &m.stored, &m.ttl, store.Time(&m.created), store.Time(&m.expires), store.Time(&m.claimed), &m.claimCount)
 	return m, store.Wrap(err)
+}
+
+// reveal makes bodies readable: those of encrypted queues are decrypted, outside
+// any transaction.
+func (s *Service) reveal(in ...*message) error {
+	for _, m := range in {
+		var err error
+		if m.body, err = s.open(m.stored, m.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *message) href(queue string) string { return "/v2/queues/" + queue + "/messages/" + m.id }
@@ -101,6 +113,7 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 			return err
 		}
 		now := s.now()
+		encrypted := meta["_enable_encrypt_messages"] == true
 		var pushed []pushedMessage
 		var first, visible time.Time
 		var size int64
@@ -111,11 +124,15 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 			}
 			size += int64(len(in[i].Body))
 			id, expires := newID(), now.Add(time.Duration(ttl)*time.Second)
+			body := string(in[i].Body)
+			if encrypted {
+				body = s.seal(in[i].Body, id)
+			}
 			at := now.Add(time.Duration(delay) * time.Second)
 			var seq int64
 			err = tx.Get([]any{&seq}, `INSERT INTO messaging_messages (id, project, queue, client, body, ttl, created, visible, expires, claim_id, claim_expires)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0) RETURNING seq`,
-				id, a.project, queue, a.client, string(in[i].Body), ttl, store.At(now), store.At(at), store.At(expires))
+				id, a.project, queue, a.client, body, ttl, store.At(now), store.At(at), store.At(expires))
 			if err != nil {
 				return err
 			}
@@ -128,10 +145,10 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 				visible = at
 			}
 		}
-		if most := number(meta, "_max_messages_post_size", maxBody); size > most {
+		if most := number(meta, "_max_messages_post_size", s.cfg.MaxPostSize); size > most {
 			return api.TooLarge("the messages have %d bytes, queue %s takes %d at once", size, queue, most)
 		}
-		if err := s.planDeliveries(tx, a, queue, pushed); err != nil {
+		if err := s.planDeliveries(tx, a, queue, pushed, encrypted); err != nil {
 			return err
 		}
 		s.bus.PublishTx(tx, topic(a, queue))
@@ -198,28 +215,43 @@ func (s *Service) messages(ctx requestContext, a actor, queue string, q messageQ
 	return out, err
 }
 
-func (s *Service) documents(queue string, in []message) []document {
+func (s *Service) documents(queue string, in []message) ([]document, error) {
 	now, out := s.now(), []document{}
 	for i := range in {
+		if err := s.reveal(&in[i]); err != nil {
+			return nil, err
+		}
 		out = append(out, in[i].document(queue, now))
 	}
-	return out
+	return out, nil
 }
 
 func (s *Service) listMessages(w http.ResponseWriter, r *http.Request, a actor) error {
 	queue, q := r.PathValue("queue"), r.URL.Query()
 	if q.Has("ids") {
 		found, err := s.byIDs(r.Context(), a, queue, q.Get("ids"))
+		if err == nil && len(found) == 0 {
+			err = api.NotFound("None of the messages exists in queue %s.", queue)
+		}
 		if err != nil {
 			return err
 		}
-		return api.WriteJSON(w, http.StatusOK, document{"messages": s.documents(queue, found)})
+		docs, err := s.documents(queue, found)
+		if err != nil {
+			return err
+		}
+		return api.WriteJSON(w, http.StatusOK, document{"messages": docs})
 	}
 	p, err := parsePage(q, defaultPage, maxMessages)
 	if err != nil {
 		return err
 	}
-	mq := messageQuery{limit: p.limit, echo: isTrue(q.Get("echo")), includeClaimed: isTrue(q.Get("include_claimed")), includeDelayed: isTrue(q.Get("include_delayed"))}
+	mq := messageQuery{limit: p.limit}
+	for name, to := range map[string]*bool{"echo": &mq.echo, "include_claimed": &mq.includeClaimed, "include_delayed": &mq.includeDelayed} {
+		if *to, err = boolean(q, name); err != nil {
+			return err
+		}
+	}
 	if p.marker != "" {
 		if mq.after, err = strconv.ParseInt(p.marker, 10, 64); err != nil {
 			return api.Invalid("marker is %q, expected one from a link of this list", p.marker)
@@ -229,7 +261,11 @@ func (s *Service) listMessages(w http.ResponseWriter, r *http.Request, a actor) 
 	if err != nil {
 		return err
 	}
-	out := document{"messages": s.documents(queue, found), "links": []document{}}
+	docs, err := s.documents(queue, found)
+	if err != nil {
+		return err
+	}
+	out := document{"messages": docs, "links": []document{}}
 	if len(found) > 0 {
 		next := url.Values{"marker": {strconv.FormatInt(found[len(found)-1].seq, 10)}, "limit": {strconv.Itoa(p.limit)}}
 		for _, name := range []string{"echo", "include_claimed", "include_delayed"} {
@@ -284,6 +320,9 @@ func (s *Service) getMessage(w http.ResponseWriter, r *http.Request, a actor) er
 		m, err = s.message(tx, a, queue, r.PathValue("message"))
 		return err
 	})
+	if err == nil {
+		err = s.reveal(&m)
+	}
 	if err != nil {
 		return err
 	}
@@ -386,7 +425,11 @@ func (s *Service) deleteMessages(w http.ResponseWriter, r *http.Request, a actor
 		if err != nil {
 			return err
 		}
-		return api.WriteJSON(w, http.StatusOK, document{"messages": s.documents(queue, got)})
+		docs, err := s.documents(queue, got)
+		if err != nil {
+			return err
+		}
+		return api.WriteJSON(w, http.StatusOK, document{"messages": docs})
 	}
 	ids, err := splitIDs(q.Get("ids"))
 	if err != nil {

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,18 +26,20 @@ func checkQueue(name string) error {
 }
 
 // reserved are the metadata that Zaqar shows with their defaults.
-func reserved() document {
+func (s *Service) reserved() document {
 	return document{
-		"_max_messages_post_size": maxBody, "_default_message_ttl": defaultTTL, "_default_message_delay": 0,
+		"_max_messages_post_size": s.cfg.MaxPostSize, "_default_message_ttl": defaultTTL, "_default_message_delay": 0,
 		"_dead_letter_queue": nil, "_dead_letter_queue_messages_ttl": nil, "_max_claim_count": nil, "_enable_encrypt_messages": false,
 	}
 }
 
+// queueMeta reads what was set on a queue. One that does not exist has none:
+// queues come with their first message and are never missing (Zaqar v2).
 func queueMeta(tx *store.Tx, a actor, queue string) (document, error) {
 	meta := document{}
 	err := tx.Get([]any{store.JSON(&meta)}, `SELECT metadata FROM messaging_queues WHERE project = ? AND name = ?`, a.project, queue)
 	if isNotFound(err) {
-		return nil, api.NotFound("Queue %s does not exist.", queue).Wrap(err)
+		return document{}, checkQueue(queue)
 	}
 	return meta, err
 }
@@ -70,19 +73,34 @@ func checkMeta(meta document) error {
 	}
 	bounds := map[string][2]float64{
 		"_default_message_ttl": {minTTL, maxTTL}, "_default_message_delay": {0, maxDelay}, "_max_messages_post_size": {1, maxBody},
+		"_max_claim_count": {1, 1_000_000}, "_dead_letter_queue_messages_ttl": {minTTL, maxTTL},
 	}
+	nullable := map[string]bool{"_max_claim_count": true, "_dead_letter_queue_messages_ttl": true}
 	for name, b := range bounds {
 		v, ok := meta[name]
-		if n, isNumber := v.(float64); ok && (!isNumber || n < b[0] || n > b[1]) {
+		if v == nil && nullable[name] {
+			continue
+		}
+		if n, isNumber := v.(float64); ok && (!isNumber || n < b[0] || n > b[1] || n != math.Trunc(n)) {
 			return api.Invalid("queue metadata %s is %v, expected %.0f to %.0f", name, v, b[0], b[1])
 		}
 	}
-	for _, name := range []string{"_enable_encrypt_messages", "_dead_letter_queue"} {
-		if v, ok := meta[name]; ok && v != nil && v != false {
-			return api.Invalid("queue metadata %s is not offered by this cloud", name)
+	if v := meta["_dead_letter_queue"]; v != nil {
+		name, ok := v.(string)
+		if !ok {
+			return api.Invalid("queue metadata _dead_letter_queue is %v, expected the name of a queue", v)
+		}
+		if err := checkQueue(name); err != nil {
+			return err
 		}
 	}
-	return nil
+	if v := meta["_enable_encrypt_messages"]; v != nil {
+		if _, ok := v.(bool); !ok {
+			return api.Invalid("queue metadata _enable_encrypt_messages is %v, expected true or false", v)
+		}
+	}
+	_, err = parseRetries(meta["_retry_policy"])
+	return err
 }
 
 func (s *Service) createQueue(r requestContext, a actor, queue string, meta document) (bool, error) {
@@ -116,7 +134,7 @@ func (s *Service) putQueue(w http.ResponseWriter, r *http.Request, a actor) erro
 }
 
 func (s *Service) showQueue(ctx requestContext, a actor, queue string) (document, error) {
-	out := reserved()
+	out := s.reserved()
 	err := s.db.View(ctx, func(tx *store.Tx) error {
 		meta, err := queueMeta(tx, a, queue)
 		for k, v := range meta {
@@ -154,34 +172,37 @@ func (s *Service) patchQueue(w http.ResponseWriter, r *http.Request, a actor) er
 			return err
 		}
 		for _, op := range ops {
-			if err := applyMeta(meta, op); err != nil {
+			if err := s.applyMeta(meta, op); err != nil {
 				return err
 			}
 		}
 		if err := checkMeta(meta); err != nil {
 			return err
 		}
-		_, err = tx.Exec(`UPDATE messaging_queues SET metadata = ? WHERE project = ? AND name = ?`, store.JSON(meta), a.project, queue)
+		n, err := tx.Exec(`UPDATE messaging_queues SET metadata = ? WHERE project = ? AND name = ?`, store.JSON(meta), a.project, queue)
+		if err == nil && n == 0 {
+			return api.NotFound("Queue %s does not exist.", queue)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	out := reserved()
+	out := s.reserved()
 	for k, v := range meta {
 		out[k] = v
 	}
 	return api.WriteJSON(w, http.StatusOK, out)
 }
 
-func applyMeta(meta document, op patchOp) error {
+func (s *Service) applyMeta(meta document, op patchOp) error {
 	name, ok := strings.CutPrefix(op.Path, "/metadata/")
 	if !ok || name == "" {
 		return api.Invalid("patch path is %q, expected /metadata/NAME", op.Path)
 	}
 	name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
 	_, exists := meta[name]
-	_, fixed := reserved()[name]
+	_, fixed := s.reserved()[name]
 	switch op.Op {
 	case "add":
 	case "replace", "remove":
@@ -236,7 +257,13 @@ func (s *Service) purge(ctx requestContext, a actor, queue string, kinds []strin
 			if kind != "messages" && kind != "subscriptions" {
 				return api.Invalid("resource type is %q, expected messages or subscriptions", kind)
 			}
-			if _, err := tx.Exec(`DELETE FROM messaging_`+kind+` WHERE project = ? AND queue = ?`, a.project, queue); err != nil {
+			var err error
+			if kind == "subscriptions" {
+				err = s.dropSubscriptions(tx, `project = ? AND queue = ?`, a.project, queue)
+			} else {
+				_, err = tx.Exec(`DELETE FROM messaging_messages WHERE project = ? AND queue = ?`, a.project, queue)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -328,7 +355,7 @@ func (s *Service) queues(ctx requestContext, a actor, p pageQuery) (docs []docum
 			}
 			doc := document{"name": name, "href": "/v2/queues/" + name}
 			if p.detailed {
-				full := reserved()
+				full := s.reserved()
 				for k, v := range meta {
 					full[k] = v
 				}
@@ -343,7 +370,14 @@ func (s *Service) queues(ctx requestContext, a actor, p pageQuery) (docs []docum
 }
 
 func parsePage(q url.Values, limit, most int) (pageQuery, error) {
-	p := pageQuery{marker: q.Get("marker"), limit: limit, detailed: isTrue(q.Get("detailed")), name: q.Get("name"), count: isTrue(q.Get("with_count"))}
+	p := pageQuery{marker: q.Get("marker"), limit: limit, name: q.Get("name")}
+	var err error
+	if p.detailed, err = boolean(q, "detailed"); err != nil {
+		return p, err
+	}
+	if p.count, err = boolean(q, "with_count"); err != nil {
+		return p, err
+	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > most {
@@ -354,8 +388,16 @@ func parsePage(q url.Values, limit, most int) (pageQuery, error) {
 	return p, nil
 }
 
-func isTrue(v string) bool {
-	return slices.Contains([]string{"true", "1", "yes", "on", "t", "y"}, strings.ToLower(v))
+// boolean reads a parameter as oslo's strutils does; absent is false.
+func boolean(q url.Values, name string) (bool, error) {
+	v := strings.ToLower(q.Get(name))
+	switch {
+	case slices.Contains([]string{"true", "1", "yes", "on", "t", "y"}, v):
+		return true, nil
+	case v == "" || slices.Contains([]string{"false", "0", "no", "off", "f", "n"}, v):
+		return false, nil
+	}
+	return false, api.Invalid("%s is %q, expected true or false", name, q.Get(name))
 }
 
 func (s *Service) listQueues(w http.ResponseWriter, r *http.Request, a actor) error {

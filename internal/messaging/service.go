@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"crypto/cipher"
 	"embed"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
@@ -27,50 +29,65 @@ var migrations embed.FS
 // Bounds, as Zaqar's where they are part of the API. Times are seconds, sizes
 // bytes.
 const (
-	maxBody        = 4 << 20 // of a request or frame; TripleO's messages carry whole executions
-	maxMetadata    = 64 << 10
-	maxQueueName   = 64
-	minTTL         = 60
-	maxTTL         = 1_209_600
-	defaultTTL     = 3_600
-	maxGrace       = 43_200
-	minGrace       = 60
-	maxDelay       = 900
-	maxMessages    = 20 // of a page, a claim or a batch of ids
-	defaultPage    = 10
-	maxQueuesPage  = 20
-	maxPostBatch   = 1_000
-	maxSockets     = 20_000
-	maxSocketQueue = 1_000 // messages that wait for a slow socket
-	maxSocketSubs  = 100
+	maxBody         = 4 << 20 // of a request or frame; TripleO's messages carry whole executions
+	maxMetadata     = 64 << 10
+	defaultPostSize = 2 << 20 // as TripleO's undercloud sets it; Zaqar's own default is 256 KiB
+	maxQueueName    = 64
+	minTTL          = 60
+	maxTTL          = 1_209_600
+	defaultTTL      = 3_600
+	maxGrace        = 43_200
+	minGrace        = 60
+	maxDelay        = 900
+	maxMessages     = 20 // of a page, a claim or a batch of ids
+	defaultPage     = 10
+	maxQueuesPage   = 20
+	maxPostBatch    = 1_000
+	maxSockets      = 20_000
+	maxSocketQueue  = 1_000 // messages that wait for a slow socket
+	maxSocketSubs   = 100
 )
 
 const (
 	kindExpire  = "messaging.expire"
 	kindDeliver = "messaging.deliver"
+	kindTrust   = "messaging.trust"
 	jobKey      = "all"
+	webhookTime = 15 * time.Second // for a webhook's answer
 )
 
 // Config is what the service needs.
 type Config struct {
-	DB   *store.DB
-	Bus  *notify.Bus
-	Jobs *jobs.Queue
-	Log  *slog.Logger
-	Auth auth.Validator
-	HTTP *http.Client // for webhooks; nil: one that follows no redirects
-	Now  func() time.Time
+	DB        *store.DB
+	Bus       *notify.Bus
+	Jobs      *jobs.Queue
+	Log       *slog.Logger
+	Auth      auth.Validator
+	Transport http.RoundTripper // for webhooks; nil: http.DefaultTransport
+	Now       func() time.Time
+
+	Cloud               *cloud.Cloud // for trust+ subscriptions; nil: they are refused
+	BaseURL             string       // as subscribers reach it, for links in confirmations
+	Secret              []byte       // signs URLs and encrypts bodies; the same in all processes and after a restart
+	MaxPostSize         int64        // bytes of one post unless its queue says otherwise; 0 is 2 MiB
+	RequireConfirmation bool         // webhooks and mail must be confirmed by who receives them
+	SMTP                *SMTP        // for mailto: subscriptions; nil: they are refused
 }
 
 // Service is Zaqar.
 type Service struct {
-	cfg  Config
-	db   *store.DB
-	bus  *notify.Bus
-	now  func() time.Time
-	hub  *hub
-	stop chan struct{} // closed when Run ends: sockets close
-	once sync.Once
+	cfg     Config
+	db      *store.DB
+	bus     *notify.Bus
+	now     func() time.Time
+	hub     *hub
+	web     *http.Client      // for webhooks: it follows no redirects
+	actions map[string]action // of sockets
+	stop    chan struct{}     // closed when Run ends: sockets close
+	once    sync.Once
+
+	signKey []byte      // of pre-signed URLs
+	bodies  cipher.AEAD // of encrypted queues
 }
 
 // New migrates the database and returns the service.
@@ -81,11 +98,8 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{
-			Timeout:       15 * time.Second,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+	if cfg.MaxPostSize == 0 {
+		cfg.MaxPostSize = defaultPostSize
 	}
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -95,8 +109,14 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(ctx, "messaging", sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: cfg.DB, bus: cfg.Bus, now: cfg.Now, hub: newHub(), stop: make(chan struct{})}
+	s := &Service{cfg: cfg, db: cfg.DB, bus: cfg.Bus, now: cfg.Now, hub: newHub(), actions: actions(),
+		web:  &http.Client{Transport: cfg.Transport, Timeout: webhookTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		stop: make(chan struct{})}
+	if err := s.keys(cfg.Secret); err != nil {
+		return nil, fmt.Errorf("messaging: %w", err)
+	}
 	cfg.Jobs.Register(kindExpire, 1, s.expire)
+	cfg.Jobs.Register(kindTrust, 2, s.endTrust)
 	cfg.Jobs.Register(kindDeliver, 8, s.deliver)
 	return s, nil
 }
@@ -110,9 +130,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Handler answers Zaqar's API; paths begin at "/".
 func (s *Service) Handler() http.Handler {
-	return api.NewHandler(api.HandlerOptions{
+	return s.signed(api.NewHandler(api.HandlerOptions{
 		Service: "messaging", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: maxBody,
-	})
+	}))
 }
 
 func (s *Service) routes() []api.Route {
@@ -136,6 +156,7 @@ func (s *Service) routes() []api.Route {
 		{Method: del, Pattern: queue, Policy: api.Member, Handler: s.withClient(s.deleteQueue)},
 		{Method: get, Pattern: queue + "/stats", Policy: api.Reader, Handler: s.withClient(s.queueStats)},
 		{Method: post, Pattern: queue + "/purge", Policy: api.Member, Handler: s.withClient(s.purgeQueue)},
+		{Method: post, Pattern: queue + "/share", Policy: api.Member, Handler: s.withClient(s.shareQueue)},
 
 		{Method: post, Pattern: queue + "/messages", Policy: api.Member, Handler: s.withClient(s.postMessages)},
 		{Method: get, Pattern: queue + "/messages", Policy: api.Reader, Handler: s.withClient(s.listMessages)},

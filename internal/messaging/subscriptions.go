@@ -1,37 +1,41 @@
 package messaging
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
+	"net/mail"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// maxAttempts is how often the delivery of one message to a webhook is tried.
-const maxAttempts = 8
+// trustPrefix begins a subscriber that is called with a token of whoever
+// subscribed, by a trust: "trust+http://…".
+const trustPrefix = "trust+"
 
 type subscription struct {
-	id, subscriber, queue string
-	ttl                   int64 // seconds
-	options               document
-	confirmed             bool
-	created, expires      time.Time
+	id, subscriber, project, queue string
+	ttl                            int64 // seconds
+	options                        document
+	confirmed                      bool
+	trust                          string
+	created, expires               time.Time
 }
 
-const subscriptionColumns = `id, subscriber, queue, ttl, options, confirmed, created, expires`
+const subscriptionColumns = `id, subscriber, project, queue, ttl, options, confirmed, trust_id, created, expires`
 
 func scanSubscription(scan func(...any) error) (subscription, error) {
 	u := subscription{options: document{}}
 	var confirmed int64
-	err := scan(&u.id, &u.subscriber, &u.queue, &u.ttl, store.JSON(&u.options), &confirmed, store.Time(&u.created), store.Time(&u.expires))
+	err := scan(&u.id, &u.subscriber, &u.project, &u.queue, &u.ttl, store.JSON(&u.options), &confirmed, &u.trust, store.Time(&u.created), store.Time(&u.expires))
 	u.confirmed = confirmed != 0
 	return u, store.Wrap(err)
 }
@@ -43,13 +47,15 @@ func (u *subscription) document(now time.Time) document {
 	}
 }
 
+func (u *subscription) href() string { return "/v2/queues/" + u.queue + "/subscriptions/" + u.id }
+
 type subscriptionRequest struct {
 	Subscriber *string  `json:"subscriber"`
 	TTL        *int64   `json:"ttl"`
 	Options    document `json:"options"`
 }
 
-func (q *subscriptionRequest) apply(u *subscription) error {
+func (s *Service) apply(q *subscriptionRequest, u *subscription) error {
 	if q.Subscriber != nil {
 		u.subscriber = *q.Subscriber
 	}
@@ -59,9 +65,8 @@ func (q *subscriptionRequest) apply(u *subscription) error {
 	if q.Options != nil {
 		u.options = q.Options
 	}
-	target, err := url.Parse(u.subscriber)
-	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Host == "" {
-		return api.Invalid("The subscriber type of subscription must be supported in the list ['http', 'https']: subscriber is %q.", u.subscriber)
+	if err := s.checkSubscriber(u.subscriber); err != nil {
+		return err
 	}
 	if u.ttl < minTTL || u.ttl > maxTTL {
 		return api.Invalid("ttl is %d, expected %d to %d seconds", u.ttl, minTTL, maxTTL)
@@ -69,44 +74,179 @@ func (q *subscriptionRequest) apply(u *subscription) error {
 	if u.options == nil {
 		u.options = document{}
 	}
-	return checkMeta(u.options)
+	return checkOptions(u.options)
 }
 
-// createSubscription answers POST: a webhook.
+func (s *Service) checkSubscriber(subscriber string) error {
+	target, err := url.Parse(subscriber)
+	switch {
+	case err != nil:
+	case target.Scheme == "mailto":
+		if _, err := mail.ParseAddress(target.Opaque); err != nil {
+			return api.Invalid("subscriber is %q, expected mailto: with one address", subscriber)
+		}
+		if s.cfg.SMTP == nil {
+			return api.Invalid("subscriber is %q, but this cloud sends no mail: its operator has configured no SMTP server", subscriber)
+		}
+		return nil
+	case strings.HasPrefix(target.Scheme, trustPrefix) && s.cfg.Cloud == nil:
+		return api.Invalid("subscriber is %q, but no trusts can be made here", subscriber)
+	case slices.Contains([]string{"http", "https", "trust+http", "trust+https"}, target.Scheme) && target.Host != "":
+		return nil
+	}
+	return api.Invalid("The subscriber type of subscription must be supported in the list ['http', 'https', 'trust+http', 'trust+https', 'mailto']: subscriber is %q.", subscriber)
+}
+
+// checkOptions bounds what a subscription may have sent along.
+func checkOptions(options document) error {
+	if err := checkMeta(options); err != nil {
+		return err
+	}
+	for _, name := range []string{"from", "subject", "post_data"} {
+		v, has := options[name]
+		text, ok := v.(string)
+		if has && (!ok || name != "post_data" && strings.ContainsAny(text, "\r\n")) {
+			return api.Invalid("options.%s is %v, expected one line of text", name, v)
+		}
+	}
+	if v, has := options["post_headers"]; has {
+		headers, ok := v.(document)
+		if !ok {
+			return api.Invalid("options.post_headers is %v, expected an object", v)
+		}
+		for name, value := range headers {
+			text, ok := value.(string)
+			if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(text) {
+				return api.Invalid("options.post_headers has %q: %v, expected a header of HTTP", name, value)
+			}
+		}
+	}
+	return nil
+}
+
+// createSubscription answers POST. One that exists is a conflict, unless its
+// receiver has not confirmed it: then it is asked again.
 func (s *Service) createSubscription(w http.ResponseWriter, r *http.Request, a actor) error {
 	var req subscriptionRequest
 	if err := api.ReadJSON(r, &req); err != nil {
 		return err
 	}
+	if req.Subscriber == nil {
+		return api.Invalid("subscriber is required")
+	}
 	now := s.now()
-	u := subscription{id: newID(), queue: r.PathValue("queue"), ttl: defaultTTL, created: now, confirmed: true}
-	if err := req.apply(&u); err != nil {
+	u := subscription{id: newID(), project: a.project, queue: r.PathValue("queue"), ttl: defaultTTL, created: now}
+	if err := s.apply(&req, &u); err != nil {
 		return err
 	}
-	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
-		if _, err := s.ensureQueue(tx, a, u.queue, nil); err != nil {
+	trusted := strings.HasPrefix(u.subscriber, trustPrefix)
+	u.confirmed = trusted || !s.cfg.RequireConfirmation
+	if trusted {
+		var err error
+		if u.trust, err = s.makeTrust(r.Context()); err != nil {
 			return err
 		}
-		expires := now.Add(time.Duration(u.ttl) * time.Second)
-		if _, err := tx.Exec(`DELETE FROM messaging_subscriptions WHERE project = ? AND queue = ? AND subscriber = ? AND expires <= ?`, a.project, u.queue, u.subscriber, store.At(now)); err != nil {
+	}
+	u.expires = now.Add(time.Duration(u.ttl) * time.Second)
+	err := s.db.Tx(r.Context(), func(tx *store.Tx) error { return s.insertSubscription(tx, a, &u) })
+	if err != nil {
+		if u.trust != "" {
+			if left := s.cfg.Cloud.DeleteTrust(context.WithoutCancel(r.Context()), u.trust); left != nil {
+				s.cfg.Log.Warn("the trust of a refused subscription is left over", "error", left)
+			}
+		}
+		return err
+	}
+	w.Header().Set("Location", u.href())
+	return api.WriteJSON(w, http.StatusCreated, document{"subscription_id": u.id})
+}
+
+func (s *Service) makeTrust(ctx context.Context) (string, error) {
+	id, ok := auth.FromContext(ctx)
+	if !ok || id.Token == "" {
+		return "", api.Forbidden("a trust+ subscription needs a token: a pre-signed URL cannot give a trust")
+	}
+	trust, err := s.cfg.Cloud.NewTrust(ctx, id, time.Time{}, false)
+	if err != nil {
+		return "", api.Forbidden("no trust could be made to call the subscriber in your name").Wrap(err)
+	}
+	return trust, nil
+}
+
+func (s *Service) insertSubscription(tx *store.Tx, a actor, u *subscription) error {
+	if _, err := s.ensureQueue(tx, a, u.queue, nil); err != nil {
+		return err
+	}
+	if err := s.dropSubscriptions(tx, `project = ? AND queue = ? AND subscriber = ? AND expires <= ?`, a.project, u.queue, u.subscriber, store.At(u.created)); err != nil {
+		return err
+	}
+	have, err := scanSubscription(tx.QueryRow(`SELECT `+subscriptionColumns+` FROM messaging_subscriptions WHERE project = ? AND queue = ? AND subscriber = ?`,
+		a.project, u.queue, u.subscriber).Scan)
+	switch {
+	case isNotFound(err):
+		if _, err := tx.Exec(`INSERT INTO messaging_subscriptions (`+subscriptionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			u.id, u.subscriber, a.project, u.queue, u.ttl, store.JSON(u.options), flag(u.confirmed), u.trust, store.At(u.created), store.At(u.expires)); err != nil {
 			return err
 		}
-		n, err := tx.Exec(`INSERT INTO messaging_subscriptions (id, project, queue, subscriber, ttl, options, confirmed, created, expires)
-			VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO NOTHING`,
-			u.id, a.project, u.queue, u.subscriber, u.ttl, store.JSON(u.options), store.At(now), store.At(expires))
-		if err == nil && n == 0 {
-			return api.Conflict("Such subscription already exists. Subscriptions are unique by project + queue + subscriber URI.")
-		}
-		if err != nil {
+	case err != nil:
+		return err
+	case have.confirmed:
+		return api.Conflict("Such subscription already exists. Subscriptions are unique by project + queue + subscriber URI.")
+	default:
+		u.id = have.id
+		if err := saveSubscription(tx, u); err != nil {
 			return err
 		}
-		return s.cfg.Jobs.PokeAt(tx, kindExpire, jobKey, nil, expires)
-	})
+	}
+	if !u.confirmed {
+		if err := s.planDelivery(tx, u.id, s.confirmation(u), u.expires, false); err != nil {
+			return err
+		}
+	}
+	return s.cfg.Jobs.PokeAt(tx, kindExpire, jobKey, nil, u.expires)
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func saveSubscription(tx *store.Tx, u *subscription) error {
+	_, err := tx.Exec(`UPDATE messaging_subscriptions SET subscriber = ?, ttl = ?, options = ?, expires = ?, trust_id = ?, confirmed = ? WHERE id = ?`,
+		u.subscriber, u.ttl, store.JSON(u.options), store.At(u.expires), u.trust, flag(u.confirmed), u.id)
+	return err
+}
+
+// dropSubscriptions deletes those that a condition names, and has their trusts
+// end.
+func (s *Service) dropSubscriptions(tx *store.Tx, where string, args ...any) error {
+	var trusts []string
+	err := tx.Each(func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		trusts = append(trusts, id)
+		return err
+	}, `SELECT trust_id FROM messaging_subscriptions WHERE trust_id <> '' AND `+where, args...)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", "/v2/queues/"+u.queue+"/subscriptions/"+u.id)
-	return api.WriteJSON(w, http.StatusCreated, document{"subscription_id": u.id})
+	for _, id := range trusts {
+		if err := s.cfg.Jobs.Poke(tx, kindTrust, id, nil); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(`DELETE FROM messaging_subscriptions WHERE `+where, args...)
+	return err
+}
+
+// endTrust is the job that deletes the trust of a subscription that is gone.
+func (s *Service) endTrust(ctx context.Context, j jobs.Job) jobs.Result {
+	if err := s.cfg.Cloud.DeleteTrust(ctx, j.Key); err != nil {
+		return jobs.Fail(err)
+	}
+	return jobs.Done()
 }
 
 func (s *Service) subscription(tx *store.Tx, a actor, queue, id string) (subscription, error) {
@@ -133,7 +273,7 @@ func (s *Service) listSubscriptions(w http.ResponseWriter, r *http.Request, a ac
 				return err
 			}
 			if len(docs) == p.limit {
-				next = docs[len(docs)-1]["id"].(string)
+				next, _ = docs[len(docs)-1]["id"].(string)
 				return nil
 			}
 			docs = append(docs, u.document(s.now()))
@@ -174,15 +314,23 @@ func (s *Service) updateSubscription(w http.ResponseWriter, r *http.Request, a a
 		if err != nil {
 			return err
 		}
-		if err := req.apply(&u); err != nil {
+		before := u.subscriber
+		if err := s.apply(&req, &u); err != nil {
 			return err
+		}
+		if before != u.subscriber && (strings.HasPrefix(before, trustPrefix) || strings.HasPrefix(u.subscriber, trustPrefix)) {
+			return api.Invalid("a trust+ subscriber cannot be exchanged: make another subscription")
+		}
+		if before != u.subscriber && s.cfg.RequireConfirmation { // another receiver has to agree anew
+			u.confirmed = false
+			if err := s.planDelivery(tx, u.id, s.confirmation(&u), u.expires, false); err != nil {
+				return err
+			}
 		}
 		if req.TTL != nil {
 			u.expires = s.now().Add(time.Duration(u.ttl) * time.Second)
 		}
-		_, err = tx.Exec(`UPDATE messaging_subscriptions SET subscriber = ?, ttl = ?, options = ?, expires = ? WHERE id = ?`,
-			u.subscriber, u.ttl, store.JSON(u.options), store.At(u.expires), u.id)
-		return err
+		return saveSubscription(tx, &u)
 	})
 	if err != nil {
 		return err
@@ -193,8 +341,7 @@ func (s *Service) updateSubscription(w http.ResponseWriter, r *http.Request, a a
 
 func (s *Service) deleteSubscription(w http.ResponseWriter, r *http.Request, a actor) error {
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec(`DELETE FROM messaging_subscriptions WHERE id = ? AND project = ? AND queue = ?`, r.PathValue("subscription"), a.project, r.PathValue("queue"))
-		return err
+		return s.dropSubscriptions(tx, `id = ? AND project = ? AND queue = ?`, r.PathValue("subscription"), a.project, r.PathValue("queue"))
 	})
 	if err != nil {
 		return err
@@ -203,6 +350,8 @@ func (s *Service) deleteSubscription(w http.ResponseWriter, r *http.Request, a a
 	return nil
 }
 
+// confirmSubscription answers PUT …/confirm, mostly by the pre-signed URL that
+// the receiver was sent. Taking the confirmation back is told to the receiver.
 func (s *Service) confirmSubscription(w http.ResponseWriter, r *http.Request, a actor) error {
 	var req struct {
 		Confirmed *bool `json:"confirmed"`
@@ -213,158 +362,21 @@ func (s *Service) confirmSubscription(w http.ResponseWriter, r *http.Request, a 
 	if req.Confirmed == nil {
 		return api.Invalid("The 'confirmed' should be boolean.")
 	}
-	confirmed := int64(0)
-	if *req.Confirmed {
-		confirmed = 1
-	}
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		u, err := s.subscription(tx, a, r.PathValue("queue"), r.PathValue("subscription"))
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(`UPDATE messaging_subscriptions SET confirmed = ? WHERE id = ?`, confirmed, u.id)
-		return err
+		left := u.confirmed && !*req.Confirmed
+		u.confirmed = *req.Confirmed
+		if err := saveSubscription(tx, &u); err != nil || !left {
+			return err
+		}
+		return s.planDelivery(tx, u.id, s.farewell(&u), u.expires, false)
 	})
 	if err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// notification is what subscribers receive.
-func notification(m pushedMessage) document {
-	return document{"body": m.body, "ttl": m.ttl, "queue_name": m.queue, "Message_Type": "Notification"}
-}
-
-// planDeliveries queues messages for the webhooks of their queue.
-func (s *Service) planDeliveries(tx *store.Tx, a actor, queue string, in []pushedMessage) error {
-	var ids []string
-	err := tx.Each(func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		ids = append(ids, id)
-		return err
-	}, `SELECT id FROM messaging_subscriptions WHERE project = ? AND queue = ? AND confirmed = 1 AND expires > ?`, a.project, queue, store.At(s.now()))
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		for _, m := range in {
-			if _, err := tx.Exec(`INSERT INTO messaging_deliveries (subscription, body, attempts) VALUES (?, ?, 0)`, id, store.JSON(notification(m))); err != nil {
-				return err
-			}
-		}
-		if err := s.cfg.Jobs.Poke(tx, kindDeliver, id, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// deliver is the job that sends a webhook its messages, in order, one at a
-// time. A message that cannot be delivered in maxAttempts is dropped.
-func (s *Service) deliver(ctx context.Context, j jobs.Job) jobs.Result {
-	var u subscription
-	var seq, attempts int64
-	var body string
-	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
-		u, err = scanSubscription(tx.QueryRow(`SELECT `+subscriptionColumns+` FROM messaging_subscriptions WHERE id = ?`, j.Key).Scan)
-		if err != nil {
-			return err
-		}
-		return tx.Get([]any{&seq, &body, &attempts}, `SELECT seq, body, attempts FROM messaging_deliveries WHERE subscription = ? ORDER BY seq LIMIT 1`, j.Key)
-	})
-	if isNotFound(err) {
-		return jobs.Done()
-	}
-	if err != nil {
-		return jobs.Fail(err)
-	}
-	sendErr := s.send(ctx, u.subscriber, body)
-	if ctx.Err() != nil {
-		return jobs.After(0)
-	}
-	attempts++
-	retry := sendErr != nil && attempts < maxAttempts
-	err = s.db.Tx(ctx, func(tx *store.Tx) error {
-		if retry {
-			_, err := tx.Exec(`UPDATE messaging_deliveries SET attempts = ? WHERE seq = ?`, attempts, seq)
-			return err
-		}
-		_, err := tx.Exec(`DELETE FROM messaging_deliveries WHERE seq = ?`, seq)
-		return err
-	})
-	if err != nil {
-		return jobs.Fail(err)
-	}
-	if !retry {
-		if sendErr != nil {
-			s.cfg.Log.Warn("a message could not be delivered to a webhook", "subscription", u.id, "attempts", attempts, "error", sendErr)
-		}
-		return jobs.After(0)
-	}
-	return jobs.After(min(time.Minute, time.Second<<attempts))
-}
-
-func (s *Service) send(ctx context.Context, target, body string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader([]byte(body)))
-	if err != nil {
-		return fmt.Errorf("webhook: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := s.cfg.HTTP.Do(req)
-	if err != nil {
-		return fmt.Errorf("webhook: %w", err)
-	}
-	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
-	_ = res.Body.Close()                          // only read from
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("webhook answered %s", res.Status)
-	}
-	return nil
-}
-
-// expire is the job that removes what has outlived its time.
-func (s *Service) expire(ctx context.Context, _ jobs.Job) jobs.Result {
-	var next time.Time
-	err := s.db.Tx(ctx, func(tx *store.Tx) error {
-		next = time.Time{}
-		now := store.At(s.now())
-		for _, q := range []string{
-			`DELETE FROM messaging_messages WHERE expires <= ?`,
-			`UPDATE messaging_messages SET claim_id = '', claim_expires = 0 WHERE claim_id <> '' AND claim_expires <= ?`,
-			`DELETE FROM messaging_claims WHERE expires <= ?`,
-			`DELETE FROM messaging_subscriptions WHERE expires <= ?`,
-		} {
-			if _, err := tx.Exec(q, now); err != nil {
-				return err
-			}
-		}
-		for _, table := range []string{"messages", "claims", "subscriptions"} {
-			var at time.Time
-			if err := tx.Get([]any{store.Time(&at)}, `SELECT MIN(expires) FROM messaging_`+table); err != nil {
-				return err
-			}
-			if !at.IsZero() && (next.IsZero() || at.Before(next)) {
-				next = at
-			}
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return jobs.Fail(err)
-	case next.IsZero():
-		return jobs.Done()
-	}
-	return jobs.After(max(time.Second, next.Sub(s.now())))
-}
-
-func marshal(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		b, _ = json.Marshal(document{"body": document{"error": "the reply could not be encoded"}, "headers": document{"status": 500}})
-	}
-	return b
 }

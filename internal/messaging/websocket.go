@@ -43,7 +43,8 @@ type socket struct {
 	actor    actor
 
 	mu       sync.Mutex
-	token    string // as it was given last; checked again while the socket lives
+	kind     websocket.MessageType // of the client's latest frame
+	token    string                // as it was given last; checked again while the socket lives
 	since    time.Time
 	subs     map[string]*socketSub // topic -> subscription
 	overflow bool
@@ -110,11 +111,11 @@ func (k *socket) read(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if kind != websocket.MessageText {
-			_ = k.conn.Close(websocket.StatusUnsupportedData, "JSON text frames are expected")
-			return
-		}
-		if !k.write(ctx, k.answer(ctx, data)) {
+		k.mu.Lock()
+		k.kind = kind // notifications come as the client last spoke
+		k.mu.Unlock()
+		answer := k.answer(ctx, kind, data)
+		if !k.write(ctx, kind, answer) {
 			return
 		}
 		k.activate()
@@ -134,10 +135,10 @@ func (k *socket) activate() {
 	}
 }
 
-func (k *socket) write(ctx context.Context, v any) bool {
+func (k *socket) write(ctx context.Context, kind websocket.MessageType, v any) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	return k.conn.Write(ctx, websocket.MessageText, marshal(v)) == nil
+	return k.conn.Write(ctx, kind, encodeFrame(kind, v)) == nil
 }
 
 // reply is the envelope of an answer.
@@ -157,12 +158,19 @@ func reply(f frame, status int, body any) document {
 	return document{"request": request, "headers": document{"status": status}, "body": body}
 }
 
-func (k *socket) answer(ctx context.Context, data []byte) document {
+func (k *socket) answer(ctx context.Context, kind websocket.MessageType, data []byte) document {
 	var f frame
-	if err := api.DecodeJSON(data, &f); err != nil {
+	data, err := decodeFrame(kind, data)
+	if err == nil {
+		err = api.DecodeJSON(data, &f)
+	}
+	if err != nil {
 		return reply(frame{}, http.StatusBadRequest, document{"error": err.Error()})
 	}
 	status, body, err := k.act(ctx, f)
+	if err == nil {
+		err = k.s.db.Sync(ctx) // as at any socket: what is acknowledged is on the disk
+	}
 	if err != nil {
 		status, body = failure(k.s, f.Action, err)
 	}
@@ -195,10 +203,13 @@ func (k *socket) act(ctx context.Context, f frame) (int, any, error) {
 	if f.Action == "authenticate" {
 		return k.authenticate(ctx, f)
 	}
+	if g, signature, ok := signedGrant(f.header); ok {
+		return k.actSigned(ctx, f, g, signature)
+	}
 	if k.identity == nil {
 		return 0, nil, api.Forbidden("Not authenticated.")
 	}
-	a, ok := actions()[f.Action]
+	a, ok := k.s.actions[f.Action]
 	if !ok {
 		return 0, nil, api.Invalid("%s is not a valid action", f.Action)
 	}
@@ -209,18 +220,50 @@ func (k *socket) act(ctx context.Context, f frame) (int, any, error) {
 	if !allowed {
 		return 0, nil, api.Forbidden("You are not authorized to perform %s.", f.Action)
 	}
-	var body actionBody
+	body, err := f.actionBody()
+	if err != nil {
+		return 0, nil, err
+	}
+	return a.run(k, ctx, body)
+}
+
+func (f *frame) actionBody() (*actionBody, error) {
+	body := &actionBody{}
 	if len(f.Body) > 0 {
-		if err := api.DecodeJSON(f.Body, &body); err != nil {
-			return 0, nil, err
+		if err := api.DecodeJSON(f.Body, body); err != nil {
+			return nil, err
 		}
 	}
 	if f.Action != "queue_list" {
 		if err := checkQueue(body.Queue); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 	}
-	return a.run(k, ctx, &body)
+	return body, nil
+}
+
+// actSigned runs an action by a pre-signed URL's headers instead of a token.
+func (k *socket) actSigned(ctx context.Context, f frame, g grant, signature string) (int, any, error) {
+	a, ok := k.s.actions[f.Action]
+	body, err := f.actionBody()
+	if err != nil {
+		return 0, nil, err
+	}
+	if !ok || a.method == "" || !k.s.verify(g, signature) || !g.permits(a.method, "/v2/queues/"+body.Queue+"/"+a.path) {
+		return 0, nil, api.Forbidden("The URL's signature does not permit this action.")
+	}
+	client := f.header("Client-ID")
+	if client == "" {
+		client = anonymousClient
+	}
+	as, err := newActor(g.identity(), client)
+	if err != nil {
+		return 0, nil, err
+	}
+	mine := k.actor
+	k.actor = as
+	defer func() { k.actor = mine }()
+	return a.run(k, ctx, body)
 }
 
 func (k *socket) authenticate(ctx context.Context, f frame) (int, any, error) {
@@ -296,7 +339,10 @@ func (k *socket) push(ctx context.Context) {
 			}
 		case <-k.wake:
 			for _, m := range k.take(ctx) {
-				if !k.write(ctx, notification(m)) {
+				k.mu.Lock()
+				kind := k.kind
+				k.mu.Unlock()
+				if !k.write(ctx, kind, notification(m)) {
 					_ = k.conn.CloseNow()
 					return
 				}
@@ -377,12 +423,14 @@ func (s *Service) posted(ctx context.Context, project, queue string, after int64
 		now := store.At(s.now())
 		return tx.Each(func(scan func(...any) error) error {
 			m := pushedMessage{queue: queue}
-			var body string
-			err := scan(&m.seq, &body, &m.ttl)
-			m.body = json.RawMessage(body)
+			var id, body string
+			err := scan(&m.seq, &id, &body, &m.ttl)
+			if err == nil {
+				m.body, err = s.open(body, id)
+			}
 			out = append(out, m)
 			return err
-		}, `SELECT seq, body, ttl FROM messaging_messages WHERE project = ? AND queue = ? AND seq > ? AND expires > ? ORDER BY seq LIMIT ?`,
+		}, `SELECT seq, id, body, ttl FROM messaging_messages WHERE project = ? AND queue = ? AND seq > ? AND expires > ? ORDER BY seq LIMIT ?`,
 			project, queue, after, now, postedPage)
 	})
 	return out, err

@@ -37,6 +37,16 @@ type Config struct {
 	Provisioning Provisioning
 	Baremetal    Baremetal
 	Blob         Blob
+	Messaging    Messaging
+}
+
+// Messaging is what Zaqar may do.
+type Messaging struct {
+	MaxPostSize         int    // bytes of one post; default 2 MiB
+	RequireConfirmation bool   // subscribers must confirm
+	SMTPServer          string // host:port that takes mail for mailto: subscriptions; "" sends none
+	SMTPFrom            string
+	SMTPUser, SMTPPass  string
 }
 
 // Blob says where bodies of images and large objects lie: the zero value in
@@ -79,7 +89,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "blob")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -120,6 +130,18 @@ func LoadConfig(path string) (Config, error) {
 	}
 	if b := top.Get("blob"); b != nil {
 		r.s3(r.section(b, "blob", "s3").Get("s3"), &c.Blob.S3)
+	}
+	if m := top.Get("messaging"); m != nil {
+		m = r.section(m, "messaging", "max_messages_post_size", "require_confirmation", "smtp")
+		r.number(m, "max_messages_post_size", &c.Messaging.MaxPostSize)
+		r.boolean(m, "require_confirmation", &c.Messaging.RequireConfirmation)
+		if smtp := m.Get("smtp"); smtp != nil {
+			smtp = r.section(smtp, "messaging.smtp", "server", "from", "username", "password")
+			r.text(smtp, "server", &c.Messaging.SMTPServer)
+			r.text(smtp, "from", &c.Messaging.SMTPFrom)
+			r.text(smtp, "username", &c.Messaging.SMTPUser)
+			r.text(smtp, "password", &c.Messaging.SMTPPass)
+		}
 	}
 	return c, errors.Join(r.errs...)
 }

@@ -18,13 +18,14 @@ import (
 type secrets struct {
 	AdminPassword   string `json:"admin_password"`
 	ServicePassword string `json:"service_password"`
+	MessagingKey    string `json:"messaging_key"` // signs URLs of queues and encrypts messages at rest
 }
 
 func loadSecrets(dir string) (secrets, error) {
 	path := filepath.Join(dir, "secrets.json")
 	data, err := os.ReadFile(path) //nolint:gosec // our own folder
 	if errors.Is(err, fs.ErrNotExist) {
-		s := secrets{AdminPassword: rand.Text(), ServicePassword: rand.Text()}
+		s := secrets{AdminPassword: rand.Text(), ServicePassword: rand.Text(), MessagingKey: rand.Text()}
 		return s, writeJSONFile(path, s)
 	}
 	if err != nil {
@@ -33,6 +34,10 @@ func loadSecrets(dir string) (secrets, error) {
 	var s secrets
 	if err := json.Unmarshal(data, &s); err != nil || s.AdminPassword == "" || s.ServicePassword == "" {
 		return secrets{}, fmt.Errorf("secrets: %s is damaged: restore it from a backup", path)
+	}
+	if s.MessagingKey == "" { // a folder from before there was one
+		s.MessagingKey = rand.Text()
+		return s, writeJSONFile(path, s)
 	}
 	return s, nil
 }

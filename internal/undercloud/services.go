@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tripleo/tripleo/internal/baremetal"
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/compute"
 	"github.com/tripleo/tripleo/internal/deployment"
 	"github.com/tripleo/tripleo/internal/identity"
@@ -162,7 +163,19 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 }
 
 func (u *Undercloud) makeMessaging() (service, error) {
-	s, err := messaging.New(messaging.Config{DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens})
+	m := u.cfg.Messaging
+	web, err := cloud.Transport(u.cfg.caFile())
+	if err != nil {
+		return service{}, err
+	}
+	cfg := messaging.Config{
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/messaging",
+		Secret: []byte(u.secrets.MessagingKey), MaxPostSize: int64(m.MaxPostSize), RequireConfirmation: m.RequireConfirmation, Transport: web,
+	}
+	if m.SMTPServer != "" {
+		cfg.SMTP = &messaging.SMTP{Addr: m.SMTPServer, From: m.SMTPFrom, Username: m.SMTPUser, Password: m.SMTPPass}
+	}
+	s, err := messaging.New(cfg)
 	if err != nil {
 		return service{}, err
 	}

@@ -198,6 +198,14 @@ func (s *Server) check(err error) {
 	}
 }
 
+// ClientEnv is the environment of a client as user admin.
+func (s *Server) ClientEnv() []string {
+	return []string{
+		"OS_AUTH_URL=" + s.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + AdminPassword, "OS_PROJECT_NAME=admin",
+		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=regionOne",
+	}
+}
+
 // Client runs a command-line client ("openstack", "swift", …) as user admin
 // and returns what it printed to its standard output. The test is skipped,
 // loudly, if the client is not installed, and fails if it fails.
@@ -218,9 +226,7 @@ func (s *Server) TryClient(name string, args ...string) (stdout, stderr string, 
 		s.t.Skipf("CLIENT MISSING: %s is not installed (apt-get install python3-openstackclient python3-swiftclient python3-zaqarclient)", name)
 	}
 	cmd := exec.CommandContext(s.t.Context(), path, args...)
-	cmd.Env = append(os.Environ(),
-		"OS_AUTH_URL="+s.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD="+AdminPassword, "OS_PROJECT_NAME=admin",
-		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=regionOne",
+	cmd.Env = append(append(os.Environ(), s.ClientEnv()...),
 		"PYTHONWARNINGS=ignore", "http_proxy=", "https_proxy=", "HTTP_PROXY=", "HTTPS_PROXY=", "no_proxy=*")
 	var o, e strings.Builder
 	cmd.Stdout, cmd.Stderr = &o, &e
