@@ -32,7 +32,8 @@ type Action struct {
 	// from Run; an error of Run still fails it.
 	Async bool
 	// Pure says that Run neither waits nor reaches out, so that the engine calls it
-	// within its own step, without a job. Session is nil then.
+	// within its own step, without a job. Session is nil then. When it returns
+	// [Wait] all the same, a job calls it again.
 	Pure bool
 	// Run does the work. Input holds plain Go values (map[string]any, []any,
 	// string, bool, int64, float64, nil) with defaults filled in. The result may be
