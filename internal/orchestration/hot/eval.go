@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -151,7 +152,19 @@ func (ev *Evaluator) place(e *Expr, err error) error {
 	if errors.As(err, &p) && p.Pos != "" {
 		return err
 	}
+	if e.Hidden() {
+		return &Error{Pos: e.arg.Pos(), Path: e.path, Msg: e.fn.name + ": " + withoutValue(err.Error())}
+	}
 	return &Error{Pos: e.arg.Pos(), Path: e.path, Msg: fmt.Sprintf("%s: %v", e.fn.name, err), Err: err}
+}
+
+// withoutValue keeps of a message what was expected and drops what was given.
+func withoutValue(msg string) string {
+	expected, _, ok := strings.Cut(msg, ", got ")
+	if !ok {
+		expected = "the arguments do not fit"
+	}
+	return expected + " (not shown: a parameter in it is hidden)"
 }
 
 // Condition computes a condition of the template by name. known is false while it depends on something
@@ -191,7 +204,7 @@ func (ev *Evaluator) definition(e *Expr) (value, known bool, err error) {
 	case Unknown:
 		return false, false, nil
 	}
-	return false, false, e.errorf("a condition must be a boolean, got %s %s", KindOf(v), Show(v))
+	return false, false, e.errorf("a condition must be a boolean, got %s %s", KindOf(v), e.show(v))
 }
 
 // truth computes an expression in the place of a condition: a boolean, the name of a condition or a
@@ -212,13 +225,16 @@ func (ev *Evaluator) truth(e *Expr) (value, known bool, err error) {
 	case Unknown:
 		return false, false, nil
 	case string:
+		if e.Hidden() && ev.T.Condition(x) == nil {
+			return false, false, e.errorf("a condition must be a boolean or the name of a condition (not shown: a parameter in it is hidden)")
+		}
 		v, known, err := ev.Condition(x)
 		if err != nil {
 			return false, false, placeErr(e, err)
 		}
 		return v, known, nil
 	}
-	return false, false, e.errorf("a condition must be a boolean or the name of a condition, got %s %s", KindOf(v), Show(v))
+	return false, false, e.errorf("a condition must be a boolean or the name of a condition, got %s %s", KindOf(v), e.show(v))
 }
 
 func placeErr(e *Expr, err error) error {

@@ -30,6 +30,7 @@ type Expr struct {
 	fn   *function // call
 	arg  *Expr     // call: argument as written
 
+	hidden bool // the value is or holds that of a hidden parameter
 	faulty bool // call: the argument has the wrong shape, which is told already
 }
 
@@ -56,6 +57,9 @@ func (e *Expr) Node() *yaml11.Node {
 	}
 	return e.node
 }
+
+// Hidden tells whether the value is or holds that of a hidden parameter: it must not be shown to anybody.
+func (e *Expr) Hidden() bool { return e != nil && e.hidden }
 
 // Field returns the expression of a key of a literal map, nil if there is none.
 func (e *Expr) Field(key string) *Expr {
@@ -116,6 +120,14 @@ func (e *Expr) Func() string {
 		return ""
 	}
 	return e.fn.name
+}
+
+// show writes a computed value of the expression for a message.
+func (e *Expr) show(v any) string {
+	if e.Hidden() {
+		return "(hidden)"
+	}
+	return Show(v)
 }
 
 // errorf returns an Error at the expression.

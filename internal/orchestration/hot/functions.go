@@ -225,10 +225,25 @@ func evalGetResource(ev *Evaluator, e *Expr) (any, error) {
 }
 
 func (ev *Evaluator) resource(name string) (any, error) {
-	if ev.T.Resource(name) == nil {
-		return nil, fmt.Errorf("resource %q is not defined%s", name, DidYouMean(name, ev.T.ResourceNames()))
+	if err := ev.exists(name); err != nil {
+		return nil, err
 	}
 	return ev.S.Resource(name)
+}
+
+// exists refuses names of resources that are not defined or whose condition does not hold.
+func (ev *Evaluator) exists(name string) error {
+	r := ev.T.Resource(name)
+	if r == nil {
+		return fmt.Errorf("resource %q is not defined%s", name, DidYouMean(name, ev.T.ResourceNames()))
+	}
+	if r.Condition == nil {
+		return nil
+	}
+	if on, err := ev.Enabled(r); err != nil || !on {
+		return fmt.Errorf("resource %q does not exist because its condition does not hold (%s)", name, r.Condition.Pos())
+	}
+	return nil
 }
 
 // attrArgs computes the arguments of get_attr. attr is "" when only the resource is named.
@@ -237,8 +252,8 @@ func attrArgs(ev *Evaluator, e *Expr) (res, attr string, path []any, unknown boo
 	if err != nil || unknown {
 		return "", "", nil, unknown, err
 	}
-	if ev.T.Resource(res) == nil {
-		return "", "", nil, false, fmt.Errorf("resource %q is not defined%s", res, DidYouMean(res, ev.T.ResourceNames()))
+	if err := ev.exists(res); err != nil {
+		return "", "", nil, false, err
 	}
 	if len(rest) == 0 {
 		return res, "", nil, false, nil

@@ -273,6 +273,129 @@ func TestParametersAsHeat(t *testing.T) {
 	}
 }
 
+// TestTemplatesAsHeat compares every template of templates.txtar: whether it is accepted, and what
+// parameters, resources and outputs it has.
+func TestTemplatesAsHeat(t *testing.T) {
+	type reply struct {
+		Error      string          `json:"error"`
+		Text       string          `json:"text"`
+		Parameters json.RawMessage `json:"parameters"`
+		Outputs    json.RawMessage `json:"outputs"`
+		Resources  []any           `json:"resources"`
+	}
+	ar, err := txtar.ParseFile("testdata/oracle/templates.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, dev := readJSON[reply](t, "templates.json"), deviations(t)
+	for _, f := range ar.Files {
+		t.Run(f.Name, func(t *testing.T) {
+			heat, ok := want[f.Name]
+			if !ok {
+				t.Fatal("no answer: run record.py")
+			}
+			expected := "error"
+			if heat.Error == "" {
+				expected = hot.PyJSON([]any{loadJSON(t, heat.Parameters), yaml11.Normalize(heat.Resources), loadJSON(t, heat.Outputs)}, true)
+			}
+			if ours, ok := dev["template "+f.Name]; ok {
+				if ours == expected {
+					t.Errorf("deviations.txt: drop %s", f.Name)
+				}
+				expected = ours
+			}
+			got, err := wholeTemplate(t, string(f.Data))
+			if err != nil {
+				got = "error"
+			}
+			if got != expected {
+				t.Errorf("got  %s %v\nheat %s %s", got, err, expected, heat.Text)
+			}
+		})
+	}
+}
+
+// wholeTemplate evaluates everything in a template, as far as that is possible without resources.
+func wholeTemplate(t *testing.T, text string) (string, error) {
+	t.Helper()
+	env := hot.NewEnvironment()
+	if first, _, _ := strings.Cut(text, "\n"); strings.HasPrefix(first, "#env ") {
+		var err error
+		if env, _, err = hot.ParseEnvironment("env", []byte(first[5:])); err != nil {
+			return "", err
+		}
+	}
+	tm, _, err := hot.Parse("t", []byte(text))
+	if err != nil {
+		return "", err
+	}
+	params, err := tm.Values(env.Parameters, env.Defaults, false, false)
+	if err != nil {
+		return "", err
+	}
+	enabled := []any{}
+	scope := &wholeScope{frameScope: frameScope{params: params, attrs: yaml11.NewMap(), files: yaml11.NewMap(), yaql: hot.NewYaql()}}
+	ev := hot.NewEvaluator(tm, scope)
+	for _, r := range tm.Resources {
+		on, err := ev.Enabled(r)
+		if err != nil {
+			return "", err
+		}
+		if !on {
+			continue
+		}
+		enabled = append(enabled, r.Name)
+		if r.Type == "OS::Nope::Nope" {
+			return "", fmt.Errorf("no such type")
+		}
+		if _, err := ev.Dependencies(r); err != nil {
+			return "", err
+		}
+		for _, e := range []*hot.Expr{r.Properties, r.Metadata, r.UpdatePolicy, r.ExternalID} {
+			if _, err := ev.Value(e); err != nil {
+				return "", err
+			}
+		}
+		p, err := ev.Value(r.DeletionPolicy)
+		if err == nil {
+			_, err = hot.Policy(p)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	slices.SortFunc(enabled, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+	outputs, values := yaml11.NewMap(), yaml11.NewMap()
+	for _, o := range tm.Outputs {
+		on, err := ev.OutputEnabled(o)
+		if err != nil {
+			return "", err
+		}
+		var v any
+		if on {
+			if v, err = ev.Value(o.Value); err != nil {
+				return "", err
+			}
+		}
+		outputs.Set(o.Name, v)
+	}
+	for _, p := range tm.Parameters {
+		values.Set(p.Name, params[p.Name])
+	}
+	return hot.PyJSON([]any{values, enabled, outputs}, true), nil
+}
+
+// wholeScope has resources of type OS::Heat::Value that do not exist yet.
+type wholeScope struct{ frameScope }
+
+func (*wholeScope) Resource(string) (any, error) { return nil, nil }
+func (*wholeScope) Attr(_, a string, _ []any) (any, error) {
+	if a != "value" {
+		return nil, fmt.Errorf("no attribute %s", a)
+	}
+	return nil, nil
+}
+
 // TestEnvironmentsAsHeat compares every case of environments.txtar with what Heat answered.
 func TestEnvironmentsAsHeat(t *testing.T) {
 	type reply struct {

@@ -71,6 +71,10 @@ func (p *templateParser) parameter(pr yaml11.Pair) {
 			if at == nil {
 				at = n.Get("Default")
 			}
+			if prm.Hidden {
+				p.fail(at, path+".default", "the value does not meet its type or constraints")
+				return
+			}
 			p.fail(at, path+".default", "%v", err)
 		}
 	}
@@ -296,7 +300,7 @@ func (t *Template) Values(given, defaults *Map, lenient, unknownOK bool) (map[st
 		if err != nil {
 			msg := fmt.Sprintf("parameter '%s' is invalid: %v", p.Name, err)
 			if p.Hidden {
-				msg = fmt.Sprintf("parameter '%s' is invalid: the value does not meet its type or constraints", p.Name)
+				msg, err = fmt.Sprintf("parameter '%s' is invalid: the value does not meet its type or constraints", p.Name), nil
 			}
 			errs = append(errs, &Error{Pos: p.Pos, Path: "parameters." + p.Name, Msg: msg, Err: err})
 			continue

@@ -123,6 +123,7 @@ func fromNode(file string, root *yaml11.Node) (*Template, error) {
 	p.checkReferences()
 	if len(errs) == 0 {
 		p.checkCycles()
+		t.markHidden()
 	}
 	return t, errs.Or()
 }
@@ -254,6 +255,9 @@ func (p *templateParser) section(pr yaml11.Pair) {
 // entries reads a section that is a map of names.
 func (p *templateParser) entries(pr yaml11.Pair) {
 	n, names := pr.Value, p.t.dialect.names
+	if n.Kind == yaml11.Seq && len(n.Items) == 0 && pr.Key != names.conditions {
+		return // an empty section, as Heat has it
+	}
 	if n.Kind != yaml11.Map {
 		p.fail(n, pr.Key, "must be a map of names, got a %s", n.Kind)
 		return
@@ -484,8 +488,7 @@ func (p *templateParser) output(pr yaml11.Pair) {
 		return
 	}
 	o := &Output{Name: pr.Key, Pos: pr.KeyNode.Pos()}
-	keys := []string{"description", "value", "condition"}
-	for _, f := range pr.Value.Pairs {
+	for _, f := range pr.Value.Pairs { // Heat does not look at other keys
 		key := f.Key
 		if p.t.dialect.cfn {
 			key = map[string]string{"Description": "description", "Value": "value", "Condition": "condition"}[key]
@@ -501,10 +504,6 @@ func (p *templateParser) output(pr yaml11.Pair) {
 		case "condition":
 			o.Condition = p.ex.condition(f.Value, path+"."+f.Key)
 			p.conditionKind(o.Condition)
-		default:
-			if !p.t.dialect.cfn {
-				p.fail(f.KeyNode, path, "%q is not a key of an output%s", f.Key, DidYouMean(f.Key, keys))
-			}
 		}
 	}
 	if o.Value == nil {
@@ -527,6 +526,41 @@ func (t *Template) exprs(visit func(*Expr) bool) {
 		o.Condition.walk(visit)
 		o.Value.walk(visit)
 	}
+}
+
+// markHidden finds the expressions that hold the value of a hidden parameter.
+func (t *Template) markHidden() {
+	if !slices.ContainsFunc(t.Parameters, func(p *Parameter) bool { return p.Hidden }) {
+		return
+	}
+	for _, n := range t.condNames {
+		t.mark(t.conditions[n])
+	}
+	for _, r := range t.Resources {
+		for _, e := range []*Expr{r.Condition, r.Properties, r.Metadata, r.UpdatePolicy, r.DeletionPolicy, r.ExternalID} {
+			t.mark(e)
+		}
+	}
+	for _, o := range t.Outputs {
+		t.mark(o.Condition)
+		t.mark(o.Value)
+	}
+}
+
+func (t *Template) mark(e *Expr) bool {
+	if e == nil {
+		return false
+	}
+	for _, s := range e.subs {
+		e.hidden = t.mark(s) || e.hidden
+	}
+	e.hidden = t.mark(e.arg) || e.hidden
+	if e.kind == exprCall && (e.fn.role == roleParam || e.fn.role == roleRef) {
+		name, literal := literalName(e.arg)
+		prm := t.params[name]
+		e.hidden = e.hidden || !literal || prm != nil && prm.Hidden
+	}
+	return e.hidden
 }
 
 // checkReferences finds names that are not defined, where they are written literally and no condition can

@@ -131,7 +131,7 @@ func (c *converter) value(d Prop, v any, path []string) (any, bool) {
 		return v, true
 	}
 	bad := func() (any, bool) {
-		c.fail(path, "expected %s, got %s %s", article(d.Kind), hot.KindOf(v), d.show(v))
+		c.fail(path, "expected %s, got %s %s", article(d.Kind), hot.KindOf(v), c.show(d, v, path))
 		return nil, false
 	}
 	switch d.Kind {
@@ -208,7 +208,7 @@ func (c *converter) items(d Prop, l []any, path []string) []any {
 		case *Map:
 			out = append(out, c.fields(d.Sub, x, at, false))
 		default:
-			c.fail(at, "expected a map, got %s %s", hot.KindOf(it), d.show(it))
+			c.fail(at, "expected a map, got %s %s", hot.KindOf(it), c.show(d, it, at))
 		}
 	}
 	return out
@@ -216,15 +216,19 @@ func (c *converter) items(d Prop, l []any, path []string) []any {
 
 func (c *converter) limits(d Prop, v any, path []string) bool {
 	if len(d.Values) > 0 && !slices.Contains(d.Values, hot.PyStr(v)) {
-		c.fail(path, "%s is not an allowed value, expected one of %s", d.show(v), strings.Join(d.Values, ", "))
+		c.fail(path, "%s is not an allowed value, expected one of %s", c.show(d, v, path), strings.Join(d.Values, ", "))
 		return false
 	}
 	if i, ok := v.(int64); ok && (d.Min != nil && i < *d.Min || d.Max != nil && i > *d.Max) {
-		c.fail(path, "%d is out of range", i)
+		c.fail(path, "%s is out of range", c.show(d, i, path))
 		return false
 	}
 	if d.Check != nil && !hot.HasUnknown(v) {
 		if err := d.Check(v); err != nil {
+			if d.Hidden || c.hidden(path) {
+				c.fail(path, "the value is not allowed (hidden)")
+				return false
+			}
 			c.fail(path, "%v", err)
 			return false
 		}
@@ -232,11 +236,26 @@ func (c *converter) limits(d Prop, v any, path []string) bool {
 	return true
 }
 
-func (d Prop) show(v any) string {
-	if d.Hidden {
+// show writes a value for a message, unless the property or what the template gives for it is hidden.
+func (c *converter) show(d Prop, v any, path []string) string {
+	if d.Hidden || c.hidden(path) {
 		return "(hidden)"
 	}
 	return hot.Show(v)
+}
+
+// hidden tells whether the expression at a path, or the one that the path leads into, holds a hidden
+// parameter.
+func (c *converter) hidden(path []string) bool {
+	if c.at == nil {
+		return false
+	}
+	for n := len(path); n >= 0; n-- {
+		if x := c.at(path[:n]); x != nil {
+			return x.Hidden()
+		}
+	}
+	return false
 }
 
 func article(k Kind) string {
