@@ -251,3 +251,54 @@ func (s *Session) Workflow() (*gophercloud.ServiceClient, error) {
 func (s *Session) Messaging(clientID string) (*gophercloud.ServiceClient, error) {
 	return openstack.NewMessagingV2(s.Provider, clientID, s.endpoint())
 }
+
+// Has tells whether the catalog has a service of one of the types.
+func (s *Session) Has(types ...string) bool {
+	for _, t := range types {
+		opts := s.endpoint()
+		opts.ApplyDefaults(t)
+		if _, err := s.Provider.EndpointLocator(opts); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Client returns a client of a service by its type in the catalog, for services that are looked for by
+// name: those an undercloud has, and others that somebody put into its catalog.
+func (s *Session) Client(serviceType string) (*gophercloud.ServiceClient, error) {
+	o := s.endpoint()
+	switch serviceType {
+	case "identity":
+		return s.Identity()
+	case "image":
+		return s.Image()
+	case "object-store":
+		return s.ObjectStore()
+	case "compute":
+		return s.Compute()
+	case "network":
+		return s.Network()
+	case "baremetal":
+		return s.Baremetal()
+	case "orchestration":
+		return s.Orchestration()
+	case "workflow", "workflowv2":
+		return s.Workflow()
+	case "block-storage", "volumev3", "volume":
+		return openstack.NewBlockStorageV3(s.Provider, o)
+	case "load-balancer":
+		return openstack.NewLoadBalancerV2(s.Provider, o)
+	case "dns":
+		return openstack.NewDNSV2(s.Provider, o)
+	case "key-manager":
+		return openstack.NewKeyManagerV1(s.Provider, o)
+	case "sharev2", "shared-file-system", "share":
+		return openstack.NewSharedFileSystemV2(s.Provider, o)
+	case "container-infra", "container-infrastructure-management":
+		return openstack.NewContainerInfraV1(s.Provider, o)
+	case "database":
+		return openstack.NewDBV1(s.Provider, o)
+	}
+	return nil, fmt.Errorf("there is no client for services of type %q", serviceType)
+}

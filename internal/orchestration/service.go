@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
@@ -101,7 +102,24 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Handler serves the API.
 func (s *Service) Handler() http.Handler {
-	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: maxBody})
+	routes := s.routes()
+	for i := range routes {
+		routes[i].Handler = s.checked(routes[i].Handler)
+	}
+	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Routes: routes, Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: maxBody})
+}
+
+// checked gives a request a Checker that asks the other services with the caller's token.
+func (s *Service) checked(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, ok := auth.FromContext(r.Context())
+		if !ok || s.cfg.Cloud == nil {
+			return next(w, r)
+		}
+		open := sync.OnceValues(func() (*cloud.Session, error) { return s.cfg.Cloud.Token(context.WithoutCancel(r.Context()), id.Token) })
+		c := resources.NewChecker(func(context.Context) (*cloud.Session, error) { return open() }, s.now)
+		return next(w, r.WithContext(resources.WithChecker(r.Context(), c)))
+	}
 }
 
 // NodeHandler serves what machines may reach: signals, whose signed address is the permission.

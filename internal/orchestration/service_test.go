@@ -409,7 +409,7 @@ resources:
   sub: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 172.16.0.0/24, enable_dhcp: false, gateway_ip: ''}}
   port:
     type: OS::Neutron::Port
-    properties: {network: inner, name: vip, fixed_ips: [{subnet: {get_resource: sub}, ip_address: 172.16.0.9}]}
+    properties: {network: {get_resource: net}, name: vip, fixed_ips: [{subnet: {get_resource: sub}, ip_address: 172.16.0.9}]}
   ud:
     type: OS::Heat::MultipartMime
     properties: {parts: [{config: {get_resource: cc}, type: text}]}

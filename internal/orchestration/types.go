@@ -1,7 +1,9 @@
 package orchestration
 
 import (
+	"errors"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -11,16 +13,45 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
+// supportStatuses are the states a type may be listed by.
+func supportStatuses() []string {
+	return []string{"UNKNOWN", "SUPPORTED", "DEPRECATED", "UNSUPPORTED", "HIDDEN"}
+}
+
+func statusOf(s *resources.Support) string {
+	if s.Status == "" {
+		return "SUPPORTED"
+	}
+	return s.Status
+}
+
+// listTypes lists the types that may be used: not hidden, their service in the catalog. name is a regular
+// expression for the beginning of the name.
 func (s *Service) listTypes(w http.ResponseWriter, r *http.Request) error {
 	if _, err := caller(r); err != nil {
 		return err
 	}
+	q := r.URL.Query()
+	want := q.Get("support_status")
+	if want != "" && !slices.Contains(supportStatuses(), want) {
+		return api.Invalid("Invalid support status and should be one of %v", supportStatuses())
+	}
+	var name *regexp.Regexp
+	if n := q.Get("name"); n != "" {
+		var err error
+		if name, err = regexp.Compile(`\A(?:` + n + `)`); err != nil {
+			return api.WriteJSON(w, http.StatusOK, map[string]any{"resource_types": []any{}})
+		}
+	}
 	types := slices.Clone(s.e.Types())
 	slices.SortFunc(types, func(a, b *resources.Type) int { return strings.Compare(a.Name, b.Name) })
-	name := r.URL.Query().Get("name")
 	out := []any{}
 	for _, t := range types {
-		if name != "" && !strings.Contains(t.Name, name) {
+		status := statusOf(&t.Support)
+		if status == "HIDDEN" || want != "" && status != want || name != nil && !name.MatchString(t.Name) || q.Has("version") && t.Support.Since != q.Get("version") {
+			continue
+		}
+		if err := resources.CheckerOf(r.Context()).Available(r.Context(), t); err != nil {
 			continue
 		}
 		if truthy(r, "with_description") {
@@ -36,57 +67,104 @@ func (s *Service) typeOf(r *http.Request) (*resources.Type, error) {
 	if _, err := caller(r); err != nil {
 		return nil, err
 	}
-	t := s.e.Type(r.PathValue("type"))
+	name := r.PathValue("type")
+	t := s.e.Type(name)
 	if t == nil {
-		return nil, api.NotFound("The Resource Type (%s) could not be found.", r.PathValue("type")).Named("EntityNotFound")
+		return nil, api.NotFound("The Resource Type (%s) could not be found.", name).Named("EntityNotFound")
+	}
+	if t.Support.Status == "HIDDEN" {
+		return nil, api.Invalid("%s is not supported.", name).Named("NotSupported")
 	}
 	return t, nil
 }
 
-func propView(p resources.Prop) map[string]any {
+func supportView(s *resources.Support) any {
+	if s == nil {
+		return nil
+	}
+	v := map[string]any{"status": statusOf(s), "version": nil, "message": nil, "previous_status": supportView(s.Previous)}
+	if s.Since != "" {
+		v["version"] = s.Since
+	}
+	return v
+}
+
+func limitView(l hot.Constraint) map[string]any {
+	bounds := map[string]any{}
+	if l.Min != nil {
+		bounds["min"] = whole(*l.Min)
+	}
+	if l.Max != nil {
+		bounds["max"] = whole(*l.Max)
+	}
+	switch l.Kind {
+	case "allowed_values":
+		return map[string]any{l.Kind: l.Values}
+	case "allowed_pattern":
+		return map[string]any{l.Kind: l.Pattern}
+	case "modulo":
+		return map[string]any{l.Kind: map[string]any{"step": l.Step, "offset": l.Off}}
+	}
+	return map[string]any{l.Kind: bounds}
+}
+
+func whole(f float64) any {
+	if f == float64(int64(f)) {
+		return int64(f)
+	}
+	return f
+}
+
+func limitViews(p *resources.Prop) []any {
+	cons := []any{}
+	for _, l := range p.Limits {
+		cons = append(cons, limitView(l))
+	}
+	if p.Custom != "" {
+		cons = append(cons, map[string]any{"custom_constraint": p.Custom})
+	}
+	return cons
+}
+
+func propView(p *resources.Prop) map[string]any {
 	kind := string(p.Kind)
 	if kind == "" {
 		kind = "any"
 	}
-	v := map[string]any{"type": kind, "required": p.Required, "update_allowed": p.Update, "immutable": false, "description": p.Doc}
+	v := map[string]any{"type": kind, "required": p.Required, "update_allowed": p.Update, "immutable": p.Immutable}
+	if p.Doc != "" {
+		v["description"] = p.Doc
+	}
 	if p.Default != nil {
 		v["default"] = p.Default
 	}
-	cons := []any{}
-	if len(p.Values) > 0 {
-		cons = append(cons, map[string]any{"allowed_values": p.Values})
-	}
-	if p.Min != nil || p.Max != nil {
-		rng := map[string]any{}
-		if p.Min != nil {
-			rng["min"] = *p.Min
-		}
-		if p.Max != nil {
-			rng["max"] = *p.Max
-		}
-		cons = append(cons, map[string]any{"range": rng})
-	}
-	if len(cons) > 0 {
+	if cons := limitViews(p); len(cons) > 0 {
 		v["constraints"] = cons
 	}
-	if p.Sub != nil {
+	switch {
+	case p.Sub != nil:
 		sub := map[string]any{}
-		for _, f := range p.Sub {
-			sub[f.Name] = propView(f)
+		for i := range p.Sub {
+			sub[p.Sub[i].Name] = propView(&p.Sub[i])
 		}
-		if p.Kind == resources.List {
-			v["schema"] = map[string]any{"*": map[string]any{"type": "map", "schema": sub, "required": false, "update_allowed": p.Update, "immutable": false}}
-		} else {
-			v["schema"] = sub
-		}
+		v["schema"] = sub
+	case p.Items != nil:
+		v["schema"] = map[string]any{"*": propView(p.Items)}
 	}
 	return v
 }
 
 func attrsView(t *resources.Type) map[string]any {
-	attrs := map[string]any{"show": map[string]any{"type": "map", "description": "Detailed information about resource."}}
-	for _, a := range t.Attrs {
-		attrs[a.Name] = map[string]any{"type": string(a.Kind), "description": a.Doc}
+	attrs := map[string]any{}
+	for _, a := range append(slices.Clone(t.Attrs), resources.Attr{Name: "show", Kind: resources.Mapping, Doc: "Detailed information about resource."}) {
+		if a.Support.Status == "HIDDEN" {
+			continue
+		}
+		v := map[string]any{"description": a.Doc}
+		if a.Kind != resources.Any {
+			v["type"] = string(a.Kind)
+		}
+		attrs[a.Name] = v
 	}
 	return attrs
 }
@@ -96,41 +174,130 @@ func (s *Service) showType(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	props := map[string]any{}
-	for _, p := range t.Props {
-		props[p.Name] = propView(p)
+	if err := resources.CheckerOf(r.Context()).Available(r.Context(), t); err != nil {
+		var missing *resources.UnavailableError
+		if errors.As(err, &missing) {
+			return api.Invalid("%s", missing.Error()).Named("ResourceTypeUnavailable")
+		}
+		return err
 	}
-	v := map[string]any{"resource_type": t.Name, "properties": props, "attributes": attrsView(t),
-		"support_status": map[string]any{"status": "SUPPORTED", "version": nil, "message": nil, "previous_status": nil}}
+	props := map[string]any{}
+	for i, p := range t.Props {
+		if p.Support.Status != "HIDDEN" {
+			props[p.Name] = propView(&t.Props[i])
+		}
+	}
+	v := map[string]any{"resource_type": t.Name, "properties": props, "attributes": attrsView(t), "support_status": supportView(&t.Support)}
 	if truthy(r, "with_description") {
 		v["description"] = t.Doc
 	}
 	return api.WriteJSON(w, http.StatusOK, v)
 }
 
-// typeTemplate shows a template with one resource of the type and a parameter a property.
+// typeTemplate shows a template with one resource of the type, a parameter a property and an output an
+// attribute. Without template_type it is a CloudFormation template, as in Heat.
 func (s *Service) typeTemplate(w http.ResponseWriter, r *http.Request) error {
 	t, err := s.typeOf(r)
 	if err != nil {
 		return err
 	}
+	name := t.Name[strings.LastIndexByte(t.Name, ':')+1:]
+	switch kind := r.URL.Query().Get("template_type"); kind {
+	case "", "cfn":
+		return api.WriteJSON(w, http.StatusOK, cfnTypeTemplate(t, name))
+	case "hot":
+		return api.WriteJSON(w, http.StatusOK, hotTypeTemplate(t, name))
+	default:
+		return api.Invalid("template_type is not valid: %q, expected cfn or hot", kind)
+	}
+}
+
+func hotTypeTemplate(t *resources.Type, name string) *Map {
 	kinds := map[resources.Kind]string{resources.String: "string", resources.Integer: "number", resources.Number: "number", resources.Boolean: "boolean",
 		resources.List: "comma_delimited_list", resources.Mapping: "json", resources.Any: "json"}
 	params, props, outputs := yaml11.NewMap(), yaml11.NewMap(), yaml11.NewMap()
-	for _, p := range t.Props {
-		prm := yaml11.MapOf("type", kinds[p.Kind], "description", p.Doc)
+	for i, p := range t.Props {
+		if p.Support.Status == "HIDDEN" {
+			continue
+		}
+		prm := yaml11.MapOf("type", kinds[p.Kind])
+		if p.Doc != "" {
+			prm.Set("description", p.Doc)
+		}
 		if p.Default != nil {
 			prm.Set("default", yaml11.Normalize(p.Default))
+		}
+		if cons := limitViews(&t.Props[i]); len(cons) > 0 {
+			prm.Set("constraints", cons)
 		}
 		params.Set(p.Name, prm)
 		props.Set(p.Name, yaml11.MapOf("get_param", p.Name))
 	}
-	name := t.Name[strings.LastIndexByte(t.Name, ':')+1:]
-	for _, a := range t.Attrs {
+	for _, a := range templateAttrs(t) {
 		outputs.Set(a.Name, yaml11.MapOf("description", a.Doc, "value", yaml11.MapOf("get_attr", []any{name, a.Name})))
 	}
-	return api.WriteJSON(w, http.StatusOK, yaml11.MapOf("heat_template_version", "2016-10-14", "description", "Initial template of "+name, "parameters", params,
-		"resources", yaml11.MapOf(name, yaml11.MapOf("type", t.Name, "properties", props)), "outputs", outputs))
+	outputs.Set("OS::stack_id", yaml11.MapOf("value", yaml11.MapOf("get_resource", name)))
+	return yaml11.MapOf("heat_template_version", "2016-10-14", "description", "Initial template of "+name, "parameters", params,
+		"resources", yaml11.MapOf(name, yaml11.MapOf("type", t.Name, "properties", props)), "outputs", outputs)
+}
+
+func templateAttrs(t *resources.Type) []resources.Attr {
+	out := []resources.Attr{}
+	for _, a := range t.Attrs {
+		if a.Support.Status != "HIDDEN" {
+			out = append(out, a)
+		}
+	}
+	return append(out, resources.Attr{Name: "show", Doc: "Detailed information about resource."})
+}
+
+func cfnTypeTemplate(t *resources.Type, name string) *Map {
+	kinds := map[resources.Kind]string{resources.String: "String", resources.Integer: "Number", resources.Number: "Number", resources.Boolean: "Boolean",
+		resources.List: "CommaDelimitedList", resources.Mapping: "Json", resources.Any: "Json"}
+	params, props, outputs := yaml11.NewMap(), yaml11.NewMap(), yaml11.NewMap()
+	for i, p := range t.Props {
+		if p.Support.Status == "HIDDEN" {
+			continue
+		}
+		params.Set(p.Name, cfnParameter(&t.Props[i], kinds[p.Kind]))
+		var value any = yaml11.MapOf("Ref", p.Name)
+		if p.Kind == resources.List {
+			value = yaml11.MapOf("Fn::Split", []any{",", value})
+		}
+		props.Set(p.Name, value)
+	}
+	for _, a := range templateAttrs(t) {
+		outputs.Set(a.Name, yaml11.MapOf("Description", a.Doc, "Value", yaml11.MapOf("Fn::GetAtt", []any{name, a.Name})))
+	}
+	outputs.Set("OS::stack_id", yaml11.MapOf("Value", yaml11.MapOf("Ref", name)))
+	return yaml11.MapOf("HeatTemplateFormatVersion", "2012-12-12", "Description", "Initial template of "+name, "Parameters", params,
+		"Resources", yaml11.MapOf(name, yaml11.MapOf("Type", t.Name, "Properties", props)), "Outputs", outputs)
+}
+
+func cfnParameter(p *resources.Prop, kind string) *Map {
+	prm := yaml11.MapOf("Type", kind)
+	if p.Doc != "" {
+		prm.Set("Description", p.Doc)
+	}
+	if p.Default != nil {
+		prm.Set("Default", yaml11.Normalize(p.Default))
+	}
+	for _, l := range p.Limits {
+		suffix := map[string]string{"length": "Length", "range": "Value"}[l.Kind]
+		if l.Min != nil && suffix != "" {
+			prm.Set("Min"+suffix, whole(*l.Min))
+		}
+		if l.Max != nil && suffix != "" {
+			prm.Set("Max"+suffix, whole(*l.Max))
+		}
+		switch l.Kind {
+		case "allowed_values":
+			prm.Set("AllowedValues", l.Values)
+		case "allowed_pattern":
+			prm.Set("AllowedPattern", l.Pattern)
+		}
+	}
+	return prm
 }
 
 func (s *Service) listVersions(w http.ResponseWriter, r *http.Request) error {

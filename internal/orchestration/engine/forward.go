@@ -130,11 +130,30 @@ func (r *run) perform(t *task) (o outcome) {
 			return o
 		}
 	}
+	if o.err = r.custom(t); o.err != nil {
+		return o.forgive()
+	}
 	o.result, o.err = t.step(r.ctx, t.res)
 	if o.err == nil && o.result.Done {
 		o.attrs, o.err = fetchAttrs(r.ctx, t.typ, t.res, t.uses, nil)
 	}
 	return o.forgive()
+}
+
+// custom asks the services whether the properties meet their custom constraints, once before the first step
+// of a creation or an update. What other resources gave was unknown when the template was validated.
+func (r *run) custom(t *task) error {
+	if a := t.row.Action; r.check == nil || a != Create && a != Update || t.row.Def.External || t.res.Data["_checked"] == r.st.Op {
+		return nil
+	}
+	err := r.check.Available(r.ctx, t.typ)
+	if err == nil {
+		err = r.check.Check(r.ctx, t.props, propPlace(r.t.Resource(t.row.Name)))
+	}
+	if err == nil {
+		t.res.Data["_checked"] = r.st.Op
+	}
+	return err
 }
 
 // maxRetries is how often a step is tried again after an error that may pass, some 3 s apart.
@@ -499,6 +518,9 @@ func (r *run) update(g *graph, row *Row, def *hot.ResourceDef, target string, ty
 	if deny := r.env.Registry.Restricted(row.Name); contains(deny, "update") {
 		return nil, errors.New("update is restricted for resource")
 	}
+	if name := props.Immutable(changed); name != "" {
+		return nil, &hot.Error{Pos: def.Pos, Path: "resources." + row.Name + ".properties." + name, Msg: "updating this property is not allowed: it is immutable"}
+	}
 	name, ok := props.Updatable(changed)
 	if typ.Update == nil && len(changed) > 0 || !ok {
 		if typ.NeverReplace {
@@ -662,6 +684,7 @@ func (r *run) finishTask(g *graph, o outcome) {
 	case o.result.Done:
 		delete(row.Data, "_changed")
 		delete(row.Data, "_repair")
+		delete(row.Data, "_checked")
 		row.Attrs, row.Def = o.attrs, o.def
 		if row.Status == InProgress {
 			r.complete(g, row)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
@@ -35,7 +36,8 @@ type run struct {
 	deps     map[string][]string
 	uses     map[string][]resources.AttrUse
 	children map[string]*Stack
-	adopting *Map // resources of the adoption data; read on first use
+	adopting *Map               // resources of the adoption data; read on first use
+	check    *resources.Checker // nil without a cloud
 
 	configs overlay
 	fns     []func(tx *store.Tx) error
@@ -67,6 +69,9 @@ func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
 			r.failStack(Failure{Msg: err.Error()})
 			return r.end(r.flush())
 		}
+	}
+	if e.cfg.Cloud != nil {
+		r.check = resources.NewChecker(func(ctx context.Context) (*cloud.Session, error) { return e.session(ctx, r.st.TrustID) }, e.now)
 	}
 	if err := r.readInbox(); err != nil {
 		return r.end(err)
@@ -185,6 +190,11 @@ func (r *run) prepare() error {
 		return err
 	}
 	r.params = params
+	if r.st.Depth > 0 && len(r.rows) == 0 && r.check != nil { // the root was checked with the request
+		if err := customParams(r.ctx, r.check, r.t, params); err != nil {
+			return err
+		}
+	}
 	r.ev = hot.NewEvaluator(r.t, r)
 	r.deps = make(map[string][]string, len(r.t.Resources))
 	r.uses = map[string][]resources.AttrUse{}

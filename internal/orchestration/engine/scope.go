@@ -296,7 +296,7 @@ func (r *run) resource(row *Row, typ *resources.Type, props *resources.Props) *r
 	for k, v := range row.Data {
 		data[k] = v
 	}
-	return &resources.Resource{ID: row.ID, Name: row.Name, TypeName: typ.Name, StackID: r.st.ID, StackName: r.st.Name, ProjectID: r.st.ProjectID,
+	return &resources.Resource{ID: row.ID, Name: row.Name, TypeName: typ.Name, Type: typ, StackID: r.st.ID, StackName: r.st.Name, ProjectID: r.st.ProjectID,
 		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def.Metadata, UpdatePolicy: row.Def.UpdatePolicy, Action: row.Action,
 		Begun: row.Begun, Repair: row.Data["_repair"] == true, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
 }

@@ -116,6 +116,9 @@ func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, dept
 	if params == nil {
 		return tree
 	}
+	if depth == 0 {
+		v.add(customParams(v.ctx, resources.CheckerOf(v.ctx), t, params))
+	}
 	for _, p := range t.Parameters {
 		if _, ok := params[p.Name]; !ok {
 			params[p.Name] = hot.Unknown{}
@@ -141,6 +144,10 @@ func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, dept
 			n.Type, err = v.e.typeOf(target, v.files)
 		}
 		if err != nil {
+			v.add(placeType(def, err))
+			continue
+		}
+		if err := resources.CheckerOf(v.ctx).Available(v.ctx, n.Type); err != nil {
 			v.add(placeType(def, err))
 			continue
 		}
@@ -187,6 +194,9 @@ func (v *validator) node(ev *hot.Evaluator, env *hot.Environment, n *Node, used 
 		v.add(err)
 		return
 	}
+	if depth == 0 { // what a nested stack names may be made by then; it is checked when its turn comes, as in Heat
+		v.add(resources.CheckerOf(v.ctx).Check(v.ctx, props, propPlace(n.Def)))
+	}
 	for _, e := range []*hot.Expr{n.Def.Metadata, n.Def.UpdatePolicy, n.Def.DeletionPolicy} {
 		if _, err := ev.Value(e); err != nil {
 			v.add(err)
@@ -206,7 +216,7 @@ func (v *validator) nested(n *Node, props *resources.Props, env *hot.Environment
 	if !hot.IsTemplate(n.Target) && !countable(n, props) {
 		return
 	}
-	res := &resources.Resource{ID: "00000000-0000-0000-0000-000000000000", Name: n.Def.Name, TypeName: n.Type.Name, StackName: "stack", Props: props,
+	res := &resources.Resource{ID: "00000000-0000-0000-0000-000000000000", Name: n.Def.Name, TypeName: n.Type.Name, Type: n.Type, StackName: "stack", Props: props,
 		Data: map[string]any{}, Pos: n.Def.Pos, Action: Create}
 	nested, err := n.Type.Nested(res, nil)
 	if err != nil {
@@ -253,4 +263,27 @@ func countable(n *Node, props *resources.Props) bool {
 		}
 	}
 	return true
+}
+
+// customParams asks the services whether parameters meet their custom constraints.
+func customParams(ctx context.Context, c *resources.Checker, t *hot.Template, params map[string]any) error {
+	var errs hot.Errors
+	for _, p := range t.Parameters {
+		for _, l := range p.Constraints {
+			if l.Custom == "" {
+				continue
+			}
+			err := c.Meets(ctx, l.Custom, params[p.Name])
+			if resources.Transient(err) { // the resource that needs the value will tell
+				continue
+			}
+			if err != nil && p.Hidden {
+				err = fmt.Errorf("the value does not meet the constraint %s", l.Custom)
+			}
+			if err != nil {
+				errs = append(errs, &hot.Error{Pos: p.Pos, Path: "parameters." + p.Name, Msg: fmt.Sprintf("parameter '%s' is invalid: %v", p.Name, err), Err: err})
+			}
+		}
+	}
+	return errs.Or()
 }

@@ -15,35 +15,10 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-func inputSchema() []Prop {
-	return []Prop{
-		{Name: "name", Kind: String, Required: true}, {Name: "description", Kind: String}, {Name: "type", Kind: String, Default: "String",
-			Values: []string{"String", "Number", "CommaDelimitedList", "Json", "Boolean"}},
-		{Name: "default", Kind: Any}, {Name: "replace_on_change", Kind: Boolean, Default: false}, {Name: "value", Kind: Any},
-	}
-}
-
-func outputSchema() []Prop {
-	return []Prop{
-		{Name: "name", Kind: String, Required: true}, {Name: "description", Kind: String}, {Name: "type", Kind: String, Default: "String",
-			Values: []string{"String", "Number", "CommaDelimitedList", "Json", "Boolean"}},
-		{Name: "error_output", Kind: Boolean, Default: false},
-	}
-}
-
 // heatSoftwareConfig is OS::Heat::SoftwareConfig (config is text) and StructuredConfig (config is a map).
 // A config never changes: an update replaces it.
 func heatSoftwareConfig(name string, kind Kind) *Type {
-	group := "Heat::Ungrouped"
-	return &Type{Name: name, Doc: "A configuration that deployments apply to servers.", Pure: true,
-		Props: []Prop{
-			{Name: "group", Kind: String, Default: group, Doc: "The hook that runs the config."},
-			{Name: "config", Kind: kind, Doc: "The configuration."},
-			{Name: "options", Kind: Mapping, Doc: "Options of the hook."},
-			{Name: "inputs", Kind: List, Sub: inputSchema(), Doc: "Declared inputs."},
-			{Name: "outputs", Kind: List, Sub: outputSchema(), Doc: "Declared outputs."},
-		},
-		Attrs: []Attr{{Name: "config", Kind: Any, Doc: "The configuration."}},
+	return &Type{Name: name, Pure: true,
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			r.PhysicalID = configID(r.ID, "config")
 			c := &Config{ID: r.PhysicalID, ProjectID: r.ProjectID, Name: r.PhysicalName(0), Group: r.Props.Str("group"),
@@ -68,9 +43,7 @@ func configID(resourceID, what string) string {
 }
 
 func heatCloudConfig() *Type {
-	return &Type{Name: "OS::Heat::CloudConfig", Doc: "A cloud-init configuration written as YAML.", Pure: true,
-		Props: []Prop{{Name: "cloud_config", Kind: Mapping, Doc: "The cloud-config data."}},
-		Attrs: []Attr{{Name: "config", Kind: String, Doc: "The configuration."}},
+	return &Type{Name: "OS::Heat::CloudConfig", Pure: true,
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			r.PhysicalID = configID(r.ID, "config")
 			m := r.Props.Map("cloud_config")
@@ -100,13 +73,7 @@ func configAttr(ctx context.Context, r *Resource) (any, error) {
 }
 
 func heatMultipartMime() *Type {
-	return &Type{Name: "OS::Heat::MultipartMime", Doc: "Assembles configs into one multipart message for cloud-init.", Pure: true,
-		Props: []Prop{{Name: "parts", Kind: List, Doc: "The parts.", Sub: []Prop{
-			{Name: "config", Kind: String, Required: true}, {Name: "filename", Kind: String},
-			{Name: "type", Kind: String, Default: "text", Values: []string{"text", "multipart"}}, {Name: "subtype", Kind: String}}},
-			{Name: "group", Kind: String, Default: "Heat::Ungrouped"},
-		},
-		Attrs: []Attr{{Name: "config", Kind: String, Doc: "The message."}},
+	return &Type{Name: "OS::Heat::MultipartMime", Pure: true,
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			r.PhysicalID = configID(r.ID, "config")
 			var parts []MimePart

@@ -22,26 +22,11 @@ const (
 	NoSignal      = "NO_SIGNAL"       // not at all
 )
 
-func deploymentProps() []Prop {
-	return []Prop{
-		{Name: "config", Kind: String, Update: true, Doc: "Id of the config."},
-		{Name: "input_values", Kind: Mapping, Update: true, Doc: "Values of the config's inputs."},
-		{Name: "actions", Kind: List, Update: true, Default: []any{"CREATE", "UPDATE"}, Doc: "Stack actions that run the deployment."},
-		{Name: "name", Kind: String, Update: true, Doc: "Name of the deployment; deployments of a server run in the order of their names."},
-		{Name: "signal_transport", Kind: String, Doc: "How the server reports the outcome.", Values: []string{TempURLSignal, CFNSignal, NoSignal}},
-		{Name: "input_key", Kind: String, Update: true, Default: "get_input", Doc: "Key that stands for an input in a structured config."},
-		{Name: "input_values_validate", Kind: String, Update: true, Default: "LAX", Values: []string{"LAX", "STRICT"}, Doc: "STRICT: every input needs a value."},
-	}
-}
-
 // heatDeployment is OS::Heat::SoftwareDeployment, and with structured StructuredDeployment.
 // Source of the rules: inventory 5.2.
 func heatDeployment(name string, structured bool) *Type {
 	d := deployer{structured}
-	return &Type{Name: name, Doc: "Runs a config on a server and waits for its report.", FreeAttrs: true,
-		Props: append([]Prop{{Name: "server", Kind: String, Required: true, Doc: "Id of the server."}}, deploymentProps()...),
-		Attrs: []Attr{{Name: "deploy_stdout", Kind: String, Doc: "Standard output."}, {Name: "deploy_stderr", Kind: String, Doc: "Standard error."},
-			{Name: "deploy_status_code", Kind: Any, Doc: "Exit code."}},
+	return &Type{Name: name, FreeAttrs: true,
 		Create: d.step,
 		Update: func(ctx context.Context, r *Resource) (Step, error) {
 			// Only a change of what it runs, or an earlier failure, makes it run again.

@@ -137,20 +137,7 @@ func groupAttr(r *Resource, name string, path []any) (any, error) {
 }
 
 func heatResourceGroup() *Type {
-	zero := int64(0)
-	return &Type{Name: "OS::Heat::ResourceGroup", Doc: "A number of equal resources.",
-		Props: []Prop{
-			{Name: "count", Kind: Integer, Default: int64(1), Min: &zero, Update: true, Doc: "How many."},
-			{Name: "index_var", Kind: String, Default: "%index%", Update: true, Doc: "Text that stands for the member's name in resource_def."},
-			{Name: "resource_def", Kind: Mapping, Required: true, Update: true, Doc: "The member.", Sub: []Prop{
-				{Name: "type", Kind: String, Required: true}, {Name: "properties", Kind: Mapping}, {Name: "metadata", Kind: Mapping}}},
-			{Name: "removal_policies", Kind: List, Update: true, Default: []any{}, Doc: "Members to remove first.", Sub: []Prop{
-				{Name: "resource_list", Kind: List, Default: []any{}}}},
-			{Name: "removal_policies_mode", Kind: String, Update: true, Default: "append", Values: []string{"append", "update"},
-				Doc: "append: the members removed earlier stay removed; update: they may come back."},
-		},
-		Attrs: []Attr{{Name: "refs", Kind: List, Doc: "Ids of the members."}, {Name: "refs_map", Kind: Mapping, Doc: "Ids by name."},
-			{Name: "attributes", Kind: Mapping, Doc: "An attribute by member name."}, {Name: "removed_rsrc_list", Kind: List, Doc: "Names that are not used any more."}},
+	return &Type{Name: "OS::Heat::ResourceGroup",
 		Nested: resourceGroup, NestedAttr: groupAttr,
 	}
 }
@@ -263,13 +250,7 @@ func substitute(v any, old, new string) any {
 }
 
 func heatResourceChain() *Type {
-	return &Type{Name: "OS::Heat::ResourceChain", Doc: "Resources of different types with the same properties.",
-		Props: []Prop{
-			{Name: "resources", Kind: List, Required: true, Update: true, Doc: "Types of the members."},
-			{Name: "concurrent", Kind: Boolean, Default: false, Doc: "Make the members at the same time, not one after the other."},
-			{Name: "resource_properties", Kind: Mapping, Update: true, Doc: "Properties of every member."},
-		},
-		Attrs: []Attr{{Name: "refs", Kind: List, Doc: "Ids of the members."}, {Name: "attributes", Kind: Mapping, Doc: "An attribute by member name."}},
+	return &Type{Name: "OS::Heat::ResourceChain",
 		Nested: func(r *Resource, uses []AttrUse) (*Nested, error) {
 			var g group
 			prev := ""
@@ -291,11 +272,8 @@ func heatResourceChain() *Type {
 }
 
 func heatDeploymentGroup(name, member string) *Type {
-	props := append([]Prop{{Name: "servers", Kind: Mapping, Required: true, Update: true, Doc: "Server ids by name."}}, deploymentProps()...)
 	plural := map[string]string{"deploy_stdouts": "deploy_stdout", "deploy_stderrs": "deploy_stderr", "deploy_status_codes": "deploy_status_code"}
-	return &Type{Name: name, Doc: "The same deployment on several servers.", Props: props,
-		Attrs: []Attr{{Name: "deploy_stdouts", Kind: Mapping, Doc: "Standard output by server."}, {Name: "deploy_stderrs", Kind: Mapping, Doc: "Standard error by server."},
-			{Name: "deploy_status_codes", Kind: Mapping, Doc: "Exit code by server."}},
+	return &Type{Name: name,
 		Nested: func(r *Resource, uses []AttrUse) (*Nested, error) {
 			var g group
 			for server, id := range r.Props.Map("servers").All() {
@@ -335,15 +313,7 @@ func heatDeploymentGroup(name, member string) *Type {
 }
 
 func heatStack() *Type {
-	return &Type{Name: "OS::Heat::Stack", Doc: "A stack made from a template text.",
-		Props: []Prop{
-			{Name: "template", Kind: Any, Required: true, Update: true, Doc: "The template."},
-			{Name: "parameters", Kind: Mapping, Update: true, Default: yaml11.NewMap(), Doc: "Its parameters."},
-			{Name: "timeout", Kind: Integer, Update: true, Doc: "Minutes."},
-			{Name: "context", Kind: Mapping, Update: true, Sub: []Prop{{Name: "region_name", Kind: String}, {Name: "credential_secret_id", Kind: String},
-				{Name: "ca_cert", Kind: String}, {Name: "insecure", Kind: Boolean}}},
-		},
-		Attrs: []Attr{{Name: "stack_name", Kind: String, Doc: "Name of the stack."}, {Name: "outputs", Kind: Mapping, Doc: "Its outputs."}, {Name: "show", Kind: Mapping}},
+	return &Type{Name: "OS::Heat::Stack",
 		Nested: func(r *Resource, _ []AttrUse) (*Nested, error) {
 			n := &Nested{File: r.Pos, Params: r.Props.Map("parameters"), Timeout: time.Duration(r.Props.Int("timeout")) * time.Minute}
 			switch t := r.Props.Get("template").(type) {

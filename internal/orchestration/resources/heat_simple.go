@@ -20,18 +20,13 @@ func named(_ context.Context, r *Resource) (Step, error) {
 }
 
 func heatNone() *Type {
-	return &Type{Name: "OS::Heat::None", Doc: "Takes any properties and does nothing; every attribute is null.", Pure: true, AnyProps: true,
+	return &Type{Name: "OS::Heat::None", Pure: true, AnyProps: true,
 		Create: named, Update: named,
 		Attr: func(context.Context, *Resource, string) (any, error) { return nil, nil }}
 }
 
 func heatValue() *Type {
-	return &Type{Name: "OS::Heat::Value", Doc: "Holds a value, so that it is computed once.", Pure: true,
-		Props: []Prop{
-			{Name: "value", Kind: Any, Required: true, Update: true, Doc: "The value."},
-			{Name: "type", Kind: String, Update: true, Doc: "The type the value must have.", Values: []string{hot.TypeString, hot.TypeNumber, hot.TypeList, hot.TypeJSON, hot.TypeBool}},
-		},
-		Attrs: []Attr{{Name: "value", Kind: Any, Doc: "The value."}},
+	return &Type{Name: "OS::Heat::Value", Pure: true,
 		Validate: func(p *Props) error {
 			_, err := valueOf(p)
 			return err
@@ -65,20 +60,7 @@ func sequences() map[string]string {
 }
 
 func heatRandomString() *Type {
-	one, max := int64(1), int64(512)
-	zero := int64(0)
-	classes := []string{"lettersdigits", "letters", "lowercase", "uppercase", "digits", "hexdigits", "octdigits"}
-	return &Type{Name: "OS::Heat::RandomString", Doc: "Makes a random string once.", Pure: true,
-		Props: []Prop{
-			{Name: "length", Kind: Integer, Default: int64(32), Min: &one, Max: &max, Doc: "Length of the string."},
-			{Name: "sequence", Kind: String, Values: append(classes, "hexdigits"), Doc: "Characters to take (deprecated, see character_classes)."},
-			{Name: "character_classes", Kind: List, Doc: "Classes of characters, each with the least number of them.", Sub: []Prop{
-				{Name: "class", Kind: String, Values: classes, Default: "lettersdigits"}, {Name: "min", Kind: Integer, Default: int64(1), Min: &one, Max: &max}}},
-			{Name: "character_sequences", Kind: List, Doc: "Own sequences of characters, each with the least number of them.", Sub: []Prop{
-				{Name: "sequence", Kind: String, Required: true}, {Name: "min", Kind: Integer, Default: int64(1), Min: &one, Max: &max}}},
-			{Name: "salt", Kind: String, Doc: "Changing it makes a new string.", Hidden: true, Min: &zero},
-		},
-		Attrs: []Attr{{Name: "value", Kind: String, Doc: "The string."}},
+	return &Type{Name: "OS::Heat::RandomString", Pure: true,
 		Validate: func(p *Props) error {
 			_, min := charSets(p)
 			if min > p.Int("length") {
@@ -206,20 +188,7 @@ func heatTestResource() *Type {
 		r.Data["output"] = r.Props.Get("value")
 		return named(ctx, r)
 	}
-	return &Type{Name: "OS::Heat::TestResource", Doc: "Stores a value, waits and fails on demand; for tests.",
-		Props: []Prop{
-			{Name: "value", Kind: String, Default: "test_string", Update: true, Doc: "The value of attribute output."},
-			{Name: "fail", Kind: Boolean, Default: false, Update: true, Doc: "Fail."},
-			{Name: "update_replace", Kind: Boolean, Default: false, Update: true, Doc: "Replace the resource on update."},
-			{Name: "update_replace_value", Kind: String, Update: true, Doc: "Replace the resource when this changes."},
-			{Name: "wait_secs", Kind: Number, Default: int64(0), Update: true, Doc: "Seconds each action takes."},
-			{Name: "action_wait_secs", Kind: Mapping, Update: true, Doc: "Seconds by action.", Sub: []Prop{
-				{Name: "create", Kind: Number}, {Name: "update", Kind: Number}, {Name: "delete", Kind: Number}}},
-			{Name: "constraint_prop_secs", Kind: Number, Default: int64(0), Update: true},
-			{Name: "client_name", Kind: String, Default: "", Update: true},
-			{Name: "entity_name", Kind: String, Default: "", Update: true},
-		},
-		Attrs:  []Attr{{Name: "output", Kind: String, Doc: "The value."}},
+	return &Type{Name: "OS::Heat::TestResource",
 		Create: func(ctx context.Context, r *Resource) (Step, error) { return run(ctx, r, "create") },
 		Update: func(ctx context.Context, r *Resource) (Step, error) {
 			if r.Props.Bool("update_replace") || r.Changed["update_replace_value"] {
@@ -246,13 +215,7 @@ func heatTestResource() *Type {
 }
 
 func heatDelay() *Type {
-	return &Type{Name: "OS::Heat::Delay", Doc: "Waits.",
-		Props: []Prop{
-			{Name: "min_wait", Kind: Number, Default: int64(0), Update: true, Doc: "Least seconds."},
-			{Name: "max_jitter", Kind: Number, Default: int64(0), Update: true, Doc: "Random seconds more."},
-			{Name: "jitter_multiplier", Kind: Number, Default: int64(1), Update: true},
-			{Name: "actions", Kind: List, Default: []any{"CREATE"}, Update: true, Doc: "Actions that wait."},
-		},
+	return &Type{Name: "OS::Heat::Delay",
 		Create: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },
 		Update: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },
 		Delete: func(ctx context.Context, r *Resource) (Step, error) { return delayStep(ctx, r) },

@@ -12,10 +12,7 @@ import (
 
 // heatWaitConditionHandle takes signals {status, reason, data, id} and keeps them by id.
 func heatWaitConditionHandle() *Type {
-	return &Type{Name: "OS::Heat::WaitConditionHandle", Doc: "An address that a machine or a script signals to.",
-		Props: []Prop{{Name: "signal_transport", Kind: String, Default: CFNSignal, Values: []string{CFNSignal, NoSignal}}},
-		Attrs: []Attr{{Name: "endpoint", Kind: String, Doc: "The address."}, {Name: "token", Kind: String, Doc: "Not needed: the address is signed."},
-			{Name: "curl_cli", Kind: String, Doc: "A command that signals; append --data-binary '{\"status\": \"SUCCESS\"}'."}, {Name: "signal", Kind: String, Doc: "The address and verb as JSON."}},
+	return &Type{Name: "OS::Heat::WaitConditionHandle",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			return Done(), r.SetID(ctx, r.PhysicalName(0))
 		},
@@ -74,14 +71,7 @@ func heatWaitConditionHandle() *Type {
 }
 
 func heatWaitCondition() *Type {
-	one := int64(1)
-	return &Type{Name: "OS::Heat::WaitCondition", Doc: "Waits for signals to a handle.",
-		Props: []Prop{
-			{Name: "handle", Kind: String, Required: true, Doc: "The handle."},
-			{Name: "timeout", Kind: Integer, Required: true, Min: &one, Doc: "Seconds to wait."},
-			{Name: "count", Kind: Integer, Default: int64(1), Min: &one, Update: true, Doc: "Signals to wait for."},
-		},
-		Attrs:  []Attr{{Name: "data", Kind: String, Doc: "JSON of the data of all signals, by id."}},
+	return &Type{Name: "OS::Heat::WaitCondition",
 		Create: waitForSignals, Update: waitForSignals,
 		Attr: func(ctx context.Context, r *Resource, _ string) (any, error) {
 			signals, err := r.Host.Signals(ctx, r, r.Props.Str("handle"))

@@ -16,16 +16,7 @@ import (
 )
 
 func mistralWorkflow() *Type {
-	task := []Prop{{Name: "name", Kind: String}, {Name: "description", Kind: String}, {Name: "input", Kind: Mapping}, {Name: "action", Kind: String}, {Name: "workflow", Kind: String},
-		{Name: "publish", Kind: Mapping}, {Name: "on_success", Kind: Any}, {Name: "on_error", Kind: Any}, {Name: "on_complete", Kind: Any}, {Name: "policies", Kind: Mapping},
-		{Name: "requires", Kind: List}, {Name: "retry", Kind: Any}, {Name: "wait_before", Kind: Integer}, {Name: "wait_after", Kind: Integer}, {Name: "pause_before", Kind: Boolean},
-		{Name: "timeout", Kind: Any}, {Name: "with_items", Kind: Any}, {Name: "keep_result", Kind: Boolean}, {Name: "concurrency", Kind: Any}, {Name: "target", Kind: String}, {Name: "join", Kind: Any}}
-	return &Type{Name: "OS::Mistral::Workflow", Doc: "A workflow.",
-		Props: []Prop{{Name: "name", Kind: String, Doc: "Name."}, {Name: "type", Kind: String, Required: true, Update: true, Values: []string{"direct", "reverse"}},
-			{Name: "description", Kind: String, Update: true}, {Name: "input", Kind: Mapping, Update: true}, {Name: "output", Kind: Mapping, Update: true}, {Name: "params", Kind: Mapping, Update: true, Default: yaml11.NewMap()},
-			{Name: "tasks", Kind: List, Required: true, Update: true, Sub: task}, {Name: "task_defaults", Kind: Mapping, Update: true}, {Name: "tags", Kind: List, Update: true},
-			{Name: "use_request_body_as_input", Kind: Boolean, Update: true}},
-		Attrs: []Attr{{Name: "data", Kind: Mapping, Doc: "Name and input of the workflow."}, {Name: "alarm_url", Kind: String}, {Name: "executions", Kind: List, Doc: "Executions started by signals."}},
+	return &Type{Name: "OS::Mistral::Workflow",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			err := putWorkflow(ctx, r, "POST")
 			if status(err) == 409 && r.Data["creating"] == true {
@@ -148,16 +139,8 @@ func putWorkflow(ctx context.Context, r *Resource, method string) error {
 }
 
 func mistralExternalResource() *Type {
-	action := []Prop{{Name: "workflow", Kind: String, Required: true}, {Name: "params", Kind: Mapping, Default: yaml11.NewMap()}, {Name: "input", Kind: Mapping}}
-	var actions []Prop
-	for _, a := range []string{"CREATE", "UPDATE", "SUSPEND", "RESUME", "DELETE"} {
-		actions = append(actions, Prop{Name: a, Kind: Mapping, Sub: action})
-	}
 	run := func(ctx context.Context, r *Resource) (Step, error) { return runWorkflow(ctx, r) }
-	return &Type{Name: "OS::Mistral::ExternalResource", Doc: "A resource made by workflows.", AlwaysUpdate: true,
-		Props: []Prop{{Name: "actions", Kind: Mapping, Required: true, Update: true, Sub: actions, Doc: "Workflows by stack action."}, {Name: "input", Kind: Mapping, Update: true, Default: yaml11.NewMap()},
-			{Name: "description", Kind: String, Update: true, Default: ""}, {Name: "always_update", Kind: Boolean, Update: true, Default: false}, {Name: "replace_on_change_inputs", Kind: List, Default: []any{}, Update: true}},
-		Attrs:  []Attr{{Name: "output", Kind: Mapping, Doc: "Output of the workflow."}},
+	return &Type{Name: "OS::Mistral::ExternalResource", AlwaysUpdate: true,
 		Create: run,
 		Update: func(ctx context.Context, r *Resource) (Step, error) {
 			if len(r.Changed) == 0 && !r.Props.Bool("always_update") && !r.Repair {

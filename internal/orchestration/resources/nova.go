@@ -9,10 +9,7 @@ import (
 )
 
 func novaKeyPair() *Type {
-	return &Type{Name: "OS::Nova::KeyPair", Doc: "A key pair; its id is its name.",
-		Props: []Prop{{Name: "name", Kind: String, Required: true, Doc: "Name."}, {Name: "public_key", Kind: String, Doc: "Key to import; none: one is made."},
-			{Name: "save_private_key", Kind: Boolean, Default: false, Doc: "Keep the private key as an attribute."}, {Name: "type", Kind: String}, {Name: "user", Kind: String}},
-		Attrs: []Attr{{Name: "public_key", Kind: String, Doc: "The public key."}, {Name: "private_key", Kind: String, Doc: "The private key, if saved."}},
+	return &Type{Name: "OS::Nova::KeyPair",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			c, err := r.compute(ctx)
 			if err != nil {
@@ -59,12 +56,7 @@ func novaKeyPair() *Type {
 }
 
 func novaFlavor() *Type {
-	zero := int64(0)
-	return &Type{Name: "OS::Nova::Flavor", Doc: "A flavor.",
-		Props: []Prop{{Name: "ram", Kind: Integer, Required: true, Min: &zero, Doc: "MiB."}, {Name: "vcpus", Kind: Integer, Required: true, Min: &zero}, {Name: "disk", Kind: Integer, Default: int64(0), Doc: "GiB."},
-			{Name: "name", Kind: String}, {Name: "flavorid", Kind: String}, {Name: "swap", Kind: Integer, Default: int64(0)}, {Name: "ephemeral", Kind: Integer, Default: int64(0)},
-			{Name: "rxtx_factor", Kind: Number, Default: 1.0}, {Name: "is_public", Kind: Boolean, Default: true}, {Name: "extra_specs", Kind: Mapping, Update: true}, {Name: "tenants", Kind: List, Update: true, Default: []any{}}},
-		Attrs: []Attr{{Name: "is_public", Kind: Boolean}, {Name: "extra_specs", Kind: Mapping}},
+	return &Type{Name: "OS::Nova::Flavor",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			c, err := r.compute(ctx)
 			if err != nil {

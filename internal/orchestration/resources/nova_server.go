@@ -16,38 +16,10 @@ import (
 // PollTempURL is the software config transport we support: the node polls its metadata in Swift.
 const PollTempURL = "POLL_TEMP_URL"
 
-// transportProps are the properties a server and a deployed server share.
-func transportProps() []Prop {
-	return []Prop{
-		{Name: "software_config_transport", Kind: String, Update: true, Default: PollTempURL, Values: []string{PollTempURL}, Doc: "How the server gets its metadata."},
-		{Name: "deployment_swift_data", Kind: Mapping, Update: true, Default: yaml11.NewMap(), Doc: "Container and object of the metadata.",
-			Sub: []Prop{{Name: "container", Kind: String}, {Name: "object", Kind: String}}},
-	}
-}
-
 // novaServer is OS::Nova::Server as the undercloud overrides it: every property may be updated, a server
 // is never replaced, changes of image are dropped (inventory 0).
 func novaServer() *Type {
-	props := []Prop{
-		{Name: "name", Kind: String, Update: true, Doc: "Name."}, {Name: "image", Kind: String, Update: true, Doc: "Image by name or id."},
-		{Name: "image_update_policy", Kind: String, Update: true, Default: "REBUILD"}, {Name: "flavor", Kind: String, Required: true, Update: true, Doc: "Flavor by name or id."},
-		{Name: "flavor_update_policy", Kind: String, Update: true, Default: "RESIZE"}, {Name: "key_name", Kind: String, Update: true, Doc: "Key pair."},
-		{Name: "networks", Kind: List, Update: true, Doc: "Networks, in the order of the interfaces.", Sub: []Prop{
-			{Name: "network", Kind: String}, {Name: "uuid", Kind: String}, {Name: "subnet", Kind: String}, {Name: "port", Kind: String}, {Name: "fixed_ip", Kind: String},
-			{Name: "port_extra_properties", Kind: Mapping}, {Name: "allocate_network", Kind: String}, {Name: "floating_ip", Kind: String}, {Name: "tag", Kind: String}}},
-		{Name: "user_data", Kind: String, Update: true, Default: "", Doc: "User data, or the id of a config."},
-		{Name: "user_data_format", Kind: String, Update: true, Default: "HEAT_CFNTOOLS", Values: []string{"HEAT_CFNTOOLS", "RAW", "SOFTWARE_CONFIG"}},
-		{Name: "user_data_update_policy", Kind: String, Update: true, Default: "REPLACE"}, {Name: "metadata", Kind: Mapping, Update: true, Doc: "Metadata in Nova."},
-		{Name: "scheduler_hints", Kind: Mapping, Update: true, Doc: "Hints for the scheduler."}, {Name: "config_drive", Kind: Boolean, Update: true},
-		{Name: "availability_zone", Kind: String, Update: true}, {Name: "security_groups", Kind: List, Update: true, Default: []any{}}, {Name: "admin_pass", Kind: String, Update: true, Hidden: true},
-		{Name: "admin_user", Kind: String, Update: true}, {Name: "diskConfig", Kind: String, Update: true}, {Name: "reservation_id", Kind: String, Update: true},
-		{Name: "personality", Kind: Mapping, Update: true}, {Name: "tags", Kind: List, Update: true}, {Name: "block_device_mapping_v2", Kind: List, Update: true}, {Name: "block_device_mapping", Kind: List, Update: true},
-	}
-	return &Type{Name: "OS::Nova::Server", Doc: "A server.", NeverReplace: true, DeleteFirst: true, Props: append(props, transportProps()...),
-		Attrs: []Attr{{Name: "name", Kind: String, Doc: "Name."}, {Name: "networks", Kind: Mapping, Doc: "Addresses by name and by id of the network."},
-			{Name: "addresses", Kind: Mapping, Doc: "Addresses with port and MAC, by network name."}, {Name: "first_address", Kind: String, Doc: "The first address."},
-			{Name: "accessIPv4", Kind: String}, {Name: "accessIPv6", Kind: String}, {Name: "instance_name", Kind: String}, {Name: "show", Kind: Mapping},
-			{Name: "os_collect_config", Kind: Mapping, Doc: "Configuration of os-collect-config on the server."}, {Name: "tags", Kind: List}},
+	return &Type{Name: "OS::Nova::Server", NeverReplace: true, DeleteFirst: true,
 		Create: createServer, Update: updateServer, Delete: deleteServer, Attr: serverAttr,
 		Keep: func(ctx context.Context, r *Resource) (bool, error) {
 			if r.PhysicalID == "" {
@@ -641,10 +613,7 @@ func serverAddresses(ctx context.Context, r *Resource, s *Map, plain bool) (any,
 }
 
 func heatDeployedServer() *Type {
-	props := append([]Prop{{Name: "name", Kind: String, Update: true, Doc: "Name."}, {Name: "metadata", Kind: Mapping, Update: true},
-		{Name: "deployment_swift_data_object", Kind: String, Update: true}}, transportProps()...)
-	return &Type{Name: "OS::Heat::DeployedServer", Doc: "A server that exists already and gets its configuration from here.", Props: props,
-		Attrs: []Attr{{Name: "name", Kind: String, Doc: "Name."}, {Name: "os_collect_config", Kind: Mapping, Doc: "Configuration of os-collect-config on the server."}},
+	return &Type{Name: "OS::Heat::DeployedServer",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			if r.PhysicalID == "" {
 				if err := r.SetID(ctx, r.ID); err != nil {

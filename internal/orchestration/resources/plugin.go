@@ -24,6 +24,14 @@ type Type struct {
 	AnyProps bool // accepts properties it does not declare
 	Attrs    []Attr
 
+	Client    string   // Heat's name of the service the type needs, "" if none
+	Extension string   // extension of that service the type needs
+	NameLimit int      // of physical names; 0 is 255
+	Policies  []string // update policies it has
+	// Unavailable types are known by name and schema only: nothing of ours speaks to their service.
+	Unavailable bool
+	Support     Support
+
 	// Pure types have no effect outside of Heat's own tables and never wait; the engine runs them in
 	// batches, within one transaction.
 	Pure bool
@@ -119,6 +127,7 @@ func Failed(format string, args ...any) error { return &FailedError{fmt.Sprintf(
 // Resource is one resource during one step.
 type Resource struct {
 	ID, Name, TypeName string
+	Type               *Type
 	StackID, StackName string
 	ProjectID          string
 	PhysicalID         string

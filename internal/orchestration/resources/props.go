@@ -32,11 +32,16 @@ type Prop struct {
 	Required bool
 	Default  any
 	Update   bool // may change in place
-	Values   []string
-	Sub      []Prop // of a map, or of the maps in a list
-	Min, Max *int64
-	Hidden   bool
-	Check    func(v any) error
+	// Immutable: a change is an error instead of a replacement.
+	Immutable bool
+	Limits    []hot.Constraint
+	Custom    string // constraint that asks a service, see Checker
+	Sub       []Prop // of a map
+	Items     *Prop  // of a list
+	Hidden    bool   // a secret
+	Support   Support
+	Was       string // old name of the property
+	Replaced  bool   // this is the old name of another property
 }
 
 // Attr declares an attribute.
@@ -44,6 +49,8 @@ type Attr struct {
 	Name string
 	Kind Kind
 	Doc  string
+
+	Support Support
 }
 
 // Props are the properties of one resource, converted and with defaults.
@@ -110,7 +117,17 @@ func (c *converter) fields(decl []Prop, raw *Map, path []string, free bool) *Map
 		}
 	}
 	for _, d := range decl {
+		if d.Replaced {
+			continue
+		}
 		v, ok := raw.Get(d.Name)
+		if (!ok || v == nil) && d.Was != "" {
+			if v, ok = raw.Get(d.Was); ok && d.Kind == List && v != nil {
+				if _, isList := v.([]any); !isList {
+					v = []any{v}
+				}
+			}
+		}
 		if !ok || v == nil {
 			if d.Required {
 				c.fail(append(path, d.Name), "property %q is required but not given", d.Name)
@@ -166,7 +183,7 @@ func (c *converter) value(d Prop, v any, path []string) (any, bool) {
 	case List:
 		l, ok := v.([]any)
 		if !ok {
-			if s, isText := v.(string); isText && d.Sub == nil {
+			if s, isText := v.(string); isText && (d.Items == nil || d.Items.Kind != Mapping) {
 				l = splitList(s)
 			} else {
 				return bad()
@@ -196,38 +213,34 @@ func splitList(s string) []any {
 }
 
 func (c *converter) items(d Prop, l []any, path []string) []any {
-	if d.Sub == nil {
+	if d.Items == nil {
 		return l
 	}
 	out := make([]any, 0, len(l))
 	for i, it := range l {
 		at := append(path[:len(path):len(path)], strconv.Itoa(i))
-		switch x := it.(type) {
-		case hot.Unknown:
-			out = append(out, x)
-		case *Map:
-			out = append(out, c.fields(d.Sub, x, at, false))
+		switch {
+		case it == nil && d.Items.Kind != Mapping:
+			out = append(out, nil)
+		case it == nil:
+			c.fail(at, "expected a map, got null")
 		default:
-			c.fail(at, "expected a map, got %s %s", hot.KindOf(it), c.show(d, it, at))
+			if v, ok := c.value(*d.Items, it, at); ok {
+				out = append(out, v)
+			}
 		}
 	}
 	return out
 }
 
 func (c *converter) limits(d Prop, v any, path []string) bool {
-	if len(d.Values) > 0 && !slices.Contains(d.Values, hot.PyStr(v)) {
-		c.fail(path, "%s is not an allowed value, expected one of %s", c.show(d, v, path), strings.Join(d.Values, ", "))
-		return false
+	if hot.HasUnknown(v) {
+		return true
 	}
-	if i, ok := v.(int64); ok && (d.Min != nil && i < *d.Min || d.Max != nil && i > *d.Max) {
-		c.fail(path, "%s is out of range", c.show(d, i, path))
-		return false
-	}
-	if d.Check != nil && !hot.HasUnknown(v) {
-		if err := d.Check(v); err != nil {
+	for _, l := range d.Limits {
+		if err := l.Check(v); err != nil {
 			if d.Hidden || c.hidden(path) {
-				c.fail(path, "the value is not allowed (hidden)")
-				return false
+				err = fmt.Errorf("the value does not meet the constraint %s", l.Kind)
 			}
 			c.fail(path, "%v", err)
 			return false
@@ -324,6 +337,16 @@ func (p *Props) Changed(old *Props) map[string]bool {
 		}
 	}
 	return out
+}
+
+// Immutable returns a changed property that must never change, "" if there is none.
+func (p *Props) Immutable(changed map[string]bool) string {
+	for _, d := range p.decl {
+		if changed[d.Name] && d.Immutable && !d.Update {
+			return d.Name
+		}
+	}
+	return ""
 }
 
 // Updatable tells whether every changed property may change in place.

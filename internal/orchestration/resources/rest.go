@@ -195,11 +195,16 @@ func (r *Resource) workflow(ctx context.Context) (client, error) {
 // idOf finds a thing by id or name: list answers under key, path takes ?name=.
 func (c client) idOf(ctx context.Context, path, key, nameOrID string) (string, error) {
 	base, _, _ := strings.Cut(path, "?")
-	if IsUUID(nameOrID) {
-		if _, err := c.call(ctx, "GET", base+"/"+nameOrID, nil); err == nil {
-			return nameOrID, nil
-		} else if !isNotFound(err) {
-			return "", err
+	byID := func() (bool, error) {
+		_, err := c.call(ctx, "GET", base+"/"+url.PathEscape(nameOrID), nil)
+		if isNotFound(err) || status(err) == 400 {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if isID(nameOrID) {
+		if ok, err := byID(); ok || err != nil {
+			return nameOrID, err
 		}
 	}
 	sep := "?"
@@ -219,11 +224,32 @@ func (c client) idOf(ctx context.Context, path, key, nameOrID string) (string, e
 	what := strings.TrimSuffix(key, "s")
 	switch len(found) {
 	case 0:
-		return "", Failed("The %s (%s) could not be found.", what, nameOrID)
+		if nameOrID != "" && !isID(nameOrID) { // some ids are words, such as the domain "default"
+			if ok, err := byID(); ok || err != nil {
+				return nameOrID, err
+			}
+		}
+		return "", &notFoundError{what, nameOrID}
 	case 1:
 		return found[0], nil
 	}
 	return "", Failed("There are %d %s named %s; use the id.", len(found), key, nameOrID)
+}
+
+// notFoundError is a name or id that stands for nothing.
+type notFoundError struct{ what, name string }
+
+func (e *notFoundError) Error() string {
+	return fmt.Sprintf("The %s (%s) could not be found.", e.what, e.name)
+}
+
+// isID tells whether s looks like the id of an object: a UUID, with or without dashes.
+func isID(s string) bool {
+	if len(s) == 32 {
+		_, err := hex.DecodeString(s)
+		return err == nil
+	}
+	return IsUUID(s)
 }
 
 // marker is the description by which a resource finds what it made before a crash.
@@ -369,4 +395,30 @@ func (s *swift) tempURL(ctx context.Context, r *Resource, method, container, obj
 // topic is published when the object changes.
 func (s *swift) topic(container, object string) string {
 	return "objectstore/" + s.account + "/" + container + "/" + object
+}
+
+// patch sends a JSON patch of the given content type.
+func (c client) patch(ctx context.Context, path, contentType string, ops []any) error {
+	b, err := yaml11.EncodeJSON(ops)
+	if err != nil {
+		return fmt.Errorf("encode patch: %w", err)
+	}
+	resp, err := c.Request(ctx, "PATCH", c.ServiceURL(path), &gophercloud.RequestOpts{RawBody: bytes.NewReader(b), KeepResponseBody: true,
+		MoreHeaders: map[string]string{"Content-Type": contentType}, OkCodes: []int{200, 202, 204}})
+	if err != nil {
+		return readable(err)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+	return resp.Body.Close()
+}
+
+// text returns a body that is not JSON.
+func (c client) text(ctx context.Context, path string) (string, error) {
+	resp, err := c.Request(ctx, "GET", c.ServiceURL(path), &gophercloud.RequestOpts{KeepResponseBody: true, MoreHeaders: map[string]string{"Accept": "*/*"}, OkCodes: []int{200}})
+	if err != nil {
+		return "", readable(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return string(b), err
 }

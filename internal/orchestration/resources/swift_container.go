@@ -22,11 +22,7 @@ func swiftContainer() *Type {
 		}
 		return h
 	}
-	return &Type{Name: "OS::Swift::Container", Doc: "A container of objects; its id is its name.",
-		Props: []Prop{{Name: "name", Kind: String, Doc: "Name."}, {Name: "X-Container-Read", Kind: String, Update: true}, {Name: "X-Container-Write", Kind: String, Update: true},
-			{Name: "X-Container-Meta", Kind: Mapping, Update: true, Default: yaml11.NewMap()}, {Name: "X-Account-Meta", Kind: Mapping, Update: true, Default: yaml11.NewMap()},
-			{Name: "PurgeOnDelete", Kind: Boolean, Default: false, Update: true, Doc: "Delete the objects with the container."}},
-		Attrs: []Attr{{Name: "DomainName", Kind: String}, {Name: "RootURL", Kind: String}, {Name: "WebsiteURL", Kind: String}, {Name: "ObjectCount", Kind: String}, {Name: "BytesUsed", Kind: String}, {Name: "HeadContainer", Kind: Mapping}},
+	return &Type{Name: "OS::Swift::Container",
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			s, err := r.swift(ctx)
 			if err != nil {
