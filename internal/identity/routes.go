@@ -54,6 +54,7 @@ func (s *Service) routes() []api.Route {
 		{Method: get, Pattern: "/v3/users/{user}/application_credentials/{id}", Policy: api.Authenticated, Handler: s.oneAppCred},
 		{Method: del, Pattern: "/v3/users/{user}/application_credentials/{id}", Policy: api.Authenticated, Handler: s.oneAppCred},
 
+		{Method: post, Pattern: "/v3/ec2tokens", Policy: api.Service, Handler: s.createEC2Token},
 		{Method: post, Pattern: "/v3/users/{user}/credentials/OS-EC2", Policy: api.Authenticated, Handler: s.createEC2},
 		{Method: get, Pattern: "/v3/users/{user}/credentials/OS-EC2", Policy: api.Authenticated, Handler: s.listEC2},
 		{Method: get, Pattern: "/v3/users/{user}/credentials/OS-EC2/{access}", Policy: api.Authenticated, Handler: s.oneEC2},

@@ -30,6 +30,7 @@ func TestRoutePolicies(t *testing.T) {
 				t.Errorf("%s is public without a reason", name)
 			}
 		case r.Policy == api.Admin || r.Method == http.MethodGet:
+		case name == "POST /v3/ec2tokens" && r.Policy == api.Service: // changes nothing; a service proves a signature with it
 		default:
 			mine := false
 			for _, p := range own {
