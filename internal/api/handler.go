@@ -26,6 +26,7 @@ const (
 	Unset         Policy = iota
 	Public               // no token needed; a valid one is recognised
 	Authenticated        // any valid token
+	StackUser            // as Reader, or role heat_stack_user: a machine that acts for its resource
 	Reader               // role reader, member, admin or service
 	Member               // role member, admin or service
 	Service              // role service or admin
@@ -36,8 +37,10 @@ func (p Policy) allows(id *auth.Identity) bool {
 	switch p {
 	case Public, Authenticated:
 		return true
-	case Reader:
+	case StackUser:
 		return id.HasRole("reader", "member", "admin", "service", "heat_stack_user")
+	case Reader:
+		return id.HasRole("reader", "member", "admin", "service")
 	case Member:
 		return id.HasRole("member", "admin", "service")
 	case Service:

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
@@ -164,6 +165,12 @@ func matches(q url.Values, row *engine.Row) bool {
 
 // resource returns the resource a request is about.
 func (s *Service) resource(r *http.Request) (*engine.Stack, *engine.Row, error) {
+	if id, ok := auth.FromContext(r.Context()); ok && stackUser(id) {
+		if _, err := caller(r); err != nil {
+			return nil, nil, err
+		}
+		return s.ownResource(r, id, strings.HasSuffix(r.URL.Path, "/signal"))
+	}
 	st, _, err := s.find(r)
 	if err != nil {
 		return nil, nil, err
@@ -326,16 +333,15 @@ func (s *Service) signalResource(w http.ResponseWriter, r *http.Request) error {
 		return api.Invalid("the signal could not be read").Wrap(err)
 	}
 	if hook, err := unsetHook(data); err != nil || hook != "" {
+		if id, ok := auth.FromContext(r.Context()); ok && stackUser(id) {
+			return api.Forbidden("You are not authorized to clear hooks.")
+		}
 		if err == nil {
 			err = s.e.ClearHook(r.Context(), row, hook)
 		}
 		return err
 	}
-	typ := s.e.Type(row.Target)
-	if typ == nil || typ.Signal == nil {
-		return api.Invalid("Resource %s does not support signals", row.Name).Named("ResourceActionNotSupported")
-	}
-	if err := s.e.Signal(r.Context(), row, data); err != nil {
+	if err := s.signalRow(r.Context(), row, data); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)

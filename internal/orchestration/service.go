@@ -76,7 +76,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	e, err := engine.New(context.Background(), engine.Config{DB: cfg.DB, Bus: cfg.Bus, Jobs: cfg.Jobs, Log: cfg.Log, Cloud: cfg.Cloud, Types: cfg.Types,
-		NodeURL: strings.TrimSuffix(cfg.NodeURL, "/"), AuthURL: cfg.AuthURL, Region: cfg.Region, Now: cfg.Now, SignalTransport: cfg.SignalTransport, SafetyPoll: cfg.SafetyPoll,
+		NodeURL: strings.TrimSuffix(cfg.NodeURL, "/"), BaseURL: cfg.BaseURL, AuthURL: cfg.AuthURL, Region: cfg.Region, Now: cfg.Now, SignalTransport: cfg.SignalTransport, SafetyPoll: cfg.SafetyPoll,
 		MaxStacks: cfg.MaxStacks, MaxResources: cfg.MaxResources})
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Handler serves the API.
 func (s *Service) Handler() http.Handler {
-	routes := s.routes()
+	routes := append(s.routes(), s.machineRoutes()...)
 	for i := range routes {
 		routes[i].Handler = s.checked(routes[i].Handler)
 	}
@@ -122,12 +122,19 @@ func (s *Service) checked(next func(http.ResponseWriter, *http.Request) error) f
 	}
 }
 
-// NodeHandler serves what machines may reach: signals, whose signed address is the permission.
+// NodeHandler serves what machines may reach with a token of their resource's user: its metadata and signals.
 func (s *Service) NodeHandler() http.Handler {
-	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: 2 << 20, Routes: []api.Route{
-		{Method: "POST", Pattern: "/v1/signal/{resource}", Policy: api.Public, Handler: s.nodeSignal},
-		{Method: "PUT", Pattern: "/v1/signal/{resource}", Policy: api.Public, Handler: s.nodeSignal},
-	}})
+	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: maxCFN, Routes: s.machineRoutes()})
+}
+
+// machineRoutes are what the user of a resource may do.
+func (s *Service) machineRoutes() []api.Route {
+	const res = "/v1/{tenant}/stacks/{name}/{id}/resources/{resource}"
+	return []api.Route{
+		{Method: "GET", Pattern: res + "/metadata", Policy: api.StackUser, Handler: s.resourceMetadata},
+		{Method: "POST", Pattern: res + "/signal", Policy: api.StackUser, Handler: s.signalResource},
+		{Method: "GET", Pattern: "/v1/{tenant}/software_deployments/metadata/{server}", Policy: api.StackUser, Handler: s.deploymentMetadata},
+	}
 }
 
 // fault writes Heat's error envelope.
@@ -194,8 +201,6 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: st + "/resources", Policy: api.Reader, Handler: s.listResources},
 		{Method: "GET", Pattern: st + "/resources/{resource}", Policy: api.Reader, Handler: s.showResource},
 		{Method: "PATCH", Pattern: st + "/resources/{resource}", Policy: api.Member, Handler: s.markUnhealthy},
-		{Method: "GET", Pattern: st + "/resources/{resource}/metadata", Policy: api.Reader, Handler: s.resourceMetadata},
-		{Method: "POST", Pattern: st + "/resources/{resource}/signal", Policy: api.Member, Handler: s.signalResource},
 		{Method: "GET", Pattern: st + "/events", Policy: api.Reader, Handler: s.listEvents},
 		{Method: "GET", Pattern: st + "/resources/{resource}/events", Policy: api.Reader, Handler: s.listEvents},
 		{Method: "GET", Pattern: st + "/resources/{resource}/events/{event}", Policy: api.Reader, Handler: s.showEvent},
@@ -205,7 +210,6 @@ func (s *Service) routes() []api.Route {
 		{Method: "DELETE", Pattern: t + "/software_configs/{config}", Policy: api.Member, Handler: s.deleteConfig},
 		{Method: "GET", Pattern: t + "/software_deployments", Policy: api.Reader, Handler: s.listDeployments},
 		{Method: "POST", Pattern: t + "/software_deployments", Policy: api.Member, Handler: s.createDeployment},
-		{Method: "GET", Pattern: t + "/software_deployments/metadata/{server}", Policy: api.Reader, Handler: s.deploymentMetadata},
 		{Method: "GET", Pattern: t + "/software_deployments/{deployment}", Policy: api.Reader, Handler: s.showDeployment},
 		{Method: "PUT", Pattern: t + "/software_deployments/{deployment}", Policy: api.Member, Handler: s.updateDeployment},
 		{Method: "DELETE", Pattern: t + "/software_deployments/{deployment}", Policy: api.Member, Handler: s.deleteDeployment},

@@ -1,9 +1,7 @@
 package orchestration
 
 import (
-	"crypto/hmac"
 	"errors"
-	"io"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -296,36 +294,4 @@ func (s *Service) deploymentMetadata(w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"metadata": list(out)})
-}
-
-// nodeSignal takes a signal from a machine; the signature in its address is the permission.
-func (s *Service) nodeSignal(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("resource")
-	want, err := s.e.SignalSignature(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	if !hmac.Equal([]byte(want), []byte(r.URL.Query().Get("signature"))) {
-		return api.Forbidden("the signature of the signal does not fit")
-	}
-	var rows []*engine.Row
-	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		rows, err = engine.FindRows(tx, "id = ?", id)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(rows) == 0 {
-		return api.NotFound("The resource could not be found.")
-	}
-	data, err := io.ReadAll(r.Body)
-	if err != nil {
-		return api.Invalid("the signal could not be read").Wrap(err)
-	}
-	if err := s.e.Signal(r.Context(), rows[0], data); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusOK)
-	return nil
 }

@@ -36,6 +36,7 @@ type Config struct {
 	Cloud   *cloud.Cloud // may be nil where no type needs it
 	Types   []*resources.Type
 	NodeURL string
+	BaseURL string // of the API, as clients reach it
 	AuthURL string
 	Region  string
 	Now     func() time.Time
@@ -59,6 +60,7 @@ type Engine struct {
 	types map[string]*resources.Type
 	yaql  *hot.Yaql
 
+	userMu    sync.Mutex // see StackUser
 	mu        sync.Mutex
 	templates map[string]*hot.Template
 	envs      map[string]*hot.Environment

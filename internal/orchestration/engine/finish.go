@@ -170,6 +170,9 @@ func (r *run) teardown() error {
 		if err := r.dropSnapshots(); err != nil {
 			return err
 		}
+		if err := r.dropUserProject(); err != nil {
+			return err
+		}
 		if err := r.dropTrust(); err != nil {
 			return err
 		}

@@ -2,15 +2,14 @@ package engine
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -122,9 +121,10 @@ func (h *host) SignalDeployment(ctx context.Context, id string, body any) (*reso
 
 func (h *host) PutTarget(ctx context.Context, res *resources.Resource, t *resources.Target) error {
 	return h.r.e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO heat_targets (server_id, stack_id, trust_id, container, object, metadata, published) VALUES (?, ?, ?, ?, ?, ?, '')
- ON CONFLICT (server_id) DO UPDATE SET stack_id=excluded.stack_id, trust_id=excluded.trust_id, container=excluded.container, object=excluded.object, metadata=excluded.metadata`,
-			t.ServerID, res.StackID, h.trust, t.Container, t.Object, store.JSON(t.Metadata))
+		_, err := tx.Exec(`INSERT INTO heat_targets (server_id, stack_id, trust_id, container, object, metadata, published, queue, resource_id) VALUES (?, ?, ?, ?, ?, ?, '', ?, ?)
+ ON CONFLICT (server_id) DO UPDATE SET stack_id=excluded.stack_id, trust_id=excluded.trust_id, container=excluded.container, object=excluded.object, metadata=excluded.metadata,
+ queue=excluded.queue, resource_id=excluded.resource_id`,
+			t.ServerID, res.StackID, h.trust, t.Container, t.Object, store.JSON(t.Metadata), t.Queue, res.ID)
 		if err != nil {
 			return err
 		}
@@ -139,24 +139,90 @@ func (h *host) DropTarget(ctx context.Context, _ *resources.Resource, serverID s
 	})
 }
 
-// SignalURL returns the address a machine posts a signal to; the signature in it is the permission.
-func (h *host) SignalURL(ctx context.Context, res *resources.Resource) (string, error) {
-	sig, err := h.r.e.SignalSignature(ctx, res.ID)
-	if err != nil {
-		return "", err
-	}
-	return h.r.e.cfg.NodeURL + "/orchestration/v1/signal/" + res.ID + "?signature=" + sig, nil
+// CFNURL is the CloudFormation-compatible API as machines reach it.
+func (h *host) CFNURL() string { return h.r.e.cfg.NodeURL + "/orchestration-cfn/v1" }
+
+// Arn returns the identifier of a resource: the stack's and its own name.
+func (h *host) Arn(res *resources.Resource) string {
+	return Arn(h.r.st) + "/resources/" + res.Name
 }
 
-// SignalSignature signs a resource's id for its signal URL.
-func (e *Engine) SignalSignature(ctx context.Context, resourceID string) (string, error) {
-	secret, err := e.Secret(ctx, "signal")
-	if err != nil {
-		return "", err
+// HeatSignalURL returns where in the API the resource is signalled with a token; project is that of the
+// token, "" the owner's.
+func (h *host) HeatSignalURL(res *resources.Resource, project string) string {
+	if project == "" {
+		project = res.ProjectID
 	}
-	m := hmac.New(sha256.New, []byte(secret))
-	m.Write([]byte(resourceID))
-	return hex.EncodeToString(m.Sum(nil)), nil
+	return h.r.e.cfg.BaseURL + "/v1/" + project + "/stacks/" + url.PathEscape(res.StackName) + "/" + res.StackID + "/resources/" + url.PathEscape(res.Name) + "/signal"
+}
+
+// Adjust changes the size of a group of the same stack. A group that is busy, or waits after the last
+// change, stays as it is.
+func (h *host) Adjust(_ context.Context, _ *resources.Resource, ref string, change func(*resources.Resource) bool) error {
+	r := h.r
+	row, typ, err := r.sibling(ref)
+	if err != nil {
+		return err
+	}
+	if typ.Adjust == nil {
+		return fmt.Errorf("resource %s is no group that can be scaled", row.Name)
+	}
+	child, err := r.child(row)
+	if err != nil || row.Status != Complete || row.Action == Delete || child == nil || child.Status == InProgress || r.st.Status == InProgress {
+		return err
+	}
+	if r.ev == nil {
+		if err := r.prepare(); err != nil {
+			return err
+		}
+	}
+	props, err := r.rowProps(row, typ)
+	if err != nil {
+		return err
+	}
+	group := r.resource(row, typ, props)
+	if !change(group) {
+		return nil
+	}
+	group.Action, group.Outputs = Update, child.Outputs
+	n, err := typ.Nested(group, r.uses[row.Name])
+	if err != nil {
+		return err
+	}
+	_, used, err := r.env.Registry.Resolve(row.Type, row.Name)
+	if err != nil {
+		return err
+	}
+	if child.Def, err = r.nestedDefinition(row, n, used); err != nil {
+		return err
+	}
+	row.Data = group.Data
+	r.touch(row)
+	r.beginChild(child, Update)
+	child.Deadline = deadline(r.e.now(), r.st.TimeoutMins)
+	r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
+	return nil
+}
+
+// sibling finds the resource of the stack that ref, its id or name, stands for.
+func (r *run) sibling(ref string) (*Row, *resources.Type, error) {
+	for _, row := range r.rows {
+		id, err := r.reference(row)
+		if err == nil && hot.PyStr(id) == ref || row.Name == ref || row.PhysicalID != "" && row.PhysicalID == ref {
+			typ, err := r.e.typeOf(row.Target, r.files)
+			return row, typ, err
+		}
+	}
+	return nil, nil, fmt.Errorf("the stack has no resource %q", ref)
+}
+
+// Sibling returns the properties of a resource of the same stack.
+func (h *host) Sibling(_ *resources.Resource, ref string) (*resources.Props, error) {
+	row, typ, err := h.r.sibling(ref)
+	if err != nil {
+		return nil, err
+	}
+	return h.r.rowProps(row, typ)
 }
 
 // overlay holds configs of the current batch that are not committed yet.
@@ -184,19 +250,40 @@ func (h *host) Secret(ctx context.Context, name string) (string, error) {
 	return h.r.e.Secret(ctx, name)
 }
 
+// Signals returns what a handle of the same tree of stacks has received; handle is its id or its signed
+// address. Transports that have to be asked are asked first.
 func (h *host) Signals(ctx context.Context, _ *resources.Resource, handle string) (*Map, error) {
+	where, args := "physical_id = ?", []any{handle}
+	if stack, name, ok := resources.HandleOf(handle); ok {
+		where, args = "stack_id = ? AND name = ? AND replaced = 0", []any{stack, name}
+	}
 	var rows []*Row
+	var st *Stack
 	err := h.r.e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		rows, err = FindRows(tx, "physical_id = ? AND stack_id IN (SELECT id FROM heat_stacks WHERE root_id = ?)", handle, h.r.st.RootID)
+		rows, err = FindRows(tx, where+" AND stack_id IN (SELECT id FROM heat_stacks WHERE root_id = ?)", append(args, h.r.st.RootID)...)
+		if err == nil && len(rows) > 0 {
+			st, err = GetStack(tx, rows[0].StackID)
+		}
 		return err
 	})
+	if err != nil || st == nil {
+		return yaml11.NewMap(), err
+	}
+	row := rows[0]
+	typ, err := h.r.e.typeOf(row.Target, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, row := range rows {
-		if m, ok := row.Data["signals"].(*Map); ok {
-			return m, nil
-		}
+	props, err := h.r.rowProps(row, typ)
+	if err != nil {
+		return nil, err
+	}
+	res := (&run{e: h.r.e, ctx: ctx, st: st}).resource(row, typ, props)
+	if err := resources.PollHandle(ctx, res); err != nil {
+		return nil, err
+	}
+	if m, ok := yaml11.Normalize(res.Data["signals"]).(*Map); ok {
+		return m, nil
 	}
 	return yaml11.NewMap(), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/objectstorage/v1/objects"
 
 	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -25,12 +26,12 @@ func (e *Engine) PokeMetadata(tx *store.Tx, serverID string) error {
 
 // runMetadata writes a server's metadata to its Swift object when it changed.
 func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
-	var trust, container, object, published string
+	var trust, container, object, published, queue, resource string
 	var deployments []any
 	meta := yaml11.NewMap()
 	err := e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if err := tx.Get([]any{&trust, &container, &object, &published, store.JSON(meta)},
-			"SELECT trust_id, container, object, published, metadata FROM heat_targets WHERE server_id = ?", j.Key); err != nil {
+		if err := tx.Get([]any{&trust, &container, &object, &published, store.JSON(meta), &queue, &resource},
+			"SELECT trust_id, container, object, published, metadata, queue, resource_id FROM heat_targets WHERE server_id = ?", j.Key); err != nil {
 			return err
 		}
 		deployments, err = DeploymentsMetadata(tx, j.Key)
@@ -51,16 +52,14 @@ func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
 	if id == published {
 		return jobs.Done()
 	}
-	s, err := e.session(ctx, trust)
-	if err != nil {
-		return jobs.Fail(err)
+	switch {
+	case container != "":
+		err = e.publishObject(ctx, trust, container, object, body)
+	case queue != "":
+		err = e.publishMessage(ctx, resource, queue, meta)
 	}
-	swift, err := s.ObjectStore()
 	if err != nil {
-		return jobs.Fail(err)
-	}
-	if r := objects.Create(ctx, swift, container, object, objects.CreateOpts{Content: bytes.NewReader(body), ContentType: "application/json"}); r.Err != nil {
-		return jobs.Fail(fmt.Errorf("publish metadata of server %s: %w", j.Key, r.Err))
+		return jobs.Fail(fmt.Errorf("publish metadata of server %s: %w", j.Key, err))
 	}
 	err = e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec("UPDATE heat_targets SET published = ? WHERE server_id = ?", id, j.Key)
@@ -70,6 +69,40 @@ func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
 		return jobs.Fail(err)
 	}
 	return jobs.Done()
+}
+
+func (e *Engine) publishObject(ctx context.Context, trust, container, object string, body []byte) error {
+	s, err := e.session(ctx, trust)
+	if err != nil {
+		return err
+	}
+	swift, err := s.ObjectStore()
+	if err != nil {
+		return err
+	}
+	return objects.Create(ctx, swift, container, object, objects.CreateOpts{Content: bytes.NewReader(body), ContentType: "application/json"}).Err
+}
+
+// publishMessage posts the metadata to the queue of the server's user.
+func (e *Engine) publishMessage(ctx context.Context, resource, queue string, meta *Map) error {
+	var rows []*Row
+	var st *Stack
+	err := e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if rows, err = FindRows(tx, "id = ?", resource); err != nil || len(rows) == 0 {
+			return err
+		}
+		st, err = GetStack(tx, rows[0].StackID)
+		return err
+	})
+	if err != nil || st == nil {
+		return err
+	}
+	typ, err := e.typeOf(rows[0].Target, nil)
+	if err != nil {
+		return err
+	}
+	res := (&run{e: e, ctx: ctx, st: st}).resource(rows[0], typ, nil)
+	return resources.PostMetadata(ctx, res, queue, meta)
 }
 
 // dropTrust deletes the trusts of a tree of stacks that is gone; another stack may share one.

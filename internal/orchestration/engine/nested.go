@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
@@ -44,6 +48,7 @@ func (r *run) startNested(g *graph, row *Row, typ *resources.Type, props *resour
 		return err
 	}
 	row.Data = res.Data
+	row.setMore(n)
 	def, err := r.nestedDefinition(row, n, used)
 	if err != nil {
 		return err
@@ -54,6 +59,12 @@ func (r *run) startNested(g *graph, row *Row, typ *resources.Type, props *resour
 	}
 	if child.Status == Complete && child.Action != Delete && !child.Volatile && sameDef(child.Def, def) && sameContext(child.Context, ctx) {
 		row.Op = r.st.Op
+		if n.More {
+			r.state(row, Update, InProgress, "state changed")
+			g.waiting(row.Name)
+			r.wait(resources.Wait(n.Pause))
+			return nil
+		}
 		if row.Status == Complete {
 			r.touch(row)
 			g.finished(row.Name)
@@ -139,6 +150,12 @@ func sameContext(a, b Context) bool {
 
 func (r *run) nestedDefinition(row *Row, n *resources.Nested, used *hot.Mapping) (Definition, error) {
 	raw := rawTemplate{File: n.File, Text: n.Text, Generated: n.Generated}
+	if n.FromFiles {
+		var err error
+		if raw.Text, err = fetchTemplate(r.ctx, n.File, r.files); err != nil {
+			return Definition{}, err
+		}
+	}
 	if n.Template != nil {
 		b, err := yaml11.EncodeJSON(n.Template)
 		if err != nil {
@@ -183,6 +200,18 @@ func (r *run) checkNested(g *graph, row *Row, typ *resources.Type, used *hot.Map
 	}
 	switch child.Status {
 	case Complete:
+		if left, more := row.moreIn(r.e.now()); more && left > 0 {
+			r.touch(row)
+			g.waiting(row.Name)
+			r.wait(resources.Wait(left))
+			return nil
+		} else if more {
+			props, err := r.rowProps(row, typ)
+			if err != nil {
+				return err
+			}
+			return r.startNested(g, row, typ, props, used)
+		}
 		r.complete(g, row)
 	case Failed:
 		f := child.Fail
@@ -243,4 +272,67 @@ func (r *run) pause() time.Duration {
 		}
 	}
 	return last.Add(r.st.Def.BatchPause).Sub(r.e.now())
+}
+
+// setMore notes whether the stack below the row changes in another batch after this one.
+func (row *Row) setMore(n *resources.Nested) {
+	delete(row.Data, "_more")
+	delete(row.Data, "_next")
+	if n.More {
+		row.Data["_more"] = n.Pause.Seconds()
+	}
+}
+
+// moreIn tells whether another batch follows now that one is done, and how long it has to wait.
+func (row *Row) moreIn(now time.Time) (time.Duration, bool) {
+	var pause float64
+	switch v := row.Data["_more"].(type) {
+	case float64:
+		pause = v
+	case int64:
+		pause = float64(v)
+	default:
+		return 0, false
+	}
+	next, err := time.Parse(time.RFC3339Nano, hot.PyStr(row.Data["_next"]))
+	if err != nil {
+		next = now.Add(time.Duration(pause * float64(time.Second)))
+		row.Data["_next"] = next.Format(time.RFC3339Nano)
+	}
+	return next.Sub(now), true
+}
+
+// maxFetched bounds a template read from the web, in bytes.
+const maxFetched = 8 << 20
+
+// fetchTemplate reads a template that came with the stack, or from a web address.
+func fetchTemplate(ctx context.Context, address string, files map[string]string) (string, error) {
+	if text, ok := files[address]; ok {
+		return text, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("the template %q is neither among the files of the stack nor at an http or https address", address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", fmt.Errorf("template %s: %w", address, err)
+	}
+	resp, err := (&http.Client{}).Do(req)
+	if err != nil {
+		return "", fmt.Errorf("template %s: %w", address, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxFetched+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("template %s: %w", address, err)
+	case resp.StatusCode != http.StatusOK:
+		return "", fmt.Errorf("template %s: the server answers %s", address, resp.Status)
+	case len(data) > maxFetched:
+		return "", fmt.Errorf("template %s is larger than %d bytes", address, maxFetched)
+	}
+	return string(data), nil
 }

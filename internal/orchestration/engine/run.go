@@ -196,6 +196,7 @@ func (r *run) prepare() error {
 		}
 	}
 	r.ev = hot.NewEvaluator(r.t, r)
+	r.names = nil
 	r.deps = make(map[string][]string, len(r.t.Resources))
 	r.uses = map[string][]resources.AttrUse{}
 	for _, def := range r.t.Resources {

@@ -223,6 +223,13 @@ func (v *validator) nested(n *Node, props *resources.Props, env *hot.Environment
 		v.add(&hot.Error{Pos: n.Def.Pos, Path: "resources." + n.Def.Name, Msg: err.Error()})
 		return
 	}
+	if nested.FromFiles {
+		text, ok := v.files[nested.File]
+		if !ok { // it is read from the web when the resource is made
+			return
+		}
+		nested.Text = text
+	}
 	var t *hot.Template
 	switch {
 	case nested.Generated:

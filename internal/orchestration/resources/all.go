@@ -78,7 +78,6 @@ func behaviours() []*Type {
 		heatDeploymentGroup("OS::Heat::StructuredDeployments", "OS::Heat::StructuredDeployment"),
 		heatDeploymentGroup("OS::Heat::StructuredDeploymentGroup", "OS::Heat::StructuredDeployment"),
 		heatResourceGroup(), heatResourceChain(), heatStack(), heatDeployedServer(),
-		heatWaitCondition(), heatWaitConditionHandle(),
 		novaServer(), novaKeyPair(), novaFlavor(),
 		swiftContainer(), mistralWorkflow(), mistralExternalResource(),
 	}
@@ -87,7 +86,7 @@ func behaviours() []*Type {
 			out = append(out, o.typ())
 		}
 	}
-	for _, more := range [][]*Type{neutronTypes(), keystoneTypes(), otherTypes(), zaqarTypes()} {
+	for _, more := range [][]*Type{neutronTypes(), keystoneTypes(), otherTypes(), zaqarTypes(), scalingTypes(), waitTypes(), smallTypes()} {
 		out = append(out, more...)
 	}
 	for _, t := range out {

@@ -5,21 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/yaml11"
-)
-
-// Signal transports: how a node reports the outcome of a deployment.
-const (
-	TempURLSignal = "TEMP_URL_SIGNAL" // PUT to a Swift object
-	CFNSignal     = "CFN_SIGNAL"      // POST to our own node listener
-	NoSignal      = "NO_SIGNAL"       // not at all
 )
 
 // heatDeployment is OS::Heat::SoftwareDeployment, and with structured StructuredDeployment.
@@ -35,8 +26,8 @@ func heatDeployment(name string, structured bool) *Type {
 			}
 			return d.step(ctx, r)
 		},
-		Delete: d.remove,
-		Keep:   func(context.Context, *Resource) (bool, error) { return true, nil },
+		Delete: d.remove, Suspend: d.step, Resume: d.step,
+		Keep: func(context.Context, *Resource) (bool, error) { return true, nil },
 		Attr: func(ctx context.Context, r *Resource, attr string) (any, error) {
 			dep, err := r.Host.Deployment(ctx, r, r.PhysicalID)
 			if errors.Is(err, store.ErrNotFound) {
@@ -64,8 +55,8 @@ func (d deployer) step(ctx context.Context, r *Resource) (Step, error) {
 			return Step{}, err
 		}
 	}
-	if !slices.Contains(r.Props.Strs("actions"), r.Action) || r.Props.Str("config") == "" && r.Action == "DELETE" {
-		return Done(), nil
+	if on, err := d.wanted(ctx, r); !on || err != nil {
+		return Done(), err
 	}
 	begun := r.Begun.Format(time.RFC3339Nano) + r.Action
 	if r.Str("begun") != begun {
@@ -85,6 +76,25 @@ func (d deployer) step(ctx context.Context, r *Resource) (Step, error) {
 		}
 	}
 	return d.check(ctx, r)
+}
+
+// wanted tells whether the present action runs the deployment. A component says so itself, by the actions
+// of its parts.
+func (d deployer) wanted(ctx context.Context, r *Resource) (bool, error) {
+	id := r.Props.Str("config")
+	if id != "" {
+		cfg, err := r.Host.Config(ctx, r, id)
+		if errors.Is(err, store.ErrNotFound) && r.Action == "DELETE" {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if cfg.Group == "component" {
+			return componentPart(cfg, r.Action) != nil, nil
+		}
+	}
+	return slices.Contains(r.Props.Strs("actions"), r.Action) && (id != "" || r.Action != "DELETE"), nil
 }
 
 func transport(r *Resource) string {
@@ -188,40 +198,38 @@ func (d deployer) inputs(ctx context.Context, r *Resource, cfg *Config) ([]any, 
 	add("deploy_stack_id", "String", r.StackName+"/"+r.StackID, "ID of the stack this deployment belongs to")
 	add("deploy_resource_name", "String", r.Name, "Name of this deployment resource in the stack")
 	add("deploy_signal_transport", "String", transport(r), "How the server should signal to heat with the deployment output values.")
-	switch transport(r) {
-	case TempURLSignal:
-		url, err := d.signalObject(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		add("deploy_signal_id", "String", url, "ID of signal to use for signaling output values")
-		add("deploy_signal_verb", "String", "PUT", "HTTP verb to use for signaling output values")
-	case CFNSignal:
-		url, err := r.Host.SignalURL(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		add("deploy_signal_id", "String", url, "ID of signal to use for signaling output values")
-		add("deploy_signal_verb", "String", "POST", "HTTP verb to use for signaling output values")
-	}
-	return out, nil
+	return out, d.signalInputs(ctx, r, add)
 }
 
-// signalObject makes the empty object the node writes its report to. Heat puts it into a container named
-// as the stack's id.
-func (d deployer) signalObject(ctx context.Context, r *Resource) (string, error) {
-	s, err := r.swift(ctx)
+// signalInputs adds what the node needs for its report.
+func (d deployer) signalInputs(ctx context.Context, r *Resource, add func(name, typ string, value any, desc string)) error {
+	t := transport(r)
+	m, err := signalling(ctx, r, t, "signal")
 	if err != nil {
-		return "", err
+		return err
 	}
-	if err := s.putContainer(ctx, r.StackID); err != nil {
-		return "", fmt.Errorf("container for signals: %w", err)
+	switch t {
+	case CFNSignal, TempURLSignal:
+		verb := "POST"
+		if t == TempURLSignal {
+			verb = "PUT"
+		}
+		add("deploy_signal_id", "String", str(m, "alarm_url"), "ID of signal to use for signaling output values")
+		add("deploy_signal_verb", "String", verb, "HTTP verb to use for signaling output values")
+	case HeatSignal, ZaqarSignal:
+		for _, f := range []string{"auth_url", "username", "user_id", "password", "project_id", "region_name"} {
+			add("deploy_"+f, "String", str(m, f), "Of the user that signals: "+f)
+		}
+		add("deploy_domain_name", "String", stackUserDomain, "Domain of the user that signals")
+		if t == ZaqarSignal {
+			add("deploy_queue_id", "String", str(m, "queue_id"), "ID of queue to use for signaling output values")
+		}
 	}
-	if err := s.put(ctx, r.StackID, r.PhysicalName(0), []byte{}); err != nil {
-		return "", fmt.Errorf("object for the signal: %w", err)
-	}
-	return s.tempURL(ctx, r, "PUT", r.StackID, r.PhysicalName(0))
+	return nil
 }
+
+// stackUserDomain is the domain of the users of resources.
+const stackUserDomain = "heat_stack"
 
 // check looks whether the node has reported.
 func (d deployer) check(ctx context.Context, r *Resource) (Step, error) {
@@ -230,25 +238,15 @@ func (d deployer) check(ctx context.Context, r *Resource) (Step, error) {
 		return Step{}, fmt.Errorf("software deployment %s: %w", r.PhysicalID, err)
 	}
 	topics := []string{"orchestration/deployment/" + dep.ID}
-	if dep.Status == "IN_PROGRESS" && transport(r) == TempURLSignal {
-		s, err := r.swift(ctx)
+	if dep.Status == "IN_PROGRESS" {
+		more, err := polled(ctx, r, transport(r), func(body any) (err error) {
+			dep, err = r.Host.SignalDeployment(ctx, dep.ID, body)
+			return err
+		})
 		if err != nil {
 			return Step{}, err
 		}
-		topics = append(topics, s.topic(r.StackID, r.PhysicalName(0)))
-		data, err := s.get(ctx, r.StackID, r.PhysicalName(0))
-		if err != nil && !isNotFound(err) {
-			return Step{}, fmt.Errorf("signal of the node: %w", err)
-		}
-		if len(strings.TrimSpace(string(data))) > 0 {
-			body, err := yaml11.DecodeJSON(data)
-			if err != nil {
-				return Step{}, Failed("the node's signal is not JSON: %v", err)
-			}
-			if dep, err = r.Host.SignalDeployment(ctx, dep.ID, body); err != nil {
-				return Step{}, err
-			}
-		}
+		topics = append(topics, more...)
 	}
 	switch dep.Status {
 	case "COMPLETE":
@@ -256,7 +254,7 @@ func (d deployer) check(ctx context.Context, r *Resource) (Step, error) {
 	case "FAILED":
 		return Step{}, Failed("Deployment to server failed: %s", dep.Reason)
 	}
-	return Wait(30*time.Second, topics...), nil
+	return Wait(pollAfter(transport(r)), topics...), nil
 }
 
 // fill replaces {get_input: name} in a structured config.
@@ -311,23 +309,11 @@ func (d deployer) remove(ctx context.Context, r *Resource) (Step, error) {
 	if r.PhysicalID == "" {
 		return Done(), nil
 	}
-	if slices.Contains(r.Props.Strs("actions"), "DELETE") {
-		step, err := d.step(ctx, r)
-		if err != nil || !step.Done {
-			return step, err
-		}
+	if step, err := d.step(ctx, r); err != nil || !step.Done {
+		return step, err
 	}
 	if err := r.Host.DeleteDeployment(ctx, r, r.PhysicalID); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Step{}, err
 	}
-	if transport(r) == TempURLSignal && hot.PyStr(r.Data["sent"]) == "True" {
-		s, err := r.swift(ctx)
-		if err != nil {
-			return Step{}, err
-		}
-		if err := s.drop(ctx, r.StackID, r.PhysicalName(0)); err != nil {
-			return Step{}, err
-		}
-	}
-	return Done(), nil
+	return deleteSignals(ctx, r)
 }

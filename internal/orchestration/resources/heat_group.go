@@ -144,30 +144,94 @@ func heatResourceGroup() *Type {
 
 func resourceGroup(r *Resource, uses []AttrUse) (*Nested, error) {
 	names := groupNames(r)
-	def := r.Props.Map("resource_def")
-	props, _ := def.Get("properties")
-	meta, _ := def.Get("metadata")
-	var g group
-	for _, n := range names {
-		v := r.Props.Str("index_var")
-		g.add(n, substitute(str(def, "type"), v, n).(string), dropNull(substitute(props, v, n)), substitute(meta, v, n), "")
-	}
-	nested := &Nested{Template: g.template(memberAttrs(uses)), Generated: true, File: r.Pos}
-	policy := "batch_create"
-	if r.Action == "UPDATE" {
-		policy = "rolling_update"
-	}
-	if p, ok := r.UpdatePolicy.Get(policy); ok {
-		if m, ok := p.(*Map); ok {
-			if size, ok := m.Get("max_batch_size"); ok {
-				nested.BatchSize = int(number(size))
+	m := loadMembers(r)
+	hash := m.learn(r.Props.Map("resource_def"))
+	nested := &Nested{Generated: true, File: r.Pos}
+	policy := func(name string) (size, least int, pause time.Duration, ok bool) {
+		v, _ := r.UpdatePolicy.Get(name)
+		p, ok := v.(*Map)
+		field := func(key string, missing float64) float64 {
+			if v, has := p.Get(key); has && v != nil {
+				return number(v)
 			}
-			if pause, ok := m.Get("pause_time"); ok {
-				nested.BatchPause = time.Duration(number(pause) * float64(time.Second))
+			return missing
+		}
+		return int(field("max_batch_size", 1)), int(field("min_in_service", 0)), time.Duration(field("pause_time", 0) * float64(time.Second)), ok
+	}
+	size, least, pause, rolling := policy("rolling_update")
+	switch {
+	case rolling && r.Action == "UPDATE" && len(m.list) > 0:
+		next, more := steps(r, func() []batch {
+			if !anyOf(m.list, func(e member) bool { return e.def != hash }) {
+				return []batch{{len(names), len(names)}}
 			}
+			removed, _ := r.Data["removed"].([]any)
+			gone := 0
+			for _, e := range m.list {
+				if hasText(removed, e.name) {
+					gone++
+				}
+			}
+			return rollingBatches(len(names), len(m.list)-gone, size, least, true)
+		})
+		if next.total >= 0 {
+			m.roll(r, names, hash, next)
+		}
+		nested.More, nested.Pause = more, pause
+	default:
+		m.list = m.list[:0]
+		for _, n := range names {
+			m.list = append(m.list, member{n, hash})
+		}
+		if size, _, pause, batched := policy("batch_create"); batched && r.Action != "UPDATE" {
+			nested.BatchSize, nested.BatchPause = size, pause
 		}
 	}
+	if rolling {
+		m.save(r)
+	}
+	var g group
+	for _, e := range m.list {
+		def := m.defs[e.def]
+		props, _ := def.Get("properties")
+		meta, _ := def.Get("metadata")
+		v := r.Props.Str("index_var")
+		g.add(e.name, str(def, "type"), dropNull(substitute(props, v, e.name)), meta, "")
+	}
+	nested.Template = g.template(memberAttrs(uses))
 	return nested, nil
+}
+
+// roll makes one step of a rolling update of numbered members: those that leave go first, then those with
+// high numbers change before those with low ones; members beyond the target are there for a while only.
+func (m *members) roll(r *Resource, target []string, def string, b batch) {
+	removed, _ := r.Data["removed"].([]any)
+	var names []string
+	for i := 0; len(names) < b.total; i++ {
+		if n := strconv.Itoa(i); !hasText(removed, n) {
+			names = append(names, n)
+		}
+	}
+	m.list = slices.DeleteFunc(m.list, func(e member) bool { return hasText(removed, e.name) })
+	rank := func(e member) int {
+		switch i := slices.Index(names, e.name); {
+		case i < 0:
+			return 0
+		case i < len(target):
+			return len(target) - i
+		}
+		return b.total
+	}
+	slices.SortStableFunc(m.list, func(x, y member) int { return rank(x) - rank(y) })
+	fresh := slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		return anyOf(m.list, func(e member) bool { return e.name == n })
+	})
+	m.plan(def, b.total, b.updates, func() string {
+		n := fresh[0]
+		fresh = fresh[1:]
+		return n
+	})
+	slices.SortStableFunc(m.list, func(x, y member) int { return slices.Index(names, x.name) - slices.Index(names, y.name) })
 }
 
 func dropNull(v any) any {

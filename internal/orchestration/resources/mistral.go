@@ -62,7 +62,7 @@ func mistralWorkflow() *Type {
 			case "data":
 				return yaml11.MapOf("name", r.PhysicalID, "input", r.Props.Get("input")), nil
 			case "alarm_url":
-				return r.Host.SignalURL(ctx, r)
+				return signalURL(ctx, r)
 			}
 			l, _ := r.Data["executions"].([]any)
 			if l == nil {

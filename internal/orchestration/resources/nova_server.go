@@ -13,8 +13,13 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// PollTempURL is the software config transport we support: the node polls its metadata in Swift.
-const PollTempURL = "POLL_TEMP_URL"
+// Software config transports: how a server gets its metadata.
+const (
+	PollTempURL    = "POLL_TEMP_URL"    // an object of Swift
+	PollServerCFN  = "POLL_SERVER_CFN"  // DescribeStackResource of the CloudFormation-compatible API
+	PollServerHeat = "POLL_SERVER_HEAT" // metadata of the resource in the orchestration API
+	ZaqarMessage   = "ZAQAR_MESSAGE"    // messages in a queue
+)
 
 // novaServer is OS::Nova::Server as the undercloud overrides it: every property may be updated, a server
 // is never replaced, changes of image are dropped (inventory 0).
@@ -315,8 +320,11 @@ func userData(ctx context.Context, r *Resource) (string, error) {
 			return "", err
 		}
 	}
-	if !software(r) {
+	switch r.Props.Str("user_data_format") {
+	case "RAW":
 		return data, nil
+	case "HEAT_CFNTOOLS":
+		return cfnUserData(r, data), nil
 	}
 	t, err := target(ctx, r)
 	if err != nil {
@@ -341,22 +349,7 @@ func userData(ctx context.Context, r *Resource) (string, error) {
 // target says where the metadata of a server is published, and what it holds besides deployments: the
 // metadata of the resource with the transport merged into its os-collect-config (inventory 5.2).
 func target(ctx context.Context, r *Resource) (*Target, error) {
-	t := &Target{Container: str(r.Props.Map("deployment_swift_data"), "container"), Object: str(r.Props.Map("deployment_swift_data"), "object")}
-	if t.Container == "" {
-		t.Container = serverName(r)
-	}
-	if t.Object == "" {
-		t.Object = r.ID
-	}
-	s, err := r.swift(ctx)
-	if err != nil {
-		return nil, err
-	}
-	u, err := s.tempURL(ctx, r, "GET", t.Container, t.Object)
-	if err != nil {
-		return nil, err
-	}
-	t.Metadata = yaml11.NewMap()
+	t := &Target{Metadata: yaml11.NewMap()}
 	for k, v := range r.Metadata.All() {
 		t.Metadata.Set(k, v)
 	}
@@ -364,14 +357,67 @@ func target(ctx context.Context, r *Resource) (*Target, error) {
 	if m := submap(t.Metadata, "os-collect-config"); m != nil {
 		occ = m.Clone()
 	}
-	occ.Set("request", yaml11.MapOf("metadata_url", u))
-	occ.Set("collectors", []any{"ec2", "request", "local"})
+	collector, access, err := serverTransport(ctx, r, t)
+	if err != nil {
+		return nil, err
+	}
+	occ.Set(collector, access)
+	occ.Set("collectors", []any{"ec2", collector, "local"})
 	t.Metadata.Set("os-collect-config", occ)
 	return t, nil
 }
 
+// serverTransport returns the collector of os-collect-config that a transport needs, and its settings.
+func serverTransport(ctx context.Context, r *Resource, t *Target) (collector string, access *Map, err error) {
+	transport := r.Props.Str("software_config_transport")
+	if transport == PollTempURL {
+		swiftData := r.Props.Map("deployment_swift_data")
+		if t.Container = str(swiftData, "container"); t.Container == "" {
+			t.Container = serverName(r)
+		}
+		if t.Object = str(swiftData, "object"); t.Object == "" {
+			t.Object = r.ID
+		}
+		s, err := r.swift(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		u, err := s.tempURL(ctx, r, "GET", t.Container, t.Object)
+		return "request", yaml11.MapOf("metadata_url", u), err
+	}
+	u, err := r.Host.StackUser(ctx, r)
+	if err != nil {
+		return "", nil, err
+	}
+	if transport == PollServerCFN {
+		return "cfn", yaml11.MapOf("metadata_url", r.Host.CFNURL()+"/", "stack_name", r.StackName, "secret_access_key", u.Secret, "access_key_id", u.Access,
+			"path", r.Name+".Metadata"), nil
+	}
+	access = yaml11.MapOf("user_id", u.UserID, "password", u.Password, "auth_url", r.Host.AuthURL(), "project_id", u.ProjectID, "region_name", r.Host.Region())
+	if transport == ZaqarMessage {
+		if r.Str("queue") == "" {
+			if _, err := userZaqar(ctx, r); err != nil {
+				return "", nil, err
+			}
+			r.Data["queue"] = configID(r.ID, "queue")
+			if err := r.Host.Save(ctx, r); err != nil {
+				return "", nil, err
+			}
+		}
+		t.Queue = r.Str("queue")
+		access.Set("queue_id", t.Queue)
+		return "zaqar", access, nil
+	}
+	access.Set("stack_id", r.StackName+"/"+r.StackID)
+	access.Set("resource_name", r.Name)
+	return "heat", access, nil
+}
+
 // publishInitial makes container and object, so that the machine finds something from the first boot on.
 func publishInitial(ctx context.Context, r *Resource, t *Target) error {
+	if t.Container == "" {
+		return nil
+	}
 	s, err := r.swift(ctx)
 	if err != nil {
 		return err
@@ -446,12 +492,14 @@ func updateServer(ctx context.Context, r *Resource) (Step, error) {
 		if err != nil {
 			return Step{}, err
 		}
-		s, err := r.swift(ctx)
-		if err != nil {
-			return Step{}, err
-		}
-		if err := s.putContainer(ctx, t.Container); err != nil {
-			return Step{}, err
+		if t.Container != "" {
+			s, err := r.swift(ctx)
+			if err != nil {
+				return Step{}, err
+			}
+			if err := s.putContainer(ctx, t.Container); err != nil {
+				return Step{}, err
+			}
 		}
 		t.ServerID = r.PhysicalID
 		if err := r.Host.PutTarget(ctx, r, t); err != nil {
@@ -519,6 +567,17 @@ func dropMetadata(ctx context.Context, r *Resource) error {
 		return err
 	}
 	if r.TypeName == "OS::Nova::Server" && !software(r) {
+		return nil
+	}
+	if err := dropQueue(ctx, r, "queue"); err != nil {
+		return err
+	}
+	if r.Str("user_id") != "" {
+		if err := r.Host.DropStackUser(ctx, r); err != nil {
+			return err
+		}
+	}
+	if r.Props.Str("software_config_transport") != PollTempURL {
 		return nil
 	}
 	container, object := str(r.Props.Map("deployment_swift_data"), "container"), str(r.Props.Map("deployment_swift_data"), "object")

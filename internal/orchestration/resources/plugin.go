@@ -50,6 +50,8 @@ type Type struct {
 	Attr func(ctx context.Context, r *Resource, name string) (any, error)
 	// NestedAttr is Attr for Nested types, path walked, from the outputs of the nested stack.
 	NestedAttr func(r *Resource, name string, path []any) (any, error)
+	// Adjust notes the new size of a group that a scaling policy wants; false: nothing changes.
+	Adjust func(group *Resource, now time.Time, amount float64, kind string, step int64, cooldown any) bool
 	// Ref is what get_resource gives; nil: the physical id.
 	Ref func(r *Resource) any
 	// Signal handles a signal from outside.
@@ -88,6 +90,7 @@ type Nested struct {
 	Template   any    // data of a template; Generated tells how to read it
 	Text       string // or its text
 	File       string // name shown in messages
+	FromFiles  bool   // the text is the file of that name, or what is at that web address
 	Generated  bool
 	Params     *Map
 	Name       string // stack name; "" for the physical name of the resource
@@ -96,6 +99,9 @@ type Nested struct {
 	Timeout    time.Duration
 	BatchSize  int           // members in progress at once while creating or updating; 0: all
 	BatchPause time.Duration // between batches
+	// More: when the stack is done, Nested is called again after Pause for the next batch.
+	More  bool
+	Pause time.Duration
 }
 
 // Step is the outcome of a call.
@@ -170,8 +176,22 @@ type Host interface {
 	// PutTarget says where a server's metadata goes; DropTarget forgets it.
 	PutTarget(ctx context.Context, r *Resource, t *Target) error
 	DropTarget(ctx context.Context, r *Resource, serverID string) error
-	// SignalURL returns a URL of our own that signals the resource when posted to.
-	SignalURL(ctx context.Context, r *Resource) (string, error)
+	// StackUser returns the user by which a machine acts for the resource; it is made once.
+	StackUser(ctx context.Context, r *Resource) (*StackUser, error)
+	// DropStackUser deletes that user.
+	DropStackUser(ctx context.Context, r *Resource) error
+	// UserSession acts as that user.
+	UserSession(ctx context.Context, r *Resource) (*cloud.Session, error)
+	// CFNURL is the CloudFormation-compatible API as machines reach it.
+	CFNURL() string
+	// Arn is the identifier of the resource.
+	Arn(r *Resource) string
+	// HeatSignalURL is where in the API the resource is signalled with a token of project ("": the owner's).
+	HeatSignalURL(r *Resource, project string) string
+	// Adjust gives the group of the same stack that ref stands for another size, unless it is busy.
+	Adjust(ctx context.Context, r *Resource, ref string, change func(group *Resource) bool) error
+	// Sibling returns the properties of the resource of the same stack that ref stands for.
+	Sibling(r *Resource, ref string) (*Props, error)
 	// Signals returns what a handle of the same tree of stacks has received, by id.
 	Signals(ctx context.Context, r *Resource, handle string) (*Map, error)
 	// Secret returns a random secret of the installation.
@@ -197,12 +217,22 @@ type Deployment struct {
 	StackID, ResourceID               string // owner, may be empty
 }
 
+// StackUser is the user by which a machine acts for one resource. It lives in a domain of its own and may
+// do nothing but signal the resource and read its metadata.
+type StackUser struct {
+	UserID, Name, Password string
+	ProjectID, ProjectName string
+	DomainID, DomainName   string
+	Access, Secret         string // EC2 credential
+}
+
 // Target is where the metadata of a server is published.
 type Target struct {
 	ServerID  string
 	Container string
-	Object    string
-	Metadata  *Map // everything but the deployments
+	Object    string // with Container "" nothing is published: the server asks for its metadata
+	Queue     string // or a queue of Zaqar in the project of the resource's user
+	Metadata  *Map   // everything but the deployments
 }
 
 // Cloud returns a session for the owner of the stack.
