@@ -118,6 +118,18 @@ func (s *Service) Handler() http.Handler {
 	})
 }
 
+// NodeHandler serves what machines may reach: tokens, which the users of orchestration's resources need to
+// signal and to read their metadata.
+func (s *Service) NodeHandler() http.Handler {
+	var routes []api.Route
+	for _, r := range s.routes() {
+		if r.Policy == api.Public && (r.Method == http.MethodGet || r.Pattern == "/v3/auth/tokens") {
+			routes = append(routes, r)
+		}
+	}
+	return api.NewHandler(api.HandlerOptions{Service: "identity", Routes: routes, Auth: s.tokens, Log: s.cfg.Log, Fault: fault, MaxBody: 1 << 20})
+}
+
 // Run keeps the revocations of other processes at hand and drops expired rows,
 // until ctx ends.
 func (s *Service) Run(ctx context.Context) error {

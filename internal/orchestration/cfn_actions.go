@@ -267,7 +267,7 @@ func (s *Service) cfnDelete(ctx context.Context, c cfnCall) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.e.DeleteStack(ctx, st.ID, true)
+	_, err = s.e.DeleteStack(ctx, st.ID, false)
 	return yaml11.NewMap(), err
 }
 

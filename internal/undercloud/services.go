@@ -36,6 +36,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 		{Type: "baremetal", Name: "ironic", URL: u.baseURL + "/baremetal"},
 		{Type: "baremetal-introspection", Name: "ironic-inspector", URL: u.baseURL + "/introspection"},
 		{Type: "orchestration", Name: "heat", URL: u.baseURL + "/orchestration/v1/%(project_id)s"},
+		{Type: "cloudformation", Name: "heat-cfn", URL: u.baseURL + "/orchestration-cfn/v1"},
 		{Type: "workflowv2", Name: "mistral", URL: u.baseURL + "/workflow/v2"},
 	}
 }
@@ -65,7 +66,7 @@ func (u *Undercloud) makeIdentity() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
-	return service{prefix: "/identity", handler: s.Handler(), run: s.Run}, nil
+	return service{prefix: "/identity", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }
 
 func (u *Undercloud) makeNetwork() (service, error) {
@@ -190,5 +191,7 @@ func (u *Undercloud) makeOrchestration() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	cfn := s.CFNHandler()
+	u.services = append(u.services, service{prefix: "/orchestration-cfn", handler: cfn, node: cfn})
 	return service{prefix: "/orchestration", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }

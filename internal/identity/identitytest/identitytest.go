@@ -65,6 +65,7 @@ func Catalog(base string) []identity.CatalogEntry {
 		{Type: "baremetal", Name: "ironic", URL: base + "/baremetal"},
 		{Type: "baremetal-introspection", Name: "ironic-inspector", URL: base + "/introspection"},
 		{Type: "orchestration", Name: "heat", URL: base + "/orchestration/v1/%(project_id)s"},
+		{Type: "cloudformation", Name: "heat-cfn", URL: base + "/orchestration-cfn/v1"},
 		{Type: "workflowv2", Name: "mistral", URL: base + "/workflow/v2"},
 		{Type: "placement", Name: "placement", URL: base + "/placement"},
 	}
