@@ -322,6 +322,9 @@ func (c *Checker) Check(ctx context.Context, p *Props, at func(path []string) *h
 				transient = err
 				return
 			}
+			if conv.hidden(path) {
+				err = fmt.Errorf("the value does not meet the constraint %s", constraint)
+			}
 			conv.fail(path, "%v", err)
 		}
 	})
