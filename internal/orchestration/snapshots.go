@@ -14,6 +14,7 @@ func snapshotView(s *engine.StackSnapshot) map[string]any {
 	return map[string]any{"id": s.ID, "name": s.Name, "status": s.Status, "status_reason": s.Reason, "data": s.Data, "creation_time": api.FormatTime(s.Created)}
 }
 
+// takeSnapshot answers with the snapshot itself, without the envelope that the others have, as Heat does.
 func (s *Service) takeSnapshot(w http.ResponseWriter, r *http.Request) error {
 	st, _, err := s.find(r)
 	if err != nil {
@@ -28,7 +29,7 @@ func (s *Service) takeSnapshot(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return gone(err, r)
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"snapshot": snapshotView(snap)})
+	return api.WriteJSON(w, http.StatusOK, snapshotView(snap))
 }
 
 func (s *Service) listSnapshots(w http.ResponseWriter, r *http.Request) error {
