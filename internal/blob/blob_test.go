@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/johannesboyne/gofakes3"
@@ -186,6 +187,10 @@ func TestBrokenPutIsInvisible(t *testing.T) {
 	})
 }
 
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
@@ -193,11 +198,31 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // What a killed process leaves is removed by the next one.
 func TestLeftoversAreRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "blobs")
-	openDir(t, dir)
-	if err := os.WriteFile(filepath.Join(dir, ".tmp", "left"), []byte("x"), 0o600); err != nil {
+	d := openDir(t, dir)
+	left := filepath.Join(dir, ".tmp", "left")
+	if err := os.WriteFile(left, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	openDir(t, dir)
+	if err := os.Chtimes(left, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	// Another process starts while a body is slowly being written.
+	_, err := d.Put(t.Context(), "slow", io.MultiReader(io.LimitReader(zeros{}, 1<<20), readerFunc(func([]byte) (int, error) {
+		names, err := os.ReadDir(filepath.Join(dir, ".tmp"))
+		if err != nil {
+			return 0, err
+		}
+		for _, n := range names {
+			if err := os.Chtimes(filepath.Join(dir, ".tmp", n.Name()), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+				return 0, err
+			}
+		}
+		openDir(t, dir)
+		return 0, io.EOF
+	})))
+	if err != nil {
+		t.Errorf("a starting process broke the upload of another: %v", err)
+	}
 	entries, err := os.ReadDir(filepath.Join(dir, ".tmp"))
 	if err != nil || len(entries) != 0 {
 		t.Errorf("%v left of interrupted writers (%v)", entries, err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -36,9 +37,12 @@ func OpenDir(dir string) (*Dir, error) {
 
 const tmpDir = ".tmp"
 
-// clean removes what interrupted writers left. Another process may be writing,
-// so only files nobody can be writing any more would be safe to remove in a
-// shared folder; a local folder belongs to one process.
+// writing is how old an unfinished file must be to be taken for a left one: a
+// writer locks it right after it made it.
+const writing = time.Minute
+
+// clean removes what interrupted writers left: files that nobody has locked.
+// Other processes may be writing to the same folder.
 func (d *Dir) clean() error {
 	f, err := d.root.Open(tmpDir)
 	if err != nil {
@@ -50,10 +54,29 @@ func (d *Dir) clean() error {
 		return fmt.Errorf("blob folder: %w", err)
 	}
 	for _, n := range names {
-		_ = d.root.Remove(filepath.Join(tmpDir, n))
+		d.removeLeft(filepath.Join(tmpDir, n))
 	}
 	return nil
 }
+
+// removeLeft removes one unfinished file; what cannot be removed costs space
+// only and is tried again at the next start.
+func (d *Dir) removeLeft(name string) {
+	f, err := d.root.Open(name)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	if fi, err := f.Stat(); err != nil || time.Since(fi.ModTime()) < writing {
+		return
+	}
+	if lock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
+		_ = d.root.Remove(name)
+	}
+}
+
+// lock holds until f is closed, or its process ends.
+func lock(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how) } //nolint:gosec // a file descriptor
 
 // Close implements Store.
 func (d *Dir) Close() error { return d.root.Close() }
@@ -67,6 +90,9 @@ func (d *Dir) Put(ctx context.Context, key string, r io.Reader) (Info, error) {
 	f, err := d.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Info{}, writeError(err)
+	}
+	if err := lock(f, unix.LOCK_EX); err != nil {
+		return Info{}, errors.Join(writeError(err), f.Close())
 	}
 	info, err := d.frame.encode(ctx, key, &early{f: f}, r)
 	if err == nil {

@@ -92,7 +92,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	if u.db, err = store.Open(ctx, cfg.Database); err != nil {
 		return nil, err
 	}
-	if u.blobs, err = blob.OpenDir(filepath.Join(cfg.Shared, "blobs")); err != nil {
+	if u.blobs, err = openBlobs(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if u.jobs, err = jobs.New(u.db, u.bus, log); err != nil {
@@ -123,7 +123,7 @@ func openBlobs(ctx context.Context, cfg Config) (blob.Store, error) {
 		}
 		return s, nil
 	}
-	d, err := blob.OpenDir(filepath.Join(cfg.DataDir, "blobs"))
+	d, err := blob.OpenDir(filepath.Join(cfg.Shared, "blobs"))
 	if err != nil {
 		return nil, err
 	}
