@@ -1,8 +1,10 @@
 package objectstore
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -16,13 +18,16 @@ const (
 	reading intent = iota
 	listing        // a container's contents: reading, but .r:* needs .rlistings too
 	writing
+	owning // of the account: its metadata, its containers' ACLs
 )
 
 // call is one authorised request.
 type call struct {
 	target
-	owner   bool // of the account: sees keys and ACLs
-	tempURL bool
+	owner   bool   // of the account: sees keys and ACLs
+	tempURL string // "", or what the key of the temporary URL belongs to: "account" or "container"
+	con     *container
+	link    string // the path that symlinks led to; "" without
 }
 
 type callHandler func(w http.ResponseWriter, r *http.Request, c *call) error
@@ -30,23 +35,30 @@ type callHandler func(w http.ResponseWriter, r *http.Request, c *call) error
 // accountPrefix is the reseller prefix before the project's id.
 const accountPrefix = "AUTH_"
 
-// ownerMay says what the caller may do in an account by its roles in the
-// account's own project, or by role service in any.
-func ownerMay(r *http.Request, account string, want intent) bool {
+// reseller says whether the caller may do everything in every account.
+func reseller(r *http.Request) bool {
 	id, ok := auth.FromContext(r.Context())
-	if !ok {
-		return false
-	}
-	if id.HasRole("service") {
+	return ok && id.HasRole("service", "ResellerAdmin")
+}
+
+// ownerMay says what the caller may do in an account by its roles in the
+// account's own project, or by a reseller's role in any.
+func ownerMay(r *http.Request, account string, want intent) bool {
+	if reseller(r) {
 		return true
 	}
-	if id.ProjectID == "" || accountPrefix+id.ProjectID != account {
+	id, ok := auth.FromContext(r.Context())
+	if !ok || !ownProject(id, account) {
 		return false
 	}
-	if want == writing {
+	if want == writing || want == owning {
 		return id.HasRole("admin", "member")
 	}
 	return id.HasRole("admin", "member", "reader")
+}
+
+func ownProject(id *auth.Identity, account string) bool {
+	return id.ProjectID != "" && accountPrefix+id.ProjectID == account
 }
 
 func denied(r *http.Request) error {
@@ -56,17 +68,25 @@ func denied(r *http.Request) error {
 	return api.Unauthorized("This server could not verify that you are authorized to access the document you requested.")
 }
 
-// account lets in who owns the account.
+// account lets in who owns the account or is named in its ACL.
 func (s *Service) account(want intent, h callHandler) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		t, err := targetOf(r)
 		if err != nil {
 			return err
 		}
+		c := &call{target: t, owner: ownerMay(r, t.account, owning)}
 		if !ownerMay(r, t.account, want) {
-			return denied(r)
+			granted, err := s.accountGrant(r, t.account)
+			if err != nil {
+				return err
+			}
+			if granted < needs(want) {
+				return denied(r)
+			}
+			c.owner = granted == owning
 		}
-		return s.serve(w, r, &call{target: t, owner: ownerMay(r, t.account, writing)}, h)
+		return h(w, r, c)
 	}
 }
 
@@ -77,13 +97,20 @@ func (s *Service) container(want intent, h callHandler) func(http.ResponseWriter
 		if err != nil {
 			return err
 		}
-		c := &call{target: t, owner: ownerMay(r, t.account, writing)}
-		if !ownerMay(r, t.account, want) {
-			if err := s.byACL(r, t, want); err != nil {
-				return err
-			}
+		if formPost(r) {
+			return s.formPost(w, r, t)
 		}
-		return s.serve(w, r, c, h)
+		c := &call{target: t, owner: ownerMay(r, t.account, owning)}
+		if err := s.load(r, c); err != nil {
+			return err
+		}
+		if done, err := s.staticWeb(w, r, c); done || err != nil {
+			return err
+		}
+		if err := s.authorizeHere(r, c, want); err != nil {
+			return err
+		}
+		return h(w, r, c)
 	}
 }
 
@@ -96,51 +123,202 @@ func (s *Service) object(want intent, h callHandler) func(http.ResponseWriter, *
 			return err
 		}
 		if hasTempURL(r) {
-			if err := s.checkTempURL(r, t); err != nil {
+			scope, err := s.checkTempURL(r, t)
+			if err != nil {
 				return err
 			}
-			return s.serve(w, r, &call{target: t, tempURL: true}, h)
-		}
-		c := &call{target: t, owner: ownerMay(r, t.account, writing)}
-		if !ownerMay(r, t.account, want) {
-			if err := s.byACL(r, t, want); err != nil {
+			c := &call{target: t, tempURL: scope}
+			if err := s.load(r, c); err != nil {
 				return err
 			}
+			return h(w, r, c)
 		}
-		return s.serve(w, r, c, h)
+		if formPost(r) {
+			return s.formPost(w, r, t)
+		}
+		c := &call{target: t, owner: ownerMay(r, t.account, owning)}
+		if err := s.load(r, c); err != nil {
+			return err
+		}
+		if done, err := s.staticWeb(w, r, c); done || err != nil {
+			return err
+		}
+		if err := s.authorizeHere(r, c, want); err != nil {
+			return err
+		}
+		return h(w, r, c)
 	}
 }
 
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, c *call, h callHandler) error {
-	w.Header().Set("X-Trans-Id", api.RequestID(r.Context()))
-	return h(w, r, c)
-}
-
-// byACL checks the container's ACL. A container that does not exist answers
-// like one that the caller may not see.
-func (s *Service) byACL(r *http.Request, t target, want intent) error {
-	var meta meta
-	err := s.db.View(r.Context(), func(tx *store.Tx) error {
-		c, err := getContainer(tx, t.account, t.container)
-		meta = c.meta
+// load reads the container of a call, if it exists.
+func (s *Service) load(r *http.Request, c *call) error {
+	return s.db.View(r.Context(), func(tx *store.Tx) error {
+		con, err := getContainer(tx, c.account, c.container)
+		if isNotFound(err) {
+			return nil
+		}
+		c.con = &con
 		return err
 	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+}
+
+func (s *Service) authorizeHere(r *http.Request, c *call, want intent) error {
+	if ownerMay(r, c.account, want) {
+		return nil
+	}
+	return s.byACL(r, c, c.account, c.con, want)
+}
+
+// authorize says whether the bearer of a call may also do something elsewhere:
+// read a segment, follow a symlink, copy. A temporary URL reaches as far as
+// what its key belongs to.
+func (s *Service) authorize(r *http.Request, c *call, t target, want intent) error {
+	switch {
+	case c.tempURL == "account" && want == reading && t.account == c.account:
+		return nil
+	case c.tempURL == "container" && want == reading && t.account == c.account && t.container == c.container:
+		return nil
+	case c.tempURL != "":
+		return denied(r)
+	case ownerMay(r, t.account, want):
+		return nil
+	case t.account == c.account && t.container == c.container && c.con != nil:
+		return s.byACL(r, c, t.account, c.con, want)
+	}
+	other := &call{target: t}
+	if err := s.load(r, other); err != nil {
 		return err
 	}
-	acl := meta["X-Container-Read"]
-	if want == writing {
-		acl = meta["X-Container-Write"]
+	return s.byACL(r, other, t.account, other.con, want)
+}
+
+// byACL checks the container's and the account's ACL. A container that does
+// not exist answers like one that the caller may not see.
+func (s *Service) byACL(r *http.Request, c *call, account string, con *container, want intent) error {
+	if con != nil && want != owning {
+		acl := con.meta["X-Container-Read"]
+		if want == writing {
+			acl = con.meta["X-Container-Write"]
+		}
+		if aclAllows(acl, r, account, want) {
+			return nil
+		}
 	}
-	if err != nil || !aclAllows(acl, r, want) {
+	granted, err := s.accountGrant(r, account)
+	if err != nil {
+		return err
+	}
+	if granted < needs(want) {
 		return denied(r)
 	}
+	c.owner = c.owner || granted == owning
 	return nil
 }
 
+// metaAccountACL is the account's own ACL, JSON of three lists.
+const metaAccountACL = "X-Account-Access-Control"
+
+// nothing is less than any intent that an account's ACL grants.
+const nothing intent = -1
+
+// needs maps an intent to what must be granted for it.
+func needs(want intent) intent {
+	if want == listing {
+		return reading
+	}
+	return want
+}
+
+// accountGrant returns the most that the account's ACL grants the caller.
+func (s *Service) accountGrant(r *http.Request, account string) (intent, error) {
+	id, known := auth.FromContext(r.Context())
+	if !known {
+		return nothing, nil
+	}
+	var m meta
+	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		m, err = getAccountMeta(tx, account)
+		return err
+	})
+	if err != nil || m[metaAccountACL] == "" {
+		return nothing, err
+	}
+	acl, err := parseAccountACL(m[metaAccountACL])
+	if err != nil {
+		return nothing, nil //nolint:nilerr // it was checked when it was set
+	}
+	has := func(entries []string) bool {
+		return slices.ContainsFunc(entries, func(e string) bool { return aclNames(e, id, account) || e == id.UserID })
+	}
+	switch {
+	case has(acl.Admin):
+		return owning, nil
+	case has(acl.ReadWrite):
+		return writing, nil
+	case has(acl.ReadOnly):
+		return reading, nil
+	}
+	return nothing, nil
+}
+
+type accountACL struct {
+	Admin     []string `json:"admin,omitempty"`
+	ReadWrite []string `json:"read-write,omitempty"`
+	ReadOnly  []string `json:"read-only,omitempty"`
+}
+
+// parseAccountACL reads {"admin": [...], "read-write": [...], "read-only": [...]}.
+func parseAccountACL(v string) (accountACL, error) {
+	var acl accountACL
+	d := json.NewDecoder(strings.NewReader(v))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&acl); err != nil || d.More() {
+		return acl, api.Invalid("X-Account-Access-Control invalid: expected JSON with lists under admin, read-write, read-only")
+	}
+	return acl, nil
+}
+
+// cleanACL normalises a container's ACL and refuses what makes no sense.
+// Source: https://docs.openstack.org/swift/latest/overview_acl.html.
+func cleanACL(header, acl string) (string, error) {
+	var out []string
+	for entry := range strings.SplitSeq(acl, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		word, rest, colon := strings.Cut(entry, ":")
+		word, rest = strings.TrimSpace(word), strings.TrimSpace(rest)
+		if !strings.HasPrefix(word, ".") || word == ".rlistings" && !colon {
+			out = append(out, entry)
+			continue
+		}
+		if !slices.Contains([]string{".r", ".ref", ".referer", ".referrer"}, word) || !colon {
+			return "", api.Invalid("%s: Unknown designator %q in ACL: %q", header, word, entry)
+		}
+		if header == "X-Container-Write" {
+			return "", api.Invalid("%s: Referrers not allowed in write ACL: %q", header, entry)
+		}
+		negate := strings.HasPrefix(rest, "-")
+		host := strings.TrimSpace(strings.TrimPrefix(rest, "-"))
+		if host != "*" {
+			host = strings.TrimPrefix(host, "*")
+		}
+		if host == "" || host == "." {
+			return "", api.Invalid("%s: No host/domain value after referrer designation in ACL: %q", header, entry)
+		}
+		if negate {
+			host = "-" + host
+		}
+		out = append(out, ".r:"+host)
+	}
+	return strings.Join(out, ","), nil
+}
+
 // aclAllows reads Swift's ACLs: ".r:*" and ".r:HOST" (by Referer), ".rlistings",
-// "PROJECT:USER" with ids or names and "*", and a bare project id.
-func aclAllows(acl string, r *http.Request, want intent) bool {
+// "PROJECT:USER" with ids or names and "*", a bare project id, and the name of
+// a role in the account's own project.
+func aclAllows(acl string, r *http.Request, account string, want intent) bool {
 	id, known := auth.FromContext(r.Context())
 	referrer, rlistings := false, false
 	for entry := range strings.SplitSeq(acl, ",") {
@@ -154,17 +332,21 @@ func aclAllows(acl string, r *http.Request, want intent) bool {
 				referrer = referrerAllowed(referrer, strings.TrimPrefix(entry, ".r:"), r.Referer())
 			}
 		case strings.HasPrefix(entry, "."):
-		case known && aclNames(entry, id):
+		case known && aclNames(entry, id, account):
 			return true
 		}
 	}
 	return referrer && (want == reading || rlistings)
 }
 
-func aclNames(entry string, id *auth.Identity) bool {
+func aclNames(entry string, id *auth.Identity, account string) bool {
 	project, user, both := strings.Cut(entry, ":")
 	if !both {
-		return project == id.ProjectID && project != ""
+		if project == "" {
+			return false
+		}
+		role := func(name string) bool { return strings.EqualFold(name, entry) }
+		return project == id.ProjectID || ownProject(id, account) && slices.ContainsFunc(id.Roles, role)
 	}
 	is := func(want, gotID, gotName string) bool {
 		return want == "*" || want != "" && (want == gotID || want == gotName)
@@ -184,13 +366,30 @@ func referrerAllowed(before bool, rule, referer string) bool {
 	host := ""
 	if _, after, ok := strings.Cut(referer, "://"); ok {
 		host, _, _ = strings.Cut(after, "/")
+		if _, h, ok := strings.Cut(host, "@"); ok {
+			host = h
+		}
 		host, _, _ = strings.Cut(host, ":")
 	}
 	negated := strings.HasPrefix(rule, "-")
 	rule = strings.TrimPrefix(rule, "-")
-	match := host != "" && (host == rule || strings.HasPrefix(rule, ".") && strings.HasSuffix(host, rule))
+	match := host != "" && (host == rule || strings.HasPrefix(rule, ".") && strings.HasSuffix(host, rule)) || negated && rule == "*"
 	if match {
 		return !negated
 	}
 	return before
+}
+
+// status returns the HTTP status of an error that a handler may return.
+func status(err error) int {
+	var e *api.Error
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.As(err, &e):
+		return e.Status()
+	case isNotFound(err):
+		return http.StatusNotFound
+	}
+	return http.StatusInternalServerError
 }

@@ -3,11 +3,14 @@ package objectstore
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/store"
 )
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func (s *Service) accountHeaders(tx *store.Tx, h http.Header, c *call) error {
 	m, err := getAccountMeta(tx, c.account)
@@ -15,33 +18,54 @@ func (s *Service) accountHeaders(tx *store.Tx, h http.Header, c *call) error {
 		return err
 	}
 	var containers, objects, bytes int64
-	err = tx.Get([]any{&containers, &objects, &bytes}, `SELECT COUNT(*), COALESCE(SUM(objects), 0), COALESCE(SUM(bytes), 0)
+	err = tx.Get([]any{&containers, &objects, &bytes}, `SELECT COUNT(*), COALESCE(SUM(objects), 0), COALESCE(SUM(bytes + version_bytes), 0)
 		FROM objectstore_containers WHERE account = ?`, c.account)
 	if err != nil {
 		return err
 	}
-	h.Set("X-Account-Container-Count", strconv.FormatInt(containers, 10))
-	h.Set("X-Account-Object-Count", strconv.FormatInt(objects, 10))
-	h.Set("X-Account-Bytes-Used", strconv.FormatInt(bytes, 10))
-	h.Set("X-Timestamp", timestamp(s.now()))
+	created := s.now()
+	if err := tx.Get([]any{store.Time(&created)}, `SELECT created FROM objectstore_accounts WHERE name = ?`, c.account); err != nil && !isNotFound(err) {
+		return err
+	}
+	for _, infix := range []string{"", "Storage-Policy-Policy-0-"} {
+		h.Set("X-Account-"+infix+"Container-Count", itoa(containers))
+		h.Set("X-Account-"+infix+"Object-Count", itoa(objects))
+		h.Set("X-Account-"+infix+"Bytes-Used", itoa(bytes))
+	}
+	h.Set("X-Timestamp", timestamp(created))
 	h.Set("Accept-Ranges", "bytes")
 	m.write(h, c.owner)
 	return nil
 }
 
-// timestamp is Swift's: seconds since the epoch with five decimals.
+// timestamp is Swift's: seconds since the epoch, ten digits, with five decimals.
 func timestamp(t time.Time) string {
-	return strconv.FormatFloat(float64(t.UnixMicro())/1e6, 'f', 5, 64)
+	us := t.UnixMicro()
+	frac := itoa(us % 1e6 / 10)
+	sec := itoa(us / 1e6)
+	return strings.Repeat("0", max(0, 10-len(sec))) + sec + "." + strings.Repeat("0", 5-len(frac)) + frac
 }
 
 func (s *Service) headAccount(w http.ResponseWriter, r *http.Request, c *call) error {
+	if _, err := parseListing(r); err != nil {
+		return err
+	}
 	err := s.db.View(r.Context(), func(tx *store.Tx) error { return s.accountHeaders(tx, w.Header(), c) })
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(http.StatusNoContent)
+	headListing(w, r)
 	return nil
+}
+
+// headListing answers HEAD of an account or container.
+func headListing(w http.ResponseWriter, r *http.Request) {
+	kind := map[string]string{"json": "application/json", "xml": "application/xml"}[listingFormat(r.URL.Query().Get("format"), r.Header.Get("Accept"))]
+	if kind == "" {
+		kind = "text/plain"
+	}
+	w.Header().Set("Content-Type", kind+"; charset=utf-8")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *Service) listAccount(w http.ResponseWriter, r *http.Request, c *call) error {
@@ -54,15 +78,12 @@ func (s *Service) listAccount(w http.ResponseWriter, r *http.Request, c *call) e
 		if err := s.accountHeaders(tx, w.Header(), c); err != nil {
 			return err
 		}
-		entries, err = q.run(func(after, before string, limit int) ([]entry, error) {
-			var out []entry
-			where, args := q.bounds(after, before)
-			err := tx.Each(func(scan func(...any) error) error {
+		entries, err = q.run(func(b bounds, limit int, take func(*entry) bool) error {
+			where, args := b.where(q.reverse)
+			return each(tx, take, func(scan func(...any) error) (*entry, error) {
 				con, err := scanContainer(scan)
-				out = append(out, entry{Name: con.name, Count: &con.objects, Bytes: con.bytes, Modified: con.modified})
-				return err
+				return &entry{Name: con.name, Count: &con.objects, Bytes: con.bytes + con.versionBytes, Modified: con.modified}, err
 			}, `SELECT `+containerColumns+` FROM objectstore_containers WHERE account = ?`+where, append([]any{c.account}, append(args, limit)...)...)
-			return out, err
 		})
 		return err
 	})
@@ -80,6 +101,22 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, c *call) e
 	if r.URL.Query().Has("extract-archive") {
 		return s.extractArchive(w, r, c)
 	}
+	if !c.owner {
+		return denied(r)
+	}
+	if err := checkQuotaHeaders(r.Header, "Account"); err != nil {
+		return err
+	}
+	for _, name := range []string{"X-Account-Meta-Quota-Bytes", "X-Account-Meta-Quota-Count", "X-Remove-Account-Meta-Quota-Bytes", "X-Remove-Account-Meta-Quota-Count"} {
+		if len(r.Header.Values(name)) > 0 && !reseller(r) {
+			return api.Forbidden("an account's quota is set by who has the role ResellerAdmin")
+		}
+	}
+	if acl := r.Header.Get(metaAccountACL); acl != "" {
+		if _, err := parseAccountACL(acl); err != nil {
+			return err
+		}
+	}
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		if err := s.ensureAccount(tx, c.account); err != nil {
 			return err
@@ -88,7 +125,7 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, c *call) e
 		if err != nil {
 			return err
 		}
-		if err := m.merge(r.Header, "Account"); err != nil {
+		if err := m.merge(r.Header, "Account", metaAccountACL); err != nil {
 			return err
 		}
 		_, err = tx.Exec(`UPDATE objectstore_accounts SET meta = ? WHERE name = ?`, store.JSON(m), c.account)
@@ -101,17 +138,22 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, c *call) e
 	return nil
 }
 
-// putAccount unpacks an archive; making accounts is a reseller's business.
+// putAccount unpacks an archive; accounts are made by their first use.
 func (s *Service) putAccount(w http.ResponseWriter, r *http.Request, c *call) error {
 	if r.URL.Query().Has("extract-archive") {
 		return s.extractArchive(w, r, c)
 	}
-	return api.Forbidden("accounts are made by their first use")
+	return noAccounts(w, "accounts are made by their first use")
 }
 
 func (s *Service) deleteAccount(w http.ResponseWriter, r *http.Request, c *call) error {
 	if r.URL.Query().Has("bulk-delete") {
 		return s.bulkDelete(w, r, c)
 	}
-	return api.Forbidden("an account goes with its project")
+	return noAccounts(w, "an account goes with its project")
+}
+
+func noAccounts(w http.ResponseWriter, why string) error {
+	w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST")
+	return &api.Error{Kind: api.KindMethodNotAllowed, Message: why}
 }

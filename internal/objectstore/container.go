@@ -2,7 +2,7 @@ package objectstore
 
 import (
 	"net/http"
-	"strconv"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/store"
@@ -11,6 +11,9 @@ import (
 // containerExtras are the headers besides X-Container-Meta-… that clients set.
 func containerExtras() []string { return []string{"X-Container-Read", "X-Container-Write"} }
 
+// policy is the one storage policy there is.
+const policy = "Policy-0"
+
 func noContainer(err error) error {
 	if isNotFound(err) {
 		return api.NotFound("The resource could not be found.").Wrap(err)
@@ -18,28 +21,40 @@ func noContainer(err error) error {
 	return err
 }
 
-func (s *Service) containerHeaders(tx *store.Tx, h http.Header, c *call) error {
-	con, err := getContainer(tx, c.account, c.container)
-	if err != nil {
-		return noContainer(err)
+func (s *Service) containerHeaders(h http.Header, c *call) error {
+	con := c.con
+	if con == nil {
+		return noContainer(store.ErrNotFound)
 	}
-	h.Set("X-Container-Object-Count", strconv.FormatInt(con.objects, 10))
-	h.Set("X-Container-Bytes-Used", strconv.FormatInt(con.bytes, 10))
+	h.Set("X-Container-Object-Count", itoa(con.objects))
+	h.Set("X-Container-Bytes-Used", itoa(con.bytes+con.versionBytes))
 	h.Set("X-Timestamp", timestamp(con.created))
 	h.Set("Last-Modified", httpTime(con.modified))
-	h.Set("X-Storage-Policy", "Policy-0")
+	h.Set("X-Storage-Policy", policy)
 	h.Set("Accept-Ranges", "bytes")
 	con.meta.write(h, c.owner)
+	switch con.versioning() {
+	case versioningEnabled:
+		h.Set(metaVersionsEnabled, "True")
+	case versioningDisabled:
+		h.Set(metaVersionsEnabled, "False")
+	case versioningStack:
+		h.Set(metaVersionsStack, escapePath(con.meta[metaVersionsStack]))
+	case versioningHistory:
+		h.Set(metaVersionsHistory, escapePath(con.meta[metaVersionsHistory]))
+	case versioningOff:
+	}
 	return nil
 }
 
 func (s *Service) headContainer(w http.ResponseWriter, r *http.Request, c *call) error {
-	err := s.db.View(r.Context(), func(tx *store.Tx) error { return s.containerHeaders(tx, w.Header(), c) })
-	if err != nil {
+	if _, err := parseListing(r); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(http.StatusNoContent)
+	if err := s.containerHeaders(w.Header(), c); err != nil {
+		return err
+	}
+	headListing(w, r)
 	return nil
 }
 
@@ -48,22 +63,31 @@ func (s *Service) listContainer(w http.ResponseWriter, r *http.Request, c *call)
 	if err != nil {
 		return err
 	}
-	var entries []entry
-	err = s.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		if err := s.containerHeaders(tx, w.Header(), c); err != nil {
+	if err := s.containerHeaders(w.Header(), c); err != nil {
+		return err
+	}
+	versioned := c.con.meta[metaVersionsEnabled] != ""
+	if q.versions && !versioned && r.URL.Query().Has("version_marker") {
+		return api.Invalid("Missing marker or container is not versioned")
+	}
+	if q.versions && q.versionMarker != "" {
+		if _, err := parseVersionID(q.versionMarker); err != nil {
 			return err
 		}
-		entries, err = q.run(func(after, before string, limit int) ([]entry, error) {
-			var out []entry
-			where, args := q.bounds(after, before)
-			err := tx.Each(func(scan func(...any) error) error {
-				var e entry
-				err := scan(&e.Name, &e.Hash, &e.Bytes, &e.ContentType, store.Time(&e.Modified))
-				out = append(out, e)
-				return err
-			}, `SELECT name, etag, size, content_type, modified FROM objectstore_objects WHERE account = ? AND container = ?`+where,
+	}
+	var entries []entry
+	err = s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		if q.versions {
+			entries, err = s.listVersions(tx, c, q)
+			return err
+		}
+		entries, err = q.run(func(b bounds, limit int, take func(*entry) bool) error {
+			where, args := b.where(q.reverse)
+			return each(tx, take, func(scan func(...any) error) (*entry, error) {
+				e := &entry{account: c.account}
+				return e, scan(&e.Name, &e.Hash, &e.Bytes, &e.ContentType, store.Time(&e.Modified), &e.manifestETag, store.JSON(&e.link), &e.version)
+			}, `SELECT name, etag, size, content_type, modified, manifest_etag, link, version FROM objectstore_objects WHERE account = ? AND container = ?`+where,
 				append([]any{c.account, c.container}, append(args, limit)...)...)
-			return out, err
 		})
 		return err
 	})
@@ -78,6 +102,9 @@ func (s *Service) listContainer(w http.ResponseWriter, r *http.Request, c *call)
 func (s *Service) putContainer(w http.ResponseWriter, r *http.Request, c *call) error {
 	if r.URL.Query().Has("extract-archive") {
 		return s.extractArchive(w, r, c)
+	}
+	if p := r.Header.Get("X-Storage-Policy"); p != "" && !strings.EqualFold(p, policy) {
+		return api.Invalid("Invalid X-Storage-Policy %q", p)
 	}
 	made := false
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) (err error) {
@@ -102,7 +129,31 @@ func (s *Service) mergeContainer(tx *store.Tx, r *http.Request, c *call) error {
 	if err != nil {
 		return noContainer(err)
 	}
-	if err := con.meta.merge(r.Header, "Container", containerExtras()...); err != nil {
+	if err := checkQuotaHeaders(r.Header, "Container"); err != nil {
+		return err
+	}
+	h := r.Header.Clone()
+	for _, name := range containerExtras() {
+		v := h.Get(name)
+		if v == "" {
+			continue
+		}
+		clean, err := cleanACL(name, v)
+		if err != nil {
+			return err
+		}
+		h.Set(name, clean)
+	}
+	if !c.owner { // an account's read-write ACL makes containers, but not what shares them
+		for _, name := range containerExtras() {
+			h.Del(name)
+			h.Del(strings.Replace(name, "X-", "X-Remove-", 1))
+		}
+	}
+	if err := con.meta.merge(h, "Container", containerExtras()...); err != nil {
+		return err
+	}
+	if err := con.applyVersioning(h); err != nil {
 		return err
 	}
 	_, err = tx.Exec(`UPDATE objectstore_containers SET meta = ? WHERE account = ? AND name = ?`, store.JSON(con.meta), c.account, c.container)
@@ -132,6 +183,12 @@ func (s *Service) dropContainer(tx *store.Tx, t target) error {
 	con, err := getContainer(tx, t.account, t.container)
 	if err != nil {
 		return noContainer(err)
+	}
+	if con.versions > 0 {
+		return api.Conflict("Delete all versions before deleting container.")
+	}
+	if con.versioning() == versioningEnabled {
+		return api.Conflict("Disable object versioning before deleting container.")
 	}
 	if con.objects > 0 {
 		return api.Conflict("There was a conflict when trying to complete your request: the container holds %d objects.", con.objects)

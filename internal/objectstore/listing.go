@@ -1,16 +1,15 @@
 package objectstore
 
 import (
-	"bytes"
-	"encoding/json"
-	"encoding/xml"
-	"fmt"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // entry is one line of a listing: an object, a container or, with Subdir set,
@@ -20,6 +19,13 @@ type entry struct {
 	Bytes                           int64
 	Count                           *int64 // containers only
 	Modified                        time.Time
+
+	account      string
+	manifestETag string // static large objects only
+	link         *symlink
+	version      int64
+	versioned    bool // the listing shows versions
+	latest       bool
 }
 
 // listingQuery is how a listing was asked for.
@@ -27,37 +33,46 @@ type listingQuery struct {
 	prefix, delimiter, marker, end string
 	limit                          int
 	reverse                        bool
-	format                         string // "plain", "json" or "xml"
+	format                         string  // "plain", "json" or "xml"
+	path                           *string // the older way to ask for one level
+	versions                       bool
+	versionMarker                  string
 }
 
 func parseListing(r *http.Request) (*listingQuery, error) {
 	q := r.URL.Query()
 	l := &listingQuery{
 		prefix: q.Get("prefix"), delimiter: q.Get("delimiter"), marker: q.Get("marker"), end: q.Get("end_marker"), limit: maxListing,
+		reverse: truthy(q.Get("reverse")), versions: q.Has("versions"), versionMarker: q.Get("version_marker"),
 	}
-	if q.Has("path") { // the older way to ask for one level
-		l.prefix, l.delimiter = q.Get("path"), "/"
-		if l.prefix != "" && !strings.HasSuffix(l.prefix, "/") {
-			l.prefix += "/"
+	for name, values := range q {
+		if !utf8.ValidString(values[0]) {
+			return nil, api.Invalid("query parameter %q is not valid UTF-8", name)
 		}
 	}
-	switch strings.ToLower(q.Get("reverse")) {
-	case "true", "1", "yes", "on", "t", "y":
-		l.reverse = true
+	if q.Has("path") {
+		path := q.Get("path")
+		l.path = &path
+		l.prefix, l.delimiter = "", "/"
+		if path != "" {
+			l.prefix = strings.TrimRight(path, "/") + "/"
+		}
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 {
-			return nil, api.PreconditionFailed("query parameter limit is %q, expected a non-negative integer", v)
-		}
-		if n > maxListing {
+		if err == nil && n > maxListing {
 			return nil, api.PreconditionFailed("Maximum limit is %d", maxListing)
 		}
-		l.limit = n
+		if err == nil && n >= 0 { // Swift passes over what is no number
+			l.limit = n
+		}
 	}
 	l.format = listingFormat(q.Get("format"), r.Header.Get("Accept"))
 	if l.format == "" {
 		return nil, api.NotAcceptable("listings come as text/plain, application/json or application/xml")
+	}
+	if l.versions {
+		l.format = "json"
 	}
 	return l, nil
 }
@@ -70,93 +85,166 @@ func listingFormat(format, accept string) string {
 	if accept == "" {
 		return "plain"
 	}
+	best, bestQ := "", 0.0
 	for part := range strings.SplitSeq(accept, ",") {
-		kind, _, _ := strings.Cut(strings.TrimSpace(part), ";")
-		switch strings.TrimSpace(kind) {
-		case "application/json":
-			return "json"
-		case "application/xml", "text/xml":
-			return "xml"
-		case "text/plain", "text/*", "*/*":
-			return "plain"
+		kind, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		weight := 1.0
+		for p := range strings.SplitSeq(params, ";") {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
+				weight, _ = strconv.ParseFloat(v, 64) // 0 for nonsense
+			}
+		}
+		name := map[string]string{
+			"application/json": "json", "application/xml": "xml", "text/xml": "xml", "text/plain": "plain", "text/*": "plain", "*/*": "plain",
+			"application/*": "json",
+		}[strings.TrimSpace(kind)]
+		if name != "" && weight > bestQ {
+			best, bestQ = name, weight
 		}
 	}
-	return ""
+	return best
 }
 
 // afterAll sorts behind every name that begins with what precedes it.
 const afterAll = "\U0010FFFF\U0010FFFF"
 
-// bounds returns the WHERE and ORDER clauses for names strictly between after
-// and before ("" is no bound) that have the prefix; LIMIT is the last argument.
-func (l *listingQuery) bounds(after, before string) (string, []any) {
+// bounds are the names a fetch may return.
+type bounds struct {
+	from   string // name >= from, or > from if not inclusive; "" is no bound
+	incl   bool
+	before string // name < before; "" is no bound
+}
+
+// where returns the WHERE and ORDER clauses; LIMIT is the last argument.
+func (b bounds) where(reverse bool) (string, []any) {
 	where, args := "", []any{}
-	add := func(cond, v string) {
-		if v != "" {
-			where += cond
-			args = append(args, v)
+	if b.from != "" {
+		op := " AND name > ?"
+		if b.incl {
+			op = " AND name >= ?"
 		}
+		where += op
+		args = append(args, b.from)
 	}
-	add(" AND name >= ?", l.prefix)
-	if l.prefix != "" {
-		add(" AND name < ?", l.prefix+afterAll)
+	if b.before != "" {
+		where += " AND name < ?"
+		args = append(args, b.before)
 	}
-	add(" AND name > ?", after)
-	add(" AND name < ?", before)
 	order := " ORDER BY name"
-	if l.reverse {
+	if reverse {
 		order += " DESC"
 	}
 	return where + order + " LIMIT ?", args
 }
 
-// run collects the entries. fetch returns rows in order; a common prefix is
-// skipped with one more fetch behind it, however many rows it stands for.
-func (l *listingQuery) run(fetch func(after, before string, limit int) ([]entry, error)) ([]entry, error) {
-	out := []entry{}
-	after, before := l.marker, l.end
-	if l.reverse {
-		after, before = l.end, l.marker
-	}
-	for len(out) < l.limit {
-		want := l.limit - len(out)
-		if l.delimiter != "" {
-			want = min(want, 500) + 1
-		}
-		rows, err := fetch(after, before, want)
+// errEnough ends the reading of rows.
+var errEnough = errors.New("enough") //nolint:gochecknoglobals // a sentinel
+
+// each calls take with every row of a query until it has enough.
+func each(tx *store.Tx, take func(*entry) bool, read func(scan func(...any) error) (*entry, error), q string, args ...any) error {
+	err := tx.Each(func(scan func(...any) error) error {
+		e, err := read(scan)
 		if err != nil {
+			return err
+		}
+		if !take(e) {
+			return errEnough
+		}
+		return nil
+	}, q, args...)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// fetchFunc reads at most limit entries in order and gives them to take until
+// that returns false.
+type fetchFunc func(b bounds, limit int, take func(*entry) bool) error
+
+// skipAfter is how many rows of one common prefix are read over before the
+// rest of it is skipped by another query.
+const skipAfter = 8
+
+// run collects the entries. A common prefix costs skipAfter rows and one more
+// query, however many rows it stands for.
+func (l *listingQuery) run(fetch fetchFunc) ([]entry, error) {
+	p := &page{l: l, out: []entry{}, b: bounds{from: l.marker, before: l.end}}
+	if l.reverse {
+		p.b = bounds{from: l.end, before: l.marker}
+	}
+	if l.prefix > p.b.from || l.prefix == p.b.from && l.marker == "" && !l.reverse {
+		p.b.from, p.b.incl = l.prefix, true
+	}
+	if end := l.prefix + afterAll; l.prefix != "" && (p.b.before == "" || p.b.before > end) {
+		p.b.before = end
+	}
+	batch := l.limit + 1
+	if l.delimiter != "" {
+		batch = 32
+	}
+	for len(p.out) < l.limit {
+		p.rows, p.skipped = 0, false
+		if err := fetch(p.b, batch, p.take); err != nil {
 			return nil, err
 		}
-		last := ""
-		for _, e := range rows {
-			last = e.Name
-			sub := l.subdir(e.Name)
-			switch {
-			case len(out) == l.limit:
-			case sub == "":
-				out = append(out, e)
-			case len(out) > 0 && out[len(out)-1].Subdir == sub:
-			case l.seen(sub):
-			default:
-				out = append(out, entry{Subdir: sub})
-			}
-		}
-		if len(rows) < want {
-			break
-		}
-		sub := l.subdir(last)
 		switch {
-		case l.reverse && sub != "":
-			before = sub // all of its names sort behind it
-		case l.reverse:
-			before = last
-		case sub != "":
-			after = sub + afterAll
-		default:
-			after = last
+		case p.skipped:
+			batch = 32
+		case p.rows < batch:
+			return p.out, nil
+		default: // a long run of objects
+			batch = min(batch*4, l.limit+1)
 		}
 	}
-	return out, nil
+	return p.out, nil
+}
+
+// page is a listing under way.
+type page struct {
+	l       *listingQuery
+	out     []entry
+	b       bounds
+	rows    int
+	same    int // rows of the current common prefix
+	sub     string
+	skipped bool // the bounds were moved over the rest of a common prefix
+}
+
+func (p *page) take(e *entry) bool {
+	l := p.l
+	if len(p.out) >= l.limit {
+		return false
+	}
+	p.rows++
+	if l.reverse {
+		p.b.before = e.Name
+	} else {
+		p.b.from, p.b.incl = e.Name, false
+	}
+	sub := l.subdir(e.Name)
+	switch {
+	case l.path != nil && (e.Name == *l.path || e.Name == l.prefix):
+		return true
+	case sub == "", l.path != nil && sub == e.Name:
+		p.out = append(p.out, *e)
+		return len(p.out) < l.limit
+	case sub != p.sub:
+		p.sub, p.same = sub, 0
+		if l.path == nil && sub != l.marker {
+			p.out = append(p.out, entry{Subdir: sub, versioned: l.versions})
+		}
+	}
+	if p.same++; p.same < skipAfter {
+		return true
+	}
+	p.skipped = true
+	if l.reverse {
+		p.b.before = sub // all of its names sort behind it; itself is shown by it
+	} else {
+		p.b.from, p.b.incl = sub+afterAll, false
+	}
+	return false
 }
 
 // subdir returns the common prefix a name is shown as, or "".
@@ -171,98 +259,82 @@ func (l *listingQuery) subdir(name string) string {
 	return name[:len(l.prefix)+i+len(l.delimiter)]
 }
 
-// seen says whether a common prefix lies on the page before the marker.
-func (l *listingQuery) seen(sub string) bool {
-	if l.marker == "" {
-		return false
+// listVersions is the listing of a container with all versions: by name, the
+// current one first, then from the newest to the oldest.
+func (s *Service) listVersions(tx *store.Tx, c *call, q *listingQuery) ([]entry, error) {
+	if c.con.meta[metaVersionsEnabled] == "" {
+		q.versionMarker = ""
 	}
-	if l.reverse {
-		return sub >= l.marker
-	}
-	return sub <= l.marker
-}
-
-const listingTime = "2006-01-02T15:04:05.000000"
-
-// write sends the listing of an account or container.
-func (l *listingQuery) write(w http.ResponseWriter, kind, name string, entries []entry) error {
-	var body []byte
-	var err error
-	switch l.format {
-	case "json":
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		body, err = listingJSON(entries)
-	case "xml":
-		w.Header().Set("Content-Type", "application/xml; charset=utf-8")
-		body = listingXML(kind, name, entries)
-	default:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		var b bytes.Buffer
-		for _, e := range entries {
-			b.WriteString(e.Name + e.Subdir + "\n")
+	var pending []entry
+	if q.versionMarker != "" && q.marker != "" { // the rest of the marker's versions
+		after, err := parseVersionID(q.versionMarker)
+		if err != nil {
+			return nil, err
 		}
-		body = b.Bytes()
+		rest, err := versionsOf(tx, c, q.marker)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range rest {
+			if e.version == after {
+				pending = rest[i+1:]
+			}
+		}
 	}
+	names, err := q.run(func(b bounds, limit int, take func(*entry) bool) error {
+		where, args := b.where(q.reverse)
+		in := append([]any{c.account, c.container}, args...)
+		return each(tx, take, func(scan func(...any) error) (*entry, error) {
+			e := &entry{versioned: true}
+			return e, scan(&e.Name)
+		}, `SELECT name FROM (
+			SELECT name FROM objectstore_objects WHERE account = ? AND container = ?`+strings.TrimSuffix(where, " LIMIT ?")+`) AS a
+			UNION SELECT name FROM (SELECT DISTINCT name FROM objectstore_versions WHERE account = ? AND container = ?`+strings.TrimSuffix(where, " LIMIT ?")+`) AS b
+			ORDER BY name`+map[bool]string{true: " DESC"}[q.reverse]+` LIMIT ?`, append(append(in, in...), limit)...)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(body) == 0 {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body) // the client may have gone
-	return nil
-}
-
-func listingJSON(entries []entry) ([]byte, error) {
-	type item struct {
-		Subdir       string  `json:"subdir,omitempty"`
-		Name         string  `json:"name,omitempty"`
-		Hash         *string `json:"hash,omitempty"`
-		Count        *int64  `json:"count,omitempty"`
-		Bytes        *int64  `json:"bytes,omitempty"`
-		ContentType  string  `json:"content_type,omitempty"`
-		LastModified string  `json:"last_modified,omitempty"`
-	}
-	out := make([]item, 0, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		if e.Subdir != "" {
-			out = append(out, item{Subdir: e.Subdir})
+	out := pending[:min(len(pending), q.limit)]
+	for _, n := range names {
+		if len(out) >= q.limit {
+			break
+		}
+		if n.Subdir != "" {
+			out = append(out, n)
 			continue
 		}
-		it := item{Name: e.Name, Count: e.Count, Bytes: &e.Bytes, ContentType: e.ContentType, LastModified: e.Modified.UTC().Format(listingTime)}
-		if e.Count == nil {
-			it.Hash = &e.Hash
+		all, err := versionsOf(tx, c, n.Name)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, it)
+		out = append(out, all[:min(len(all), q.limit-len(out))]...)
 	}
-	return json.Marshal(out)
+	return out, nil
 }
 
-func listingXML(kind, name string, entries []entry) []byte {
-	esc := func(s string) string {
-		var b strings.Builder
-		_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder takes everything
-		return b.String()
-	}
-	var b bytes.Buffer
-	b.WriteString(xml.Header)
-	fmt.Fprintf(&b, `<%s name="%s">`, kind, esc(name))
-	for _, e := range entries {
-		modified := e.Modified.UTC().Format(listingTime)
-		switch {
-		case e.Subdir != "":
-			fmt.Fprintf(&b, `<subdir name="%s"><name>%s</name></subdir>`, esc(e.Subdir), esc(e.Subdir))
-		case e.Count != nil:
-			fmt.Fprintf(&b, `<container><name>%s</name><count>%d</count><bytes>%d</bytes><last_modified>%s</last_modified></container>`,
-				esc(e.Name), *e.Count, e.Bytes, modified)
-		default:
-			fmt.Fprintf(&b, `<object><name>%s</name><hash>%s</hash><bytes>%d</bytes><content_type>%s</content_type><last_modified>%s</last_modified></object>`,
-				esc(e.Name), esc(e.Hash), e.Bytes, esc(e.ContentType), modified)
+// versionsOf returns the versions of one object, the newest first.
+func versionsOf(tx *store.Tx, c *call, name string) ([]entry, error) {
+	var out []entry
+	const columns = `name, etag, size, content_type, modified, manifest_etag, link, version`
+	where := ` WHERE account = ? AND container = ? AND name = ?`
+	err := tx.Each(func(scan func(...any) error) error {
+		e := entry{account: c.account, versioned: true}
+		var current int64
+		err := scan(&current, &e.Name, &e.Hash, &e.Bytes, &e.ContentType, store.Time(&e.Modified), &e.manifestETag, store.JSON(&e.link), &e.version)
+		e.latest = current == 1
+		out = append(out, e)
+		return err
+	}, `SELECT 1, `+columns+` FROM objectstore_objects`+where+` UNION ALL SELECT 0, `+columns+` FROM objectstore_versions`+where+` ORDER BY 6 DESC, 1 DESC`,
+		c.account, c.container, name, c.account, c.container, name)
+	if len(out) > 0 && err == nil {
+		hasCurrent := false
+		for _, e := range out {
+			hasCurrent = hasCurrent || e.latest
+		}
+		if !hasCurrent && out[0].ContentType == deletedType {
+			out[0].latest = true
 		}
 	}
-	fmt.Fprintf(&b, `</%s>`, kind)
-	return b.Bytes()
+	return out, err
 }

@@ -2,7 +2,9 @@ package objectstore
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tripleo/tripleo/internal/api"
 )
@@ -13,10 +15,11 @@ type meta map[string]string
 
 // Swift's bounds on metadata, in items and bytes.
 const (
-	maxMetaCount = 90
-	maxMetaName  = 128
-	maxMetaValue = 4096 // Swift has 256; ACLs and manifests are longer
-	maxMetaTotal = 8192
+	maxMetaCount  = 90
+	maxMetaName   = 128
+	maxMetaValue  = 256
+	maxMetaTotal  = 4096
+	maxPlainValue = 4096 // of ACLs and other headers that are no metadata of the user's
 )
 
 // merge applies the headers of a POST or PUT to an account's or container's
@@ -26,10 +29,15 @@ func (m meta) merge(h http.Header, kind string, plain ...string) error {
 	remove := "X-Remove-" + kind + "-"
 	for name, values := range h {
 		if suffix, ok := strings.CutPrefix(name, remove); ok {
-			delete(m, "X-"+kind+"-"+suffix)
+			if _, set := h["X-"+kind+"-"+suffix]; !set { // what is set and removed at once is set
+				delete(m, "X-"+kind+"-"+suffix)
+			}
 			continue
 		}
-		keep := strings.HasPrefix(name, prefix) && len(name) > len(prefix)
+		if name == prefix && strings.TrimSpace(values[0]) != "" || name == prefix {
+			return api.Invalid("Metadata name cannot be empty")
+		}
+		keep := strings.HasPrefix(name, prefix)
 		for _, p := range plain {
 			keep = keep || name == p
 		}
@@ -48,20 +56,31 @@ func (m meta) merge(h http.Header, kind string, plain ...string) error {
 func (m meta) check(prefix string) error {
 	total, count := 0, 0
 	for name, value := range m {
-		total += len(name) + len(value)
-		count++
+		suffix, user := strings.CutPrefix(name, prefix)
 		switch {
-		case len(strings.TrimPrefix(name, prefix)) > maxMetaName:
-			return api.Invalid("metadata name %s is longer than %d bytes", name, maxMetaName)
+		case !utf8.ValidString(value) || !utf8.ValidString(name):
+			return api.Invalid("Metadata must be valid UTF-8")
+		case strings.ContainsFunc(name+value, func(c rune) bool { return c < 0x20 && c != '\t' || c == 0x7f }):
+			return api.Invalid("metadata %q holds a control character", name)
+		case !user && len(value) > maxPlainValue:
+			return api.Invalid("header %s is longer than %d bytes", name, maxPlainValue)
+		case !user:
+			continue
+		case suffix == "":
+			return api.Invalid("Metadata name cannot be empty")
+		case len(suffix) > maxMetaName:
+			return api.Invalid("Metadata name too long: %s", name)
 		case len(value) > maxMetaValue:
-			return api.Invalid("metadata value of %s is longer than %d bytes", name, maxMetaValue)
+			return api.Invalid("Metadata value longer than %d: %s", maxMetaValue, name)
 		}
+		total += len(suffix) + len(value)
+		count++
 	}
 	if count > maxMetaCount {
-		return api.Invalid("too many metadata items, the maximum is %d", maxMetaCount)
+		return api.Invalid("Too many metadata items; max %d", maxMetaCount)
 	}
 	if total > maxMetaTotal {
-		return api.Invalid("total metadata is larger than %d bytes", maxMetaTotal)
+		return api.Invalid("Total metadata too large; max %d", maxMetaTotal)
 	}
 	return nil
 }
@@ -69,9 +88,33 @@ func (m meta) check(prefix string) error {
 // write sets the headers of a response. Signing keys and ACLs are for owners.
 func (m meta) write(h http.Header, owner bool) {
 	for name, value := range m {
-		secret := strings.Contains(name, "-Meta-Temp-Url-Key") || name == "X-Container-Read" || name == "X-Container-Write" || name == "X-Container-Sync-Key"
-		if owner || !secret {
+		if owner || !ownersOnly(name) {
 			h.Set(name, value)
 		}
 	}
+}
+
+func ownersOnly(name string) bool {
+	return strings.Contains(name, "-Meta-Temp-Url-Key") || strings.HasPrefix(name, "X-Container-Sync-") ||
+		name == "X-Container-Read" || name == "X-Container-Write" || name == metaAccountACL
+}
+
+// quota returns a limit kept as metadata.
+func (m meta) quota(name string) (int64, bool) {
+	n, err := strconv.ParseInt(m[name], 10, 64)
+	return n, err == nil
+}
+
+// checkQuotaHeaders refuses quotas that are no numbers.
+func checkQuotaHeaders(h http.Header, kind string) error {
+	for _, what := range []string{"bytes", "count"} {
+		v := h.Get("X-" + kind + "-Meta-Quota-" + what)
+		if v == "" {
+			continue
+		}
+		if n, err := strconv.ParseInt(v, 10, 64); err != nil || n < 0 {
+			return api.Invalid("Invalid %s quota.", what)
+		}
+	}
+	return nil
 }

@@ -1,16 +1,13 @@
 package objectstore
 
 import (
-	"bytes"
-	"context"
 	"crypto/md5" //nolint:gosec // Swift's ETag
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,39 +17,47 @@ import (
 )
 
 // putObject answers PUT of an object: its content, a copy of another
-// (X-Copy-From) or the manifest of a large one.
+// (X-Copy-From), the manifest of a large one, a link, or a version made
+// current.
 func (s *Service) putObject(w http.ResponseWriter, r *http.Request, c *call) error {
-	if r.Header.Get("X-Copy-From") != "" {
+	q := r.URL.Query()
+	switch {
+	case r.Header.Get("X-Copy-From") != "":
 		return s.copyFrom(w, r, c)
-	}
-	if r.URL.Query().Has("extract-archive") {
+	case q.Has("extract-archive"):
 		return s.extractArchive(w, r, c)
-	}
-	if r.URL.Query().Get("multipart-manifest") == "put" {
+	case q.Get("multipart-manifest") == "put":
 		return s.putManifest(w, r, c)
-	}
-	if r.ContentLength > maxObject {
-		return api.TooLarge("an object holds at most %d bytes; use a large object manifest", int64(maxObject))
+	case q.Has("version-id"):
+		return s.putVersion(w, r, c)
+	case r.ContentLength > maxObject:
+		return api.TooLarge("Your request is too large: an object holds at most %d bytes; use a large object manifest", int64(maxObject))
 	}
 	o, err := s.newObject(r, c.target)
 	if err != nil {
 		return err
 	}
-	if o.dlo != "" && !c.owner { // it would open other containers to whoever may write here
-		return denied(r)
-	}
-	if err := s.precheck(r, c.target); err != nil {
+	if err := s.precheck(r, c); err != nil {
 		return err
+	}
+	if o.link != nil {
+		if err := s.pinLink(r, c, o.link); err != nil {
+			return err
+		}
 	}
 	b, err := s.receive(r.Context(), r.Body, r.ContentLength)
 	if err != nil {
 		return err
 	}
+	if o.link != nil && b.size > 0 {
+		s.abandon(r.Context(), b)
+		return api.Invalid("Symlink requests require a zero byte body")
+	}
 	if want := strings.Trim(r.Header.Get("Etag"), `"`); want != "" && !strings.EqualFold(want, b.etag) {
 		s.abandon(r.Context(), b)
 		return api.Unprocessable("the content's MD5 is %s, header ETag says %s", b.etag, want)
 	}
-	if err := s.commit(r, o, b); err != nil {
+	if err := s.commit(r, c, o, b); err != nil {
 		return err
 	}
 	created(w, o)
@@ -61,21 +66,57 @@ func (s *Service) putObject(w http.ResponseWriter, r *http.Request, c *call) err
 
 func created(w http.ResponseWriter, o *object) {
 	h := w.Header()
-	h.Set("Etag", o.etag)
+	h["Etag"] = []string{o.etag}
+	if o.slo != nil {
+		h["Etag"] = []string{`"` + o.etag + `"`}
+	}
 	h.Set("Last-Modified", httpTime(o.modified))
 	h.Set("X-Timestamp", timestamp(o.modified))
+	if o.version != 0 {
+		h.Set("X-Object-Version-Id", versionID(o.version))
+	}
 	h.Set("Content-Type", "text/html; charset=UTF-8")
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)
 }
 
+// putVersion answers PUT with version-id.
+func (s *Service) putVersion(w http.ResponseWriter, r *http.Request, c *call) error {
+	if r.ContentLength != 0 {
+		return api.Invalid("PUT version-id requests require a zero byte body")
+	}
+	if c.con == nil || c.con.meta[metaVersionsEnabled] == "" {
+		return api.Invalid("version-aware operations require that the container is versioned")
+	}
+	var o *object
+	err := s.db.Tx(r.Context(), func(tx *store.Tx) (err error) {
+		o, err = s.restore(tx, c.target, r.URL.Query().Get("version-id"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	created(w, o)
+	return nil
+}
+
 // precheck answers what need not wait for the body.
-func (s *Service) precheck(r *http.Request, t target) error {
+func (s *Service) precheck(r *http.Request, c *call) error {
+	if c.con == nil {
+		return noContainer(store.ErrNotFound)
+	}
 	return s.db.View(r.Context(), func(tx *store.Tx) error {
-		if _, err := getContainer(tx, t.account, t.container); err != nil {
-			return noContainer(err)
+		if err := s.checkIfNone(tx, r, c.target); err != nil {
+			return err
 		}
-		return s.checkIfNone(tx, r, t)
+		if r.ContentLength <= 0 {
+			return nil
+		}
+		old, err := findRow(tx, c.target)
+		if err != nil {
+			return err
+		}
+		return s.checkQuota(tx, c.con, &object{target: c.target}, &body{size: r.ContentLength}, old)
 	})
 }
 
@@ -94,7 +135,7 @@ func (s *Service) checkIfNone(tx *store.Tx, r *http.Request, t target) error {
 		}
 		return err
 	default:
-		return api.Invalid("If-None-Match of a PUT is %q, expected *", v)
+		return api.Invalid("If-None-Match only supports *")
 	}
 }
 
@@ -105,16 +146,35 @@ func (s *Service) newObject(r *http.Request, t target) (*object, error) {
 		return nil, err
 	}
 	o.contentType = r.Header.Get("Content-Type")
-	if detect := r.Header.Get("X-Detect-Content-Type"); o.contentType == "" || strings.EqualFold(detect, "true") {
+	if o.contentType == "" || truthy(r.Header.Get("X-Detect-Content-Type")) {
 		o.contentType = guessType(t.object)
 	}
-	if m := r.Header.Get("X-Object-Manifest"); m != "" {
-		if _, prefix, ok := strings.Cut(strings.TrimPrefix(m, "/"), "/"); !ok || prefix == "" || strings.ContainsAny(m, "?&") {
-			return nil, api.Invalid("X-Object-Manifest is %q, expected container/prefix", m)
-		}
-		o.dlo = strings.TrimPrefix(m, "/")
+	if strings.ContainsFunc(o.contentType, func(c rune) bool { return c < 0x20 }) {
+		return nil, api.Invalid("Content-Type is malformed")
 	}
-	return o, nil
+	var err error
+	if o.dlo, err = dloHeader(r.Header); err != nil {
+		return nil, err
+	}
+	o.link, err = symlinkOf(r, t)
+	return o, err
+}
+
+// dloHeader reads X-Object-Manifest: "" without.
+func dloHeader(h http.Header) (string, error) {
+	m := h.Get("X-Object-Manifest")
+	if m == "" {
+		return "", nil
+	}
+	text, err := unescape(m)
+	if err != nil {
+		return "", api.Invalid("X-Object-Manifest is %q: %v", m, err)
+	}
+	text = strings.TrimPrefix(text, "/")
+	if con, prefix, ok := strings.Cut(text, "/"); !ok || con == "" || prefix == "" || strings.ContainsAny(m, "?&") || strings.HasPrefix(prefix, "/") {
+		return "", api.Invalid("X-Object-Manifest must be in the format container/prefix")
+	}
+	return text, nil
 }
 
 func guessType(name string) string {
@@ -128,6 +188,8 @@ func guessType(name string) string {
 		return "application/x-sh"
 	case ".py":
 		return "text/x-python"
+	case ".txt":
+		return "text/plain"
 	default:
 		if t := mime.TypeByExtension(ext); t != "" {
 			return t
@@ -136,12 +198,19 @@ func guessType(name string) string {
 	return "application/octet-stream"
 }
 
+// systemHeaders are those kept with an object besides its metadata.
+func systemHeaders() []string {
+	return []string{"Content-Encoding", "Content-Disposition", "Cache-Control", "Content-Language", "Expires", "X-Robots-Tag"}
+}
+
 // applyHeaders reads metadata and expiry of a PUT or POST.
 func (s *Service) applyHeaders(r *http.Request, o *object) error {
 	const prefix = "X-Object-Meta-"
 	for name, values := range r.Header {
-		keep := strings.HasPrefix(name, prefix) && len(name) > len(prefix)
-		if (keep || name == "Content-Encoding" || name == "Content-Disposition") && values[0] != "" {
+		if name == prefix {
+			return api.Invalid("Metadata name cannot be empty")
+		}
+		if (strings.HasPrefix(name, prefix) || slices.Contains(systemHeaders(), name)) && values[0] != "" {
 			o.headers[name] = values[0]
 		}
 	}
@@ -157,8 +226,11 @@ func (s *Service) expiry(h http.Header) (time.Time, error) {
 	now := s.now()
 	if v := h.Get("X-Delete-After"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 0 || n > 1<<40 {
-			return time.Time{}, api.Invalid("X-Delete-After is %q, expected seconds", v)
+		if err != nil {
+			return time.Time{}, api.Invalid("Non-integer X-Delete-After")
+		}
+		if n <= 0 || n > 1<<40 {
+			return time.Time{}, api.Invalid("X-Delete-After in past")
 		}
 		return now.Add(time.Duration(min(n, 1<<32)) * time.Second), nil
 	}
@@ -168,85 +240,26 @@ func (s *Service) expiry(h http.Header) (time.Time, error) {
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n > 1<<40 {
-		return time.Time{}, api.Invalid("X-Delete-At is %q, expected seconds since the epoch", v)
+		return time.Time{}, api.Invalid("Non-integer X-Delete-At")
 	}
 	at := time.Unix(n, 0)
-	if at.Before(now.Truncate(time.Second)) {
-		return time.Time{}, api.Invalid("X-Delete-At is in the past")
+	if !at.After(now) {
+		return time.Time{}, api.Invalid("X-Delete-At in past")
 	}
 	return at, nil
 }
 
-// receive stores a body: a small one in memory, for the row's transaction, a
-// large one in the blob store. length is what the client announced, -1 for
-// unknown.
-func (s *Service) receive(ctx context.Context, r io.Reader, length int64) (*body, error) {
-	head := make([]byte, 0, 4<<10)
-	if length >= 0 && length <= maxInline {
-		head = make([]byte, 0, length+1)
-	}
-	buf := bytes.NewBuffer(head)
-	n, err := io.Copy(buf, io.LimitReader(r, maxInline+1))
-	if err != nil {
-		return nil, clientGone(err)
-	}
-	var b *body
-	if n <= maxInline {
-		sum := md5.Sum(buf.Bytes()) //nolint:gosec // Swift's ETag
-		b = &body{key: newKey(), inline: buf.Bytes(), etag: hex.EncodeToString(sum[:]), size: n}
-		if b.inline == nil {
-			b.inline = []byte{}
-		}
-	} else {
-		rest := &bounded{r: io.MultiReader(buf, r), left: maxObject}
-		if b, err = s.write(ctx, rest); err != nil {
-			return nil, clientGone(err)
-		}
-	}
-	if length >= 0 && b.size != length {
-		s.abandon(ctx, b)
-		return nil, api.Invalid("the body holds %d bytes, Content-Length says %d", b.size, length)
-	}
-	return b, nil
-}
-
-// clientGone calls a body that broke off the client's fault.
-func clientGone(err error) error {
-	var e *api.Error
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) {
-		return api.Invalid("the request body broke off").Wrap(err)
-	}
-	if errors.As(err, &e) {
-		return e
-	}
-	return err
-}
-
-// bounded fails, rather than ends, behind its limit.
-type bounded struct {
-	r    io.Reader
-	left int64
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	if b.left < 0 {
-		return 0, api.TooLarge("the body is larger than allowed")
-	}
-	return n, err
-}
-
 // commit makes a received body the content of its object.
-func (s *Service) commit(r *http.Request, o *object, b *body) error {
+func (s *Service) commit(r *http.Request, c *call, o *object, b *body) error {
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
-		if _, err := getContainer(tx, o.account, o.container); err != nil {
+		con, err := getContainer(tx, o.account, o.container)
+		if err != nil {
 			return noContainer(err)
 		}
 		if err := s.checkIfNone(tx, r, o.target); err != nil {
 			return err
 		}
-		return s.put(tx, o, b)
+		return s.put(tx, &con, o, b)
 	})
 	if err != nil {
 		s.abandon(r.Context(), b)
@@ -254,138 +267,27 @@ func (s *Service) commit(r *http.Request, o *object, b *body) error {
 	return err
 }
 
-// put writes one object with its body, whose container exists.
-func (s *Service) put(tx *store.Tx, o *object, b *body) error {
-	old, err := getRow(tx, o.target)
-	if isNotFound(err) {
-		old = nil
-	} else if err != nil {
-		return err
-	}
-	manifest := o.slo
-	etag, size := o.etag, o.size
-	if err := s.claim(tx, o, b); err != nil {
-		return err
-	}
-	if manifest != nil { // a manifest's object is what its segments make
-		o.etag, o.size = etag, size
-	}
-	o.modified = s.now()
-	if old != nil && !o.modified.After(old.modified) {
-		o.modified = old.modified.Add(time.Microsecond)
-	}
-	return s.replace(tx, o, old)
-}
-
-// copyObject answers COPY: the Destination header says where to.
-func (s *Service) copyObject(w http.ResponseWriter, r *http.Request, c *call) error {
-	dest, err := parsePath("Destination", r.Header.Get("Destination"))
-	if err != nil {
-		return err
-	}
-	dest.account = c.account
-	if a := r.Header.Get("Destination-Account"); a != "" {
-		dest.account = a
-	}
-	if !ownerMay(r, dest.account, writing) {
-		if err := s.byACL(r, dest, writing); err != nil {
-			return err
-		}
-	}
-	return s.copy(w, r, c.target, dest)
-}
-
-// copyFrom answers PUT with X-Copy-From.
-func (s *Service) copyFrom(w http.ResponseWriter, r *http.Request, c *call) error {
-	source, err := parsePath("X-Copy-From", r.Header.Get("X-Copy-From"))
-	if err != nil {
-		return err
-	}
-	source.account = c.account
-	if a := r.Header.Get("X-Copy-From-Account"); a != "" {
-		source.account = a
-	}
-	if !ownerMay(r, source.account, reading) {
-		if err := s.byACL(r, source, reading); err != nil {
-			return err
-		}
-	}
-	return s.copy(w, r, source, c.target)
-}
-
-func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to target) error {
-	src, err := s.lookup(r.Context(), from)
-	if err != nil {
-		return err
-	}
-	if err := s.segmentsAllowed(r, false, src); err != nil {
-		return err
-	}
-	o, err := s.newObject(r, to)
-	if err != nil {
-		return err
-	}
-	o.dlo = "" // a copy has the content itself
-	if r.Header.Get("Content-Type") == "" {
-		o.contentType = src.contentType
-	}
-	if fresh := r.Header.Get("X-Fresh-Metadata"); !strings.EqualFold(fresh, "true") {
-		for k, v := range src.headers {
-			if _, ok := o.headers[k]; !ok {
-				o.headers[k] = v
-			}
-		}
-	}
-	if err := s.precheck(r, to); err != nil {
-		return err
-	}
-	content, err := s.content(r.Context(), src)
-	if err != nil {
-		return err
-	}
-	if content.size > maxObject {
-		return api.TooLarge("the content of %s is larger than one object can be", from.path())
-	}
-	defer content.Close()
-	b, err := s.receive(r.Context(), content, content.size)
-	if err != nil {
-		return err
-	}
-	if err := s.commit(r, o, b); err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("X-Copied-From", from.container+"/"+from.object)
-	h.Set("X-Copied-From-Account", from.account)
-	h.Set("X-Copied-From-Last-Modified", httpTime(src.modified))
-	created(w, o)
-	return nil
-}
-
-// parsePath reads a "container/object" header, which may be percent-encoded
-// and begin with a slash.
-func parsePath(header, v string) (target, error) {
-	text, err := unescape(v)
-	if err != nil {
-		return target{}, api.PreconditionFailed("header %s is %q: %v", header, v, err)
-	}
-	c, o, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
-	if !ok || c == "" || o == "" {
-		return target{}, api.PreconditionFailed("header %s is %q, expected container/object", header, v)
-	}
-	if err := checkName("container", c, maxContainerName); err != nil {
-		return target{}, err
-	}
-	return target{container: c, object: o}, checkName("object", o, maxObjectName)
-}
-
 // postObject replaces an object's metadata.
 func (s *Service) postObject(w http.ResponseWriter, r *http.Request, c *call) error {
+	if r.URL.Query().Has("bulk-delete") {
+		return s.bulkDelete(w, r, c)
+	}
+	if r.URL.Query().Has("version-id") {
+		return api.Invalid("POST to a specific version is not allowed")
+	}
+	var link *symlink
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		o, err := s.get(tx, c.target)
 		if err != nil {
 			return noContainer(err)
 		}
+		if link = o.link; link != nil {
+			return nil
+		}
+		if r.Header.Get("X-Symlink-Target") != "" {
+			return api.Invalid("A PUT request is required to set a symlink target")
+		}
+		old := *o
 		o.headers = meta{}
 		if err := s.applyHeaders(r, o); err != nil {
 			return err
@@ -393,13 +295,29 @@ func (s *Service) postObject(w http.ResponseWriter, r *http.Request, c *call) er
 		if t := r.Header.Get("Content-Type"); t != "" {
 			o.contentType = t
 		}
-		old := *o
-		o.modified = s.now()
+		if o.slo == nil {
+			if o.dlo, err = dloHeader(r.Header); err != nil {
+				return err
+			}
+		}
+		o.modified = s.tick()
+		if !o.modified.After(old.modified) {
+			o.modified = old.modified.Add(tick)
+		}
 		return s.replace(tx, o, &old)
 	})
 	if err != nil {
 		return err
 	}
+	if link != nil {
+		w.Header().Set("Location", escapePath(link.target().path()))
+		link.write(w.Header())
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		fmt.Fprintf(w, "The requested POST was applied to a symlink. POST directly to the target to apply requested metadata.")
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/html; charset=UTF-8")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
@@ -407,19 +325,48 @@ func (s *Service) postObject(w http.ResponseWriter, r *http.Request, c *call) er
 // deleteObject answers DELETE; with multipart-manifest=delete the segments of
 // a static large object go too.
 func (s *Service) deleteObject(w http.ResponseWriter, r *http.Request, c *call) error {
-	if r.URL.Query().Get("multipart-manifest") == "delete" {
+	q := r.URL.Query()
+	if q.Has("bulk-delete") {
+		return s.bulkDelete(w, r, c)
+	}
+	if q.Get("multipart-manifest") == "delete" {
 		return s.deleteManifest(w, r, c)
 	}
+	if c.con == nil {
+		return noContainer(store.ErrNotFound)
+	}
+	id := q.Get("version-id")
+	if id != "" && id != "null" && c.con.meta[metaVersionsEnabled] == "" {
+		return api.Invalid("version-aware operations require that the container is versioned")
+	}
+	var res deleteResult
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
-		o, err := s.get(tx, c.target)
+		con, err := getContainer(tx, c.account, c.container)
 		if err != nil {
-			return noContainer(err)
+			return err
 		}
-		return s.remove(tx, o)
+		switch {
+		case id == "" || id == "null" && con.meta[metaVersionsEnabled] == "":
+			res, err = s.delete(tx, &con, c.target)
+		default:
+			res, err = s.deleteVersion(tx, c.target, id)
+		}
+		return err
 	})
 	if err != nil {
-		return err
+		return noContainer(err)
 	}
+	h := w.Header()
+	if res.version != "" {
+		h.Set("X-Object-Version-Id", res.version)
+	}
+	if res.current != "" {
+		h.Set("X-Object-Current-Version-Id", res.current)
+	}
+	if res.missing {
+		return noContainer(store.ErrNotFound)
+	}
+	h.Set("Content-Type", "text/html; charset=UTF-8")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

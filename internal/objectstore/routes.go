@@ -33,7 +33,7 @@ func (s *Service) routes() []api.Route {
 		{Method: http.MethodHead, Pattern: container, Policy: api.Public, Handler: s.container(listing, s.headContainer)},
 		{Method: http.MethodGet, Pattern: container, Policy: api.Public, Handler: s.container(listing, s.listContainer)},
 		{Method: http.MethodPut, Pattern: container, Policy: api.Public, Handler: s.account(writing, s.putContainer)},
-		{Method: http.MethodPost, Pattern: container, Policy: api.Public, Handler: s.account(writing, s.postContainer)},
+		{Method: http.MethodPost, Pattern: container, Policy: api.Public, Handler: s.postContainerOrForm},
 		{Method: http.MethodDelete, Pattern: container, Policy: api.Public, Handler: s.account(writing, s.deleteContainer)},
 
 		{Method: http.MethodHead, Pattern: object, Policy: api.Public, Handler: s.object(reading, s.getObject)},
@@ -102,7 +102,7 @@ func targetOf(r *http.Request) (target, error) {
 		name string
 		to   *string
 		max  int
-	}{{"account", &t.account, 256}, {"container", &t.container, maxContainerName}, {"object", &t.object, maxObjectName}} {
+	}{{"account", &t.account, maxAccountName}, {"container", &t.container, maxContainerName}, {"object", &t.object, maxObjectName}} {
 		v, err := url.PathUnescape(r.PathValue(p.name))
 		if err != nil {
 			return t, api.NotFound("The resource could not be found.").Wrap(err)
@@ -127,6 +127,19 @@ func checkName(what, v string, limit int) error {
 	return nil
 }
 
+// postContainerOrForm answers POST of a container: a browser's form, or its
+// metadata.
+func (s *Service) postContainerOrForm(w http.ResponseWriter, r *http.Request) error {
+	if !formPost(r) {
+		return s.account(writing, s.postContainer)(w, r)
+	}
+	t, err := targetOf(r)
+	if err != nil {
+		return err
+	}
+	return s.formPost(w, r, t)
+}
+
 func (s *Service) health(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain")
 	_, _ = w.Write([]byte("OK")) // the client may have gone
@@ -134,22 +147,34 @@ func (s *Service) health(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *Service) info(w http.ResponseWriter, _ *http.Request) error {
-	return api.WriteJSON(w, http.StatusOK, map[string]any{
-		"swift": map[string]any{
-			"version": "2.30.0", "max_file_size": int64(maxObject), "max_object_name_length": maxObjectName,
+	type section = map[string]any
+	digests := []string{"sha1", "sha256", "sha512"}
+	return api.WriteJSON(w, http.StatusOK, section{
+		"swift": section{
+			"version": "2.30.1", "max_file_size": int64(maxObject), "max_object_name_length": maxObjectName, "max_account_name_length": maxAccountName,
 			"max_container_name_length": maxContainerName, "container_listing_limit": maxListing, "account_listing_limit": maxListing,
 			"max_meta_count": maxMetaCount, "max_meta_name_length": maxMetaName, "max_meta_value_length": maxMetaValue,
-			"max_meta_overall_size": maxMetaTotal, "policies": []map[string]any{{"name": "Policy-0", "default": true, "aliases": "Policy-0"}},
+			"max_meta_overall_size": maxMetaTotal, "max_header_size": maxHeader, "extra_header_count": 0, "strict_cors_mode": true,
+			"allow_account_management": false, "account_autocreate": true,
+			"policies": []section{{"name": policy, "default": true, "aliases": policy}},
 		},
-		"tempurl": map[string]any{
-			"methods": []string{"GET", "HEAD", "PUT", "POST", "DELETE"}, "allowed_digests": []string{"sha1", "sha256", "sha512"},
+		"tempurl": section{
+			"methods": []string{"GET", "HEAD", "PUT", "POST", "DELETE"}, "allowed_digests": digests,
 			"incoming_remove_headers": []string{"x-timestamp"}, "incoming_allow_headers": []string{}, "outgoing_remove_headers": []string{"x-object-meta-*"},
 			"outgoing_allow_headers": []string{"x-object-meta-public-*"},
 		},
-		"bulk_delete": map[string]any{"max_deletes_per_request": maxBulkDelete, "max_failed_deletes": 1000},
-		"bulk_upload": map[string]any{"max_containers_per_extraction": maxListing, "max_failed_extractions": maxFailures},
-		"slo":         map[string]any{"max_manifest_segments": maxSegments, "max_manifest_size": maxManifest, "min_segment_size": 1},
-		"dlo":         map[string]any{"max_segments": maxListing},
-		"long_poll":   map[string]any{"max_seconds": int(maxLongPoll.Seconds())},
+		"formpost":          section{"allowed_digests": digests},
+		"bulk_delete":       section{"max_deletes_per_request": maxBulkDelete, "max_failed_deletes": maxFailures},
+		"bulk_upload":       section{"max_containers_per_extraction": maxListing, "max_failed_extractions": maxFailures},
+		"slo":               section{"max_manifest_segments": maxSegments, "max_manifest_size": maxManifest, "min_segment_size": 1, "yield_frequency": 10, "allow_async_delete": true},
+		"dlo":               section{"max_segments": maxListing},
+		"symlink":           section{"symloop_max": maxLinks, "static_links": true},
+		"staticweb":         section{},
+		"versioned_writes":  section{"allowed_flags": []string{"x-versions-location", "x-history-location"}},
+		"object_versioning": section{},
+		"account_quotas":    section{},
+		"container_quotas":  section{},
+		"keystoneauth":      section{"version": "2.30.1"},
+		"long_poll":         section{"max_seconds": int(maxLongPoll.Seconds())},
 	})
 }

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
@@ -27,7 +30,9 @@ var migrations embed.FS
 const (
 	maxObject        = 5 << 30
 	maxInline        = 64 << 10 // bodies up to here live in the database
+	maxAccountName   = 256
 	maxContainerName = 256
+	maxHeader        = 8192
 	maxObjectName    = 1024
 	maxListing       = 10_000
 	maxLongPoll      = 120 * time.Second
@@ -41,6 +46,7 @@ const (
 const (
 	kindGarbage = "objectstore.garbage"
 	kindExpire  = "objectstore.expire"
+	kindScrub   = "objectstore.scrub"
 	jobKey      = "all"
 )
 
@@ -86,6 +92,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, db: cfg.DB, bus: cfg.Bus, blobs: cfg.Blob, now: cfg.Now, stop: make(chan struct{})}
 	cfg.Jobs.Register(kindGarbage, 1, s.collectGarbage)
 	cfg.Jobs.Register(kindExpire, 1, s.expireObjects)
+	cfg.Jobs.Register(kindScrub, 1, s.scrub)
 	return s, s.recover(ctx)
 }
 
@@ -101,7 +108,16 @@ func (s *Service) Handler() http.Handler {
 	inner := api.NewHandler(api.HandlerOptions{
 		Service: "object-store", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: -1,
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(w, reroute(r)) })
+	return s.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Trans-Id", s.transaction())
+		inner.ServeHTTP(w, reroute(r))
+	}))
+}
+
+// transaction makes an id of Swift's form: "tx", 21 digits, "-" and the time.
+func (s *Service) transaction() string {
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")
+	return fmt.Sprintf("tx%s-%010x", id[:21], s.now().Unix())
 }
 
 // NodeHandler answers only requests that carry a temporary URL's signature:
@@ -123,9 +139,11 @@ func (s *Service) NodeHandler() http.Handler {
 // fault writes Swift's error page.
 func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 	h := w.Header()
-	h.Set("X-Trans-Id", f.RequestID)
 	body := "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
 	h.Set("Content-Type", "text/html; charset=UTF-8")
+	if f.Err != nil && f.Err.Type == deletedType {
+		h.Set("Content-Type", deletedType)
+	}
 	for _, name := range []string{"Content-Length", "Etag", "Last-Modified", "Content-Encoding", "Content-Disposition"} {
 		h.Del(name)
 	}

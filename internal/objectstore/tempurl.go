@@ -26,26 +26,27 @@ func hasTempURL(r *http.Request) bool {
 func badTempURL() error { return api.Unauthorized("401 Unauthorized: Temp URL invalid") }
 
 // checkTempURL verifies a temporary URL as Swift's middleware does: the digest
-// of method, expiry and path with one of the account's or container's keys.
-func (s *Service) checkTempURL(r *http.Request, t target) error {
+// of method, expiry and path with one of the account's or container's keys. It
+// returns whose key it was, "account" or "container".
+func (s *Service) checkTempURL(r *http.Request, t target) (string, error) {
 	q := r.URL.Query()
 	expires, err := tempURLTime(q.Get("temp_url_expires"))
 	if err != nil || expires < s.now().Unix() {
-		return badTempURL()
+		return "", badTempURL()
 	}
 	sum, newHash, err := tempURLDigest(q.Get("temp_url_sig"))
 	if err != nil {
-		return badTempURL()
+		return "", badTempURL()
 	}
 	if rng := q.Get("temp_url_ip_range"); rng != "" && !inRange(rng, r.RemoteAddr) {
-		return badTempURL()
+		return "", badTempURL()
 	}
 	methods := []string{r.Method}
 	if r.Method == http.MethodHead {
 		methods = []string{http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost}
 	}
 	if r.Method == "COPY" {
-		return badTempURL()
+		return "", badTempURL()
 	}
 	paths := []string{t.path()}
 	if raw, _ := r.Context().Value(rawPathKey{}).(string); raw != "" && raw != t.path() {
@@ -54,15 +55,15 @@ func (s *Service) checkTempURL(r *http.Request, t target) error {
 	if q.Has("temp_url_prefix") {
 		prefix := q.Get("temp_url_prefix")
 		if !strings.HasPrefix(t.object, prefix) {
-			return badTempURL()
+			return "", badTempURL()
 		}
 		paths = []string{"prefix:/v1/" + t.account + "/" + t.container + "/" + prefix}
 	}
 	keys, err := s.tempURLKeys(r, t)
 	if err != nil {
-		return err
+		return "", err
 	}
-	good := false
+	scope := ""
 	for _, key := range keys {
 		for _, method := range methods {
 			for _, path := range paths {
@@ -70,16 +71,18 @@ func (s *Service) checkTempURL(r *http.Request, t target) error {
 				if rng := q.Get("temp_url_ip_range"); rng != "" {
 					text = "ip=" + rng + "\n" + text
 				}
-				mac := hmac.New(newHash, []byte(key))
+				mac := hmac.New(newHash, []byte(key.secret))
 				mac.Write([]byte(text))
-				good = hmac.Equal(mac.Sum(nil), sum) || good
+				if hmac.Equal(mac.Sum(nil), sum) && scope != "account" {
+					scope = key.scope
+				}
 			}
 		}
 	}
-	if !good {
-		return badTempURL()
+	if scope == "" {
+		return "", badTempURL()
 	}
-	return tempURLLimits(r)
+	return scope, tempURLLimits(r)
 }
 
 // tempURLLimits refuses what would let the bearer reach other objects.
@@ -145,8 +148,11 @@ func inRange(rng, remote string) bool {
 	return err == nil && one == addr
 }
 
-func (s *Service) tempURLKeys(r *http.Request, t target) ([]string, error) {
-	var keys []string
+// tempURLKey is a secret and what it belongs to.
+type tempURLKey struct{ secret, scope string }
+
+func (s *Service) tempURLKeys(r *http.Request, t target) ([]tempURLKey, error) {
+	var keys []tempURLKey
 	err := s.db.View(r.Context(), func(tx *store.Tx) error {
 		account, err := getAccountMeta(tx, t.account)
 		if err != nil {
@@ -156,12 +162,14 @@ func (s *Service) tempURLKeys(r *http.Request, t target) ([]string, error) {
 		if err != nil && !isNotFound(err) {
 			return err
 		}
-		for _, v := range []string{
-			account["X-Account-Meta-Temp-Url-Key"], account["X-Account-Meta-Temp-Url-Key-2"],
-			c.meta["X-Container-Meta-Temp-Url-Key"], c.meta["X-Container-Meta-Temp-Url-Key-2"],
-		} {
-			if v != "" {
-				keys = append(keys, v)
+		for _, suffix := range []string{"", "-2"} {
+			for _, k := range []tempURLKey{
+				{account["X-Account-Meta-Temp-Url-Key"+suffix], "account"},
+				{c.meta["X-Container-Meta-Temp-Url-Key"+suffix], "container"},
+			} {
+				if k.secret != "" {
+					keys = append(keys, k)
+				}
 			}
 		}
 		return nil
