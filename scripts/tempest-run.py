@@ -175,6 +175,8 @@ def config(args):
             "instance_type": big,
             "minimal_instance_type": flavor,
         }
+    if args.suite == "object_storage":
+        Prepared("undercloud").conn.identity.create_role(name="ResellerAdmin")
     if args.suite in ("network", "orchestration"):
         sections["network"]["public_network_id"] = Prepared("undercloud").public_network()
         sections["heat_plugin"]["floating_network_name"] = "public"

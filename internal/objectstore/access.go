@@ -157,7 +157,12 @@ func (s *Service) load(r *http.Request, c *call) error {
 		if isNotFound(err) {
 			return nil
 		}
+		if err != nil {
+			return err
+		}
 		c.con = &con
+		m, err := getAccountMeta(tx, c.account)
+		con.foreignDomain = m.foreignDomain()
 		return err
 	})
 }
@@ -200,7 +205,7 @@ func (s *Service) byACL(r *http.Request, c *call, account string, con *container
 		if want == writing {
 			acl = con.meta["X-Container-Write"]
 		}
-		if aclAllows(acl, r, account, want) {
+		if aclAllows(acl, r, aclScope{account, con.foreignDomain}, want) {
 			return nil
 		}
 	}
@@ -217,6 +222,27 @@ func (s *Service) byACL(r *http.Request, c *call, account string, con *container
 
 // metaAccountACL is the account's own ACL, JSON of three lists.
 const metaAccountACL = "X-Account-Access-Control"
+
+// metaProjectDomain is where an account keeps the domain of its project, which
+// its own users' tokens tell: names in ACLs are those of the default domain, so
+// they count only where the account is in it as well.
+const metaProjectDomain = "X-Account-Project-Domain-Id"
+
+func (s *Service) rememberDomain(tx *store.Tx, r *http.Request, account string) error {
+	id, ok := auth.FromContext(r.Context())
+	if !ok || !ownProject(id, account) || id.ProjectDomainID == defaultDomain {
+		return nil
+	}
+	m, err := getAccountMeta(tx, account)
+	if err != nil || m[metaProjectDomain] == id.ProjectDomainID {
+		return err
+	}
+	m[metaProjectDomain] = id.ProjectDomainID
+	_, err = tx.Exec(`UPDATE objectstore_accounts SET meta = ? WHERE name = ?`, store.JSON(m), account)
+	return err
+}
+
+const defaultDomain = "default"
 
 // nothing is less than any intent that an account's ACL grants.
 const nothing intent = -1
@@ -247,8 +273,9 @@ func (s *Service) accountGrant(r *http.Request, account string) (intent, error) 
 	if err != nil {
 		return nothing, nil //nolint:nilerr // it was checked when it was set
 	}
+	scope := aclScope{account, m.foreignDomain()}
 	has := func(entries []string) bool {
-		return slices.ContainsFunc(entries, func(e string) bool { return aclNames(e, id, account) || e == id.UserID })
+		return slices.ContainsFunc(entries, func(e string) bool { return aclNames(e, id, scope) || e == id.UserID })
 	}
 	switch {
 	case has(acl.Admin):
@@ -318,7 +345,7 @@ func cleanACL(header, acl string) (string, error) {
 // aclAllows reads Swift's ACLs: ".r:*" and ".r:HOST" (by Referer), ".rlistings",
 // "PROJECT:USER" with ids or names and "*", a bare project id, and the name of
 // a role in the account's own project.
-func aclAllows(acl string, r *http.Request, account string, want intent) bool {
+func aclAllows(acl string, r *http.Request, scope aclScope, want intent) bool {
 	id, known := auth.FromContext(r.Context())
 	referrer, rlistings := false, false
 	for entry := range strings.SplitSeq(acl, ",") {
@@ -332,28 +359,38 @@ func aclAllows(acl string, r *http.Request, account string, want intent) bool {
 				referrer = referrerAllowed(referrer, strings.TrimPrefix(entry, ".r:"), r.Referer())
 			}
 		case strings.HasPrefix(entry, "."):
-		case known && aclNames(entry, id, account):
+		case known && aclNames(entry, id, scope):
 			return true
 		}
 	}
 	return referrer && (want == reading || rlistings)
 }
 
-func aclNames(entry string, id *auth.Identity, account string) bool {
+// aclScope is the account an ACL is about, and whether names mean nothing there.
+type aclScope struct {
+	account       string
+	foreignDomain bool
+}
+
+func (m meta) foreignDomain() bool {
+	return m[metaProjectDomain] != "" && m[metaProjectDomain] != defaultDomain
+}
+
+func aclNames(entry string, id *auth.Identity, scope aclScope) bool {
 	project, user, both := strings.Cut(entry, ":")
 	if !both {
 		if project == "" {
 			return false
 		}
 		role := func(name string) bool { return strings.EqualFold(name, entry) }
-		return project == id.ProjectID || ownProject(id, account) && slices.ContainsFunc(id.Roles, role)
+		return project == id.ProjectID || ownProject(id, scope.account) && slices.ContainsFunc(id.Roles, role)
 	}
 	is := func(want, gotID, gotName string) bool {
 		return want == "*" || want != "" && (want == gotID || want == gotName)
 	}
 	// Names are only unambiguous in the default domain, as in Swift.
 	projectName, userName := "", ""
-	if id.ProjectDomainID == "default" && id.UserDomainID == "default" {
+	if id.ProjectDomainID == defaultDomain && id.UserDomainID == defaultDomain && !scope.foreignDomain {
 		projectName, userName = id.ProjectName, id.UserName
 	}
 	return is(project, id.ProjectID, projectName) && is(user, id.UserID, userName)

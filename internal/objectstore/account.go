@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
@@ -113,8 +114,12 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, c *call) e
 		}
 	}
 	if acl := r.Header.Get(metaAccountACL); acl != "" {
-		if _, err := parseAccountACL(acl); err != nil {
+		lists, err := parseAccountACL(acl)
+		if err != nil {
 			return err
+		}
+		if len(lists.Admin)+len(lists.ReadWrite)+len(lists.ReadOnly) == 0 {
+			r.Header.Set(metaAccountACL, "")
 		}
 	}
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
@@ -127,6 +132,9 @@ func (s *Service) postAccount(w http.ResponseWriter, r *http.Request, c *call) e
 		}
 		if err := m.merge(r.Header, "Account", metaAccountACL); err != nil {
 			return err
+		}
+		if id, ok := auth.FromContext(r.Context()); ok && ownProject(id, c.account) {
+			m[metaProjectDomain] = id.ProjectDomainID
 		}
 		_, err = tx.Exec(`UPDATE objectstore_accounts SET meta = ? WHERE name = ?`, store.JSON(m), c.account)
 		return err

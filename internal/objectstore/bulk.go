@@ -53,6 +53,9 @@ func (b *bulkResult) encode(r *http.Request) (string, string) {
 		}
 		return string(mustJSON(out)), "application/json"
 	}
+	if listingFormat(r.URL.Query().Get("format"), r.Header.Get("Accept")) == "xml" {
+		return b.xml(), "application/xml"
+	}
 	var w strings.Builder
 	if !b.slo {
 		fmt.Fprintf(&w, "%s: %d\n", first, b.done)
@@ -65,6 +68,20 @@ func (b *bulkResult) encode(r *http.Request) (string, string) {
 		fmt.Fprintf(&w, "%s, %s\n", e[0], e[1])
 	}
 	return w.String(), "text/plain"
+}
+
+func (b *bulkResult) xml() string {
+	root, counts := "extract", fmt.Sprintf("<number_files_created>%d</number_files_created>\n", b.done)
+	if b.deletes {
+		root, counts = "delete", fmt.Sprintf("<number_deleted>%d</number_deleted>\n<number_not_found>%d</number_not_found>\n", b.done, b.notFound)
+	}
+	var w strings.Builder
+	fmt.Fprintf(&w, "<%s>\n%s<response_body>%s</response_body>\n<response_status>%s</response_status>\n<errors>\n", root, counts, xmlText(b.body), xmlText(b.status))
+	for _, e := range b.errs {
+		fmt.Fprintf(&w, "<object><name>%s</name><status>%s</status></object>\n", xmlText(e[0]), xmlText(e[1]))
+	}
+	fmt.Fprintf(&w, "</errors>\n</%s>\n", root)
+	return w.String()
 }
 
 func (b *bulkResult) write(w http.ResponseWriter, r *http.Request) error {
@@ -89,15 +106,26 @@ func (b *bulkResult) refuse(w http.ResponseWriter, r *http.Request) error {
 // writeHeartbeat answers a manifest's PUT with heartbeat: the status is in the
 // body. Nothing here takes so long that the connection has to be kept alive.
 func (b *bulkResult) writeHeartbeat(w http.ResponseWriter, r *http.Request, o *object) error {
-	h := w.Header()
-	out, kind := map[string]any{"Response Status": b.status, "Response Body": "", "Errors": []string{}, "Etag": `"` + o.etag + `"`, "Last Modified": httpTime(o.modified)}, "application/json"
-	body := string(mustJSON(out))
-	if !wantsJSON(r) {
-		kind = "text/plain"
-		body = fmt.Sprintf("\r\n\r\nLast Modified: %s\nEtag: \"%s\"\nResponse Status: %s\nResponse Body: \nErrors:\n", httpTime(o.modified), o.etag, b.status)
+	if len(b.errs) > 0 {
+		b.body = "Bad Request\nThe server could not comply with the request since it is either malformed or otherwise incorrect."
 	}
-	h.Set("Content-Type", kind)
+	out := map[string]any{"Response Status": b.status, "Response Body": b.body, "Errors": append([][2]string{}, b.errs...)}
+	text := ""
+	if b.body == "" {
+		out["Etag"], out["Last Modified"] = `"`+o.etag+`"`, httpTime(o.modified)
+		text = fmt.Sprintf("Last Modified: %s\nEtag: \"%s\"\n", httpTime(o.modified), o.etag)
+	}
+	body, kind := string(mustJSON(out)), "application/json"
+	if !wantsJSON(r) {
+		body, kind = b.encode(r)
+		body = text + body
+	}
+	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(http.StatusAccepted)
+	_, _ = io.WriteString(w, " \n\r\n") // what keeps a connection alive elsewhere
+	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil //nolint:nilerr // the client has gone
+	}
 	_, _ = io.WriteString(w, body) // the client may have gone
 	return nil
 }

@@ -111,6 +111,9 @@ func (s *Service) putContainer(w http.ResponseWriter, r *http.Request, c *call) 
 		if made, err = s.ensureContainer(tx, c.target); err != nil {
 			return err
 		}
+		if err := s.rememberDomain(tx, r, c.account); err != nil {
+			return err
+		}
 		return s.mergeContainer(tx, r, c)
 	})
 	if err != nil {
@@ -191,7 +194,7 @@ func (s *Service) dropContainer(tx *store.Tx, t target) error {
 		return api.Conflict("Disable object versioning before deleting container.")
 	}
 	if con.objects > 0 {
-		return api.Conflict("There was a conflict when trying to complete your request: the container holds %d objects.", con.objects)
+		return api.Conflict("There was a conflict when trying to complete your request. The container holds %d objects.", con.objects)
 	}
 	_, err = tx.Exec(`DELETE FROM objectstore_containers WHERE account = ? AND name = ?`, t.account, t.container)
 	s.bus.PublishTx(tx, t.topics()...)

@@ -1,10 +1,14 @@
 package objectstore
 
 import (
+	"encoding/base64"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // copyObject answers COPY: the Destination header says where to.
@@ -109,12 +113,19 @@ func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) e
 		o.link = src.link
 	}
 	if o.slo != nil {
+		if err := s.revalidate(r, to, o); err != nil {
+			return err
+		}
 		body = s.plain(r.Context(), &object{etag: emptyMD5})
 	}
 	if body.size > maxObject {
 		return api.TooLarge("the content of %s is larger than one object can be", from.path())
 	}
-	b, err := s.receive(r.Context(), body, body.size)
+	content, length, err := copiedRange(r, body)
+	if err != nil {
+		return err
+	}
+	b, err := s.receive(r.Context(), content, length)
 	if err != nil {
 		return err
 	}
@@ -131,6 +142,45 @@ func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) e
 	h.Del("Content-Encoding")
 	created(w, o)
 	return nil
+}
+
+// copiedRange is what of the source is copied: the piece that Range names.
+func copiedRange(r *http.Request, body *content) (io.Reader, int64, error) {
+	v := r.Header.Get("Range")
+	if v == "" {
+		return body, body.size, nil
+	}
+	ranges, err := parseRanges(v, body.size)
+	switch {
+	case errors.Is(err, errNoRange):
+		return body, body.size, nil
+	case err != nil || len(ranges) != 1:
+		return nil, 0, api.Invalid("a copy takes one range of the source, Range is %q", v)
+	}
+	_, _ = body.Seek(ranges[0].off, io.SeekStart) // it never fails
+	return io.LimitReader(body, ranges[0].n), ranges[0].n, nil
+}
+
+// revalidate checks that the segments of a copied manifest are there in the
+// account it is copied to.
+func (s *Service) revalidate(r *http.Request, to *call, o *object) error {
+	var wanted []wantedSegment
+	for _, g := range o.slo {
+		size := g.Full
+		wanted = append(wanted, wantedSegment{Path: g.Path, Etag: g.Hash, Size: &size, Rng: g.Rng, Data: base64.StdEncoding.EncodeToString(g.Data)})
+		if g.Data != nil {
+			continue
+		}
+		if err := s.authorize(r, to, g.target(o.account), reading); err != nil {
+			return err
+		}
+	}
+	res := &bulkResult{}
+	err := s.db.View(r.Context(), func(tx *store.Tx) error { return s.assemble(tx, o, wanted, res) })
+	if err == nil && len(res.errs) > 0 {
+		err = api.Invalid("segment %s: %s", res.errs[0][0], res.errs[0][1])
+	}
+	return err
 }
 
 // copiedRow makes the row of a copy: with the source's metadata, over which

@@ -124,14 +124,7 @@ func (f *form) check() (formStatus, error) {
 	if err != nil {
 		return formStatus{}, err
 	}
-	paths := []string{f.t.path()}
-	if raw, _ := f.r.Context().Value(rawPathKey{}).(string); raw != "" {
-		text, err := unescape(raw)
-		if err != nil {
-			return formStatus{}, api.Unauthorized("FormPost: Invalid Signature")
-		}
-		paths = append(paths, text) // with the slash that targetOf cuts off
-	}
+	paths := signedPaths(f.r, f.t)
 	good := false
 	for _, key := range keys {
 		for _, path := range paths {
@@ -152,7 +145,7 @@ func (f *form) take(p *multipart.Part) (formStatus, error) {
 		name = name[i+1:]
 	}
 	t := f.t
-	if t.object == "" || strings.HasSuffix(f.rawPath(), "/") && !strings.HasSuffix(t.object, "/") {
+	if t.object == "" || strings.HasSuffix(rawPath(f.r), "/") && !strings.HasSuffix(t.object, "/") {
 		if t.object != "" {
 			t.object += "/"
 		}
@@ -191,11 +184,6 @@ func (f *form) take(p *multipart.Part) (formStatus, error) {
 	default:
 		return formStatus{code, http.StatusText(code)}, nil
 	}
-}
-
-func (f *form) rawPath() string {
-	raw, _ := f.r.Context().Value(rawPathKey{}).(string)
-	return raw
 }
 
 // answer sends the browser on to the form's redirect, with the outcome in its

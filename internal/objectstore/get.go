@@ -70,6 +70,7 @@ func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) err
 	}
 	if q.Get("multipart-manifest") == "get" && o.slo != nil {
 		objectHeaders(h, o, o.manifestETag)
+		h["Etag"] = []string{o.manifestETag} // of the manifest, not of what it gives: without quotes
 		return s.writeManifest(w, r, o)
 	}
 	if q.Get("multipart-manifest") == "get" && o.dlo != "" {
@@ -107,7 +108,7 @@ func objectHeaders(h http.Header, o *object, etag string) {
 	h.Set("Accept-Ranges", "bytes")
 	h["Etag"] = []string{etag}
 	if o.dlo != "" {
-		h.Set("X-Object-Manifest", escapePath(o.dlo))
+		h.Set("X-Object-Manifest", o.dlo)
 		h["Etag"] = []string{`"` + etag + `"`}
 	}
 	if o.slo != nil {

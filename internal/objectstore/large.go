@@ -58,6 +58,9 @@ func (s *Service) segmentsAllowed(r *http.Request, c *call, o *object) error {
 		}
 		seen[t.container] = true
 		if err := s.authorize(r, c, t, reading); err != nil {
+			if o.slo != nil && status(err) != http.StatusInternalServerError {
+				return api.Conflict("segments in %s cannot be read", t.path()).Wrap(err)
+			}
 			return err
 		}
 	}
@@ -227,14 +230,19 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, c *call) e
 		}
 		return s.put(tx, &con, o, &body{inline: []byte{}, etag: emptyMD5})
 	})
+	heartbeat := truthy(r.URL.Query().Get("heartbeat"))
+	if heartbeat && status(err) == http.StatusUnprocessableEntity {
+		res.status, res.body = "422 Unprocessable Entity", "Unprocessable Entity\nUnable to process the contained instructions"
+		return res.writeHeartbeat(w, r, o)
+	}
 	if err != nil {
 		return err
 	}
-	if len(res.errs) > 0 {
-		return res.refuse(w, r)
-	}
-	if truthy(r.URL.Query().Get("heartbeat")) {
+	switch {
+	case heartbeat:
 		return res.writeHeartbeat(w, r, o)
+	case len(res.errs) > 0:
+		return res.refuse(w, r)
 	}
 	created(w, o)
 	return nil
@@ -363,7 +371,7 @@ func (s *Service) writeManifest(w http.ResponseWriter, r *http.Request, o *objec
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	if raw {
-		h.Set("Content-Type", "application/json")
+		h.Set("Content-Type", o.contentType)
 		h["Etag"] = []string{etagOf([]string{string(data)})}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(data)))

@@ -19,7 +19,7 @@ const (
 	maxMetaName   = 128
 	maxMetaValue  = 256
 	maxMetaTotal  = 4096
-	maxPlainValue = 4096 // of ACLs and other headers that are no metadata of the user's
+	maxPlainValue = maxHeader // of ACLs and other headers that are no metadata of the user's
 )
 
 // merge applies the headers of a POST or PUT to an account's or container's

@@ -3,6 +3,7 @@ package objectstore
 import (
 	"crypto/md5" //nolint:gosec // Swift's ETag
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -210,7 +211,7 @@ func (s *Service) applyHeaders(r *http.Request, o *object) error {
 		if name == prefix {
 			return api.Invalid("Metadata name cannot be empty")
 		}
-		if (strings.HasPrefix(name, prefix) || slices.Contains(systemHeaders(), name)) && values[0] != "" {
+		if strings.HasPrefix(name, prefix) || slices.Contains(systemHeaders(), name) && values[0] != "" {
 			o.headers[name] = values[0]
 		}
 	}
@@ -222,31 +223,53 @@ func (s *Service) applyHeaders(r *http.Request, o *object) error {
 	return err
 }
 
+// maxExpiry is as far as Swift looks ahead, in seconds since the epoch.
+const maxExpiry = 9_999_999_999
+
 func (s *Service) expiry(h http.Header) (time.Time, error) {
 	now := s.now()
-	if v := h.Get("X-Delete-After"); v != "" {
+	for _, name := range []string{"X-Delete-After", "X-Delete-At"} {
+		v := h.Get(name)
+		if v == "" {
+			continue
+		}
 		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil {
-			return time.Time{}, api.Invalid("Non-integer X-Delete-After")
+		switch {
+		case errors.Is(err, strconv.ErrRange) && !strings.HasPrefix(v, "-"):
+			n = maxExpiry
+		case err != nil:
+			return time.Time{}, api.Invalid("Non-integer %s", name).Named(plainText)
 		}
-		if n <= 0 || n > 1<<40 {
-			return time.Time{}, api.Invalid("X-Delete-After in past")
+		if name == "X-Delete-After" {
+			n = min(n, maxExpiry) + now.Unix()
 		}
-		return now.Add(time.Duration(min(n, 1<<32)) * time.Second), nil
+		at := time.Unix(min(n, maxExpiry), 0)
+		if !at.After(now) {
+			return time.Time{}, api.Invalid("%s in past", name).Named(plainText)
+		}
+		return at, nil
 	}
-	v := h.Get("X-Delete-At")
+	return time.Time{}, nil
+}
+
+// ifDeleteAt honours X-If-Delete-At of a DELETE: only what expires then goes.
+func ifDeleteAt(tx *store.Tx, r *http.Request, t target) error {
+	v := r.Header.Get("X-If-Delete-At")
 	if v == "" {
-		return time.Time{}, nil
+		return nil
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n > 1<<40 {
-		return time.Time{}, api.Invalid("Non-integer X-Delete-At")
+	if err != nil {
+		return api.Invalid("Bad X-If-Delete-At header value")
 	}
-	at := time.Unix(n, 0)
-	if !at.After(now) {
-		return time.Time{}, api.Invalid("X-Delete-At in past")
+	o, err := findRow(tx, t)
+	if err != nil {
+		return err
 	}
-	return at, nil
+	if o == nil || o.expires.Unix() != n {
+		return api.PreconditionFailed("X-If-Delete-At does not match")
+	}
+	return nil
 }
 
 // commit makes a received body the content of its object.
@@ -343,6 +366,9 @@ func (s *Service) deleteObject(w http.ResponseWriter, r *http.Request, c *call) 
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		con, err := getContainer(tx, c.account, c.container)
 		if err != nil {
+			return err
+		}
+		if err := ifDeleteAt(tx, r, c.target); err != nil {
 			return err
 		}
 		switch {

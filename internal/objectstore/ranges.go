@@ -148,6 +148,9 @@ func (s *Service) serveContent(w http.ResponseWriter, r *http.Request, o *object
 	case err != nil:
 		h.Set("Content-Length", itoa(body.size))
 		return s.copyOut(w, r, body, whole[0], http.StatusOK)
+	case len(ranges) > 1 && o.dlo != "": // as in Swift, which learns the segments while it sends them
+		h.Set("Content-Length", itoa(body.size))
+		return s.copyOut(w, r, body, whole[0], http.StatusOK)
 	case len(ranges) == 1:
 		h.Set("Content-Range", ranges[0].header(body.size))
 		h.Set("Content-Length", itoa(ranges[0].n))

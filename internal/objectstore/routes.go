@@ -61,6 +61,26 @@ func (t target) path() string {
 
 type rawPathKey struct{}
 
+// rawPath is the path of a request as it was sent, below the service's prefix.
+func rawPath(r *http.Request) string {
+	raw, _ := r.Context().Value(rawPathKey{}).(string)
+	return raw
+}
+
+// prefixOf is what stood before the service's paths when the request came in:
+// clients sign temporary URLs and forms with it or without.
+func prefixOf(r *http.Request) string {
+	sent, _, _ := strings.Cut(r.RequestURI, "?")
+	if u, err := url.Parse(sent); err == nil && u.IsAbs() {
+		sent = u.EscapedPath()
+	}
+	prefix, _, ok := strings.Cut(sent, "/v1/")
+	if !ok {
+		return ""
+	}
+	return prefix
+}
+
 // reroute makes each name of the path one segment: object names hold slashes,
 // dots and emptiness that the mux would take for path syntax and clean away.
 func reroute(r *http.Request) *http.Request {
@@ -118,9 +138,9 @@ func targetOf(r *http.Request) (target, error) {
 func checkName(what, v string, limit int) error {
 	switch {
 	case len(v) > limit:
-		return api.Invalid("%s name length of %d longer than %d", what, len(v), limit)
+		return api.Invalid("%s name length of %d longer than %d", strings.ToUpper(what[:1])+what[1:], len(v), limit)
 	case !utf8.ValidString(v) || strings.ContainsRune(v, 0):
-		return api.PreconditionFailed("the %s name is not valid UTF-8 or holds a NUL", what)
+		return api.PreconditionFailed("Invalid UTF8 or contains NULL").Named(plainText)
 	case what == "container" && strings.Contains(v, "/"):
 		return api.Invalid("the container name holds a slash")
 	}

@@ -110,6 +110,7 @@ func (s *Service) Handler() http.Handler {
 	})
 	return s.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Trans-Id", s.transaction())
+		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
 		inner.ServeHTTP(w, reroute(r))
 	}))
 }
@@ -136,10 +137,16 @@ func (s *Service) NodeHandler() http.Handler {
 	})
 }
 
+// plainText marks errors whose text is all of the answer, as clients know it.
+const plainText = "plain"
+
 // fault writes Swift's error page.
 func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 	h := w.Header()
-	body := "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
+	body := f.Message
+	if f.Err == nil || f.Err.Type != plainText {
+		body = "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
+	}
 	h.Set("Content-Type", "text/html; charset=UTF-8")
 	if f.Err != nil && f.Err.Type == deletedType {
 		h.Set("Content-Type", deletedType)

@@ -46,7 +46,7 @@ func (s *Service) staticWeb(w http.ResponseWriter, r *http.Request, c *call) (do
 }
 
 func (v *web) serve() error {
-	path := v.rawPath()
+	path := rawPath(v.r)
 	if v.c.object == "" || strings.HasSuffix(path, "/") {
 		if v.c.object == "" && !strings.HasSuffix(path, "/") {
 			return v.redirect()
@@ -71,11 +71,6 @@ func (v *web) serve() error {
 		return v.redirect()
 	}
 	return v.fail(err)
-}
-
-func (v *web) rawPath() string {
-	raw, _ := v.r.Context().Value(rawPathKey{}).(string)
-	return raw
 }
 
 func (v *web) redirect() error {

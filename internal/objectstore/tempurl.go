@@ -48,16 +48,14 @@ func (s *Service) checkTempURL(r *http.Request, t target) (string, error) {
 	if r.Method == "COPY" {
 		return "", badTempURL()
 	}
-	paths := []string{t.path()}
-	if raw, _ := r.Context().Value(rawPathKey{}).(string); raw != "" && raw != t.path() {
-		paths = append(paths, raw) // clients that sign what they send
-	}
+	paths := signedPaths(r, t)
 	if q.Has("temp_url_prefix") {
 		prefix := q.Get("temp_url_prefix")
 		if !strings.HasPrefix(t.object, prefix) {
 			return "", badTempURL()
 		}
-		paths = []string{"prefix:/v1/" + t.account + "/" + t.container + "/" + prefix}
+		under := "/v1/" + t.account + "/" + t.container + "/" + prefix
+		paths = []string{"prefix:" + under, "prefix:" + prefixOf(r) + under}
 	}
 	keys, err := s.tempURLKeys(r, t)
 	if err != nil {
@@ -97,6 +95,25 @@ func tempURLLimits(r *http.Request) error {
 		return api.Invalid("extract-archive and multipart-manifest are not allowed with a temporary URL")
 	}
 	return nil
+}
+
+// signedPaths are the forms of a request's path that a signature may be over:
+// decoded or as it was sent, with what stands before Swift's own or without.
+func signedPaths(r *http.Request, t target) []string {
+	paths := []string{t.path()}
+	raw := rawPath(r)
+	if raw != "" {
+		paths = append(paths, raw)
+	}
+	if text, err := unescape(raw); err == nil { // with the slash at the end that names no object
+		paths = append(paths, text)
+	}
+	if prefix := prefixOf(r); prefix != "" {
+		for _, p := range paths {
+			paths = append(paths, prefix+p)
+		}
+	}
+	return paths
 }
 
 func tempURLTime(v string) (int64, error) {

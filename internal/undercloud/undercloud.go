@@ -243,8 +243,12 @@ func (u *Undercloud) route(w http.ResponseWriter, r *http.Request, pick func(*se
 		u.health(w)
 		return
 	}
-	if r.URL.Path == "/info" { // where clients look for Swift's capabilities
-		r.URL.Path = "/object-store/info"
+	if swiftPath(r.URL.Path) {
+		r = r.Clone(r.Context())
+		r.URL.Path = "/object-store" + r.URL.Path
+		if r.URL.RawPath != "" {
+			r.URL.RawPath = "/object-store" + r.URL.RawPath
+		}
 	}
 	for i := range u.services {
 		s := &u.services[i]
@@ -258,6 +262,10 @@ func (u *Undercloud) route(w http.ResponseWriter, r *http.Request, pick func(*se
 	}
 	http.Error(w, "there is nothing here; services are under /identity, /image, /object-store, /messaging, /network, /compute, /baremetal, /introspection, /orchestration and /workflow", http.StatusNotFound)
 }
+
+// swiftPath says whether a path is one where clients of Swift expect it
+// without a prefix: capabilities, and accounts, as temporary URLs name them.
+func swiftPath(p string) bool { return p == "/info" || strings.HasPrefix(p, "/v1/AUTH_") }
 
 func (u *Undercloud) health(w http.ResponseWriter) {
 	if !u.ready.Load() {
