@@ -190,6 +190,13 @@ func (c *Cloud) adopt(ctx context.Context, p *gophercloud.ProviderClient, token 
 	return s, nil
 }
 
+// InRegion returns the same scope with the endpoints of another region.
+func (s *Session) InRegion(region string) *Session {
+	other := *s
+	other.region = region
+	return &other
+}
+
 func (s *Session) endpoint() gophercloud.EndpointOpts {
 	return gophercloud.EndpointOpts{Region: s.region}
 }

@@ -91,7 +91,7 @@ func TestRequests(t *testing.T) {
 			"GET /orchestration/stacks/over":      `{"stack":{"stack_name":"over","id":"7"}}`,
 			"DELETE /orchestration/stacks/over/7": ``}, "<nil>"},
 		{"numbers stay integers", "nova.hypervisors_statistics", nil, map[string]string{
-			"GET /compute/os-hypervisors/statistics": `{"hypervisor_statistics":{"count":3,"x":1.5}}`}, "map[count:3 x:1.5]"},
+			"GET /compute/v2.1/os-hypervisors/statistics": `{"hypervisor_statistics":{"count":3,"x":1.5}}`}, "map[_info:map[count:3 x:1.5] _loaded:true count:3 x:1.5]"},
 		{"find wants exactly one", "nova.hypervisors_find", map[string]any{"hypervisor_hostname": "b"}, map[string]string{
 			"GET /compute/os-hypervisors/detail": `{"hypervisors":[{"id":1,"hypervisor_hostname":"a"},{"id":2,"hypervisor_hostname":"b"}]}`},
 			"map[_info:map[hypervisor_hostname:b id:2] _loaded:true hypervisor_hostname:b id:2]"},

@@ -9,9 +9,6 @@ import (
 	"github.com/tripleo/tripleo/internal/cloud"
 )
 
-var nodeFilters = []string{"associated", "maintenance", "marker", "limit", "sort_key", "sort_dir", "fields", "provision_state", "driver", //nolint:gochecknoglobals // constant
-	"resource_class", "chassis_uuid", "instance_uuid", "fault", "conductor_group", "owner"}
-
 func ironicRows() []rest {
 	return []rest{
 		{name: "ironic.node_create", desc: "Enrolls a node.", method: "POST", path: "nodes", wrap: "-", extra: true},
@@ -53,14 +50,10 @@ func ironicActions() []Action {
 		}
 	}
 	return []Action{
-		act("node_list", "Lists nodes.", params(optional(nodeFilters...), []Param{Opt("detail", false)}), listNodes),
-		act("node_get", "Shows a node.", params(required("node_id"), optional("fields")), func(ctx context.Context, s *sender, in map[string]any) (any, error) {
-			return rest{path: "nodes/{node_id}", method: http.MethodGet, query: []string{"fields"}}.run(ctx, s.client, in)
-		}),
 		act("node_update", "Changes a node by a JSON patch.", required("node_id", "patch"), patch("nodes", "node_id")),
 		act("port_update", "Changes a port by a JSON patch.", required("port_id", "patch"), patch("ports", "port_id")),
 		act("node_set_provision_state", "Changes the provision state.", params(required("node_uuid", "state"),
-			optional("configdrive", "cleansteps", "rescue_password", "os_username", "os_password", "deploysteps")), setProvisionState),
+			optional("configdrive", "cleansteps", "rescue_password", "deploysteps")), setProvisionState),
 		act("node_set_power_state", "Changes the power state.", []Param{Req("node_id"), Req("state"), Opt("soft", false), Opt("timeout", nil)},
 			func(ctx context.Context, s *sender, in map[string]any) (any, error) {
 				target := map[string]string{"on": "power on", "off": "power off", "reboot": "rebooting"}[String(in, "state")]
@@ -89,15 +82,6 @@ func ironicActions() []Action {
 				return s.send(ctx, http.MethodPut, map[string]any{"reason": String(in, "maint_reason")}, "nodes", String(in, "node_id"), "maintenance")
 			}),
 	}
-}
-
-func listNodes(ctx context.Context, s *sender, in map[string]any) (any, error) {
-	if in["fields"] == nil && Bool(in, "detail") {
-		in["detail"] = true
-	} else {
-		in["detail"] = nil
-	}
-	return rest{path: "nodes", method: http.MethodGet, unwrap: "nodes", pages: true, query: append([]string{"detail"}, nodeFilters...)}.run(ctx, s.client, in)
 }
 
 func setProvisionState(ctx context.Context, s *sender, in map[string]any) (any, error) {

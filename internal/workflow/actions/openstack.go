@@ -1,6 +1,9 @@
 package actions
 
 import (
+	"context"
+	"slices"
+
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/tripleo/tripleo/internal/cloud"
@@ -9,7 +12,21 @@ import (
 // OpenStack returns the actions of the OpenStack services, under the names,
 // parameters and with the results that Mistral gives them.
 func OpenStack() []Action {
-	var out []Action
+	out := tableActions()
+	at := make(map[string]int, len(out)) // one of our own stands in place of the table's
+	for i := range out {
+		at[out[i].Name] = i
+	}
+	add := func(a Action) {
+		i, listed := at[a.Name]
+		if !listed {
+			at[a.Name] = len(out)
+			out = append(out, a)
+			return
+		}
+		a.Input = withParams(a.Input, out[i].Input)
+		out[i] = inRegion(a)
+	}
 	for _, svc := range []struct {
 		open opener
 		rows []rest
@@ -27,9 +44,13 @@ func OpenStack() []Action {
 		{nil, nil, zaqarActions()},
 	} {
 		for _, row := range svc.rows {
-			out = append(out, row.action(svc.open))
+			if _, listed := at[row.name]; !listed {
+				add(row.action(svc.open))
+			}
 		}
-		out = append(out, svc.own...)
+		for _, a := range svc.own {
+			add(a)
+		}
 	}
 	return out
 }
@@ -97,4 +118,32 @@ func keystoneRows() []rest {
 			rest{name: "keystone." + r.many + "_delete", desc: "Deletes a " + r.one + ".", method: "DELETE", path: r.many + "/{" + r.one + "}", input: required(r.one)})
 	}
 	return out
+}
+
+// withParams adds those parameters of more that own lacks.
+func withParams(own, more []Param) []Param {
+	out := append([]Param(nil), own...)
+	for _, p := range more {
+		if !slices.ContainsFunc(own, func(o Param) bool { return o.Name == p.Name }) {
+			p.Required = false
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// inRegion makes an action heed action_region.
+func inRegion(a Action) Action {
+	run := a.Run
+	a.Run = func(ctx context.Context, c *Context, in map[string]any) (any, error) {
+		region := String(in, "action_region")
+		delete(in, "action_region")
+		if region != "" && c.Session != nil {
+			other := *c
+			other.Session = c.Session.InRegion(region)
+			c = &other
+		}
+		return run(ctx, c, in)
+	}
+	return a
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -156,13 +157,23 @@ func request(ctx context.Context, client *gophercloud.ServiceClient, method, tar
 	defer func() { _ = resp.Body.Close() }()
 	var answer any
 	if resp.StatusCode != http.StatusNoContent && method != http.MethodHead {
-		d := json.NewDecoder(resp.Body)
-		d.UseNumber()
-		if err := d.Decode(&answer); err != nil {
-			answer = nil // an empty or plain answer
-		}
+		answer = decodeAnswer(resp.Body)
 	}
-	return yaqlNumbers(answer), resp.Header, nil
+	return answer, resp.Header, nil
+}
+
+// maxAnswer bounds what is read of a service's answer.
+const maxAnswer = 64 << 20
+
+// decodeAnswer reads JSON; an empty or plain answer is null.
+func decodeAnswer(r io.Reader) any {
+	d := json.NewDecoder(io.LimitReader(r, maxAnswer))
+	d.UseNumber()
+	var answer any
+	if err := d.Decode(&answer); err != nil {
+		return nil
+	}
+	return yaqlNumbers(answer)
 }
 
 // yaqlNumbers turns json.Number into int64 and float64.

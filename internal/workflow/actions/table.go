@@ -1,0 +1,516 @@
+package actions
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/tripleo/tripleo/yaql"
+)
+
+// The table of the OpenStack actions, one file a project, one line an action:
+// what the project's Python client sends for the method of that name.
+//
+//go:embed table/*.json
+var tables embed.FS
+
+// project is an OpenStack project that has actions.
+type project struct {
+	name    string   // of the actions: "nova"
+	types   []string // of the catalog, the first found is used
+	version string   // of the API, added to an endpoint that names none
+	region  bool     // whether the actions take action_region
+	objects bool     // whether the client returns objects with _info
+}
+
+func projects() []project {
+	return []project{
+		{name: "nova", types: []string{"compute"}, version: "v2.1", region: true, objects: true},
+		{name: "glance", types: []string{"image"}, region: true},
+		{name: "keystone", types: []string{"identity"}, version: "v3", objects: true},
+		{name: "heat", types: []string{"orchestration"}, region: true},
+		{name: "neutron", types: []string{"network"}, region: true},
+		{name: "cinder", types: []string{"volumev3", "block-storage", "volume"}, region: true, objects: true},
+		{name: "ironic", types: []string{"baremetal"}, region: true},
+		{name: "mistral", types: []string{"workflowv2", "workflow"}, version: "v2"},
+		{name: "barbican", types: []string{"key-manager"}},
+		{name: "designate", types: []string{"dns"}, version: "v2", region: true},
+		{name: "gnocchi", types: []string{"metric"}, region: true},
+		{name: "aodh", types: []string{"alarming"}, region: true},
+		{name: "magnum", types: []string{"container-infra"}, version: "v1"},
+		{name: "manila", types: []string{"sharev2", "shared-file-system"}, objects: true},
+		{name: "trove", types: []string{"database"}, region: true, objects: true},
+		{name: "vitrage", types: []string{"rca"}},
+		{name: "zun", types: []string{"container", "appcontainer"}},
+		{name: "tacker", types: []string{"nfv-orchestration"}, region: true},
+	}
+}
+
+// open returns the client of the project in a region ("" is the session's).
+func (p project) open(c *Context, region string) (*gophercloud.ServiceClient, error) {
+	if c.Session == nil {
+		return nil, errNoSession
+	}
+	for _, kind := range p.types {
+		base, err := c.Session.Provider.EndpointLocator(gophercloud.EndpointOpts{Type: kind, Region: region, Availability: gophercloud.AvailabilityPublic})
+		if err != nil || base == "" {
+			continue
+		}
+		s := &gophercloud.ServiceClient{ProviderClient: c.Session.Provider, Endpoint: strings.TrimSuffix(base, "/"), Type: kind}
+		if kind == "baremetal" {
+			s.Microversion = "1.81"
+		}
+		return s, nil
+	}
+	where := ""
+	if region != "" {
+		where = " of region " + region
+	}
+	return nil, fmt.Errorf("service %s is not in the catalog%s: %s actions need it", p.types[0], where, p.name)
+}
+
+// row is an action of the table. Texts hold parameters as {x}; a text that is
+// nothing but {x} is the parameter's value, and is left out when that is null;
+// {x|default} gives the default then (JSON). A dict under a key that ends in "?"
+// is left out when it is empty. A parameter that has the default of the client's
+// method counts as null, so that the template alone says what is sent for it.
+type row struct {
+	Name   string             `json:"name"`
+	Input  string             `json:"input"` // as Mistral writes it: "server, limit=null, **kwargs"
+	Method string             `json:"method"`
+	Path   string             `json:"path"`
+	Query  map[string]string  `json:"query"`
+	Spread []string           `json:"spread"` // dicts whose items are the query
+	If     map[string]variant `json:"if"`     // other paths, when a parameter is set, or not as by default
+	Body   any                `json:"body"`
+	Extra  string             `json:"extra"` // where **kwargs go: "query", "body", "body.KEY"; "" refuses them
+	Bare   bool               `json:"bare"`  // an empty body is none
+	Key    string             `json:"key"`   // of the answer, whose value is the result
+
+	Irregular []string `json:"irregular"` // parameters that have no plain place in the request: refused
+	Ignored   []string `json:"ignored"`   // parameters that the client keeps for itself
+}
+
+type variant struct {
+	Path  string            `json:"path"`
+	Query map[string]string `json:"query"`
+}
+
+// parseInput reads a signature as Mistral writes it.
+func parseInput(text string) (list []Param, extra bool) {
+	for _, part := range splitInput(text) {
+		name, def, opt := strings.Cut(strings.TrimSpace(part), "=")
+		switch {
+		case name == "":
+		case strings.HasPrefix(name, "*"):
+			extra = true
+		case !opt:
+			list = append(list, Req(name))
+		default:
+			v, err := yaql.ParseJSON([]byte(def))
+			if err != nil {
+				v = nil
+			}
+			list = append(list, Opt(name, v))
+		}
+	}
+	return list, extra
+}
+
+// splitInput splits at the commas outside of brackets and strings.
+func splitInput(text string) []string {
+	var out []string
+	depth, start, quoted := 0, 0, false
+	for i, c := range text {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case strings.ContainsRune("[{(", c):
+			depth++
+		case strings.ContainsRune("]})", c):
+			depth--
+		case c == ',' && depth == 0:
+			out = append(out, text[start:i])
+			start = i + 1
+		}
+	}
+	return append(out, text[start:])
+}
+
+// tableActions returns the actions of the table.
+func tableActions() []Action {
+	var out []Action
+	for _, p := range projects() {
+		data, err := tables.ReadFile("table/" + p.name + ".json")
+		if err != nil {
+			panic(err) // embedded: a test calls this
+		}
+		var rows []row
+		if err := json.Unmarshal(data, &rows); err != nil {
+			panic(fmt.Errorf("table of %s: %w", p.name, err))
+		}
+		for _, r := range rows {
+			out = append(out, r.action(p))
+			if find := r.finders(p); find != nil {
+				out = append(out, find...)
+			}
+		}
+	}
+	return out
+}
+
+func (r row) action(p project) Action {
+	input, extra := parseInput(r.Input)
+	if p.region {
+		input = append(input, Opt("action_region", ""))
+	}
+	return Action{Name: r.Name, Description: describe(r.Name), Input: input, Extra: extra, Once: r.Method == http.MethodPost,
+		Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
+			client, err := p.open(c, String(in, "action_region"))
+			if err != nil {
+				return nil, err
+			}
+			return r.run(ctx, client, p, input, in)
+		}}
+}
+
+// describe words an action by its name: "nova: servers list".
+func describe(name string) string {
+	service, verb, _ := strings.Cut(name, ".")
+	words := strings.Split(verb, "_")
+	return fmt.Sprintf("Calls %s of %s.", strings.Join(words, " "), service)
+}
+
+// call is a request made of a row and the input.
+type call struct {
+	method, path string
+	query        url.Values
+	body         any
+}
+
+func (r row) call(input []Param, in map[string]any) (*call, error) {
+	defaults := make(map[string]any, len(input))
+	for _, p := range input {
+		defaults[p.Name] = p.Default
+	}
+	for _, name := range r.Irregular {
+		if v, given := in[name]; given && v != nil && yaql.Str(v) != yaql.Str(defaults[name]) {
+			return nil, fmt.Errorf("%s: parameter %s is not supported: leave it out", r.Name, name)
+		}
+	}
+	path, query := r.Path, map[string]string{}
+	for k, v := range r.Query {
+		query[k] = v
+	}
+	for _, name := range sortedKeys(r.If) {
+		if yaql.Truth(in[name]) == yaql.Truth(defaults[name]) {
+			continue
+		}
+		path = r.If[name].Path
+		for k, v := range r.If[name].Query {
+			query[k] = v
+		}
+	}
+	all := in
+	in = make(map[string]any, len(all))
+	for _, p := range input {
+		if v := all[p.Name]; p.Required || yaql.Str(v) != yaql.Str(p.Default) {
+			in[p.Name] = v
+		}
+	}
+	out := &call{method: r.Method, query: url.Values{}}
+	var err error
+	if out.path, err = fillPath(path, in); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Name, err)
+	}
+	for k, tmpl := range query {
+		if v, ok := fill(tmpl, in); ok {
+			addQuery(out.query, k, v)
+		}
+	}
+	for _, name := range r.Spread {
+		for k, v := range Map(in, name) {
+			addQuery(out.query, k, v)
+		}
+	}
+	if r.Body != nil {
+		out.body, _ = fill(r.Body, in)
+	}
+	if err := r.addExtra(out, defaults, all); err != nil {
+		return nil, err
+	}
+	if m, ok := out.body.(map[string]any); ok && r.Bare && len(m) == 0 {
+		out.body = nil
+	}
+	return out, nil
+}
+
+// addExtra puts what no parameter is named for where the client puts it.
+func (r row) addExtra(c *call, known, in map[string]any) error {
+	for k, v := range in {
+		if _, named := known[k]; named {
+			continue
+		}
+		at, key, _ := strings.Cut(r.Extra, ".")
+		switch {
+		case at == "query":
+			addQuery(c.query, k, v)
+			continue
+		case at != "body":
+			return fmt.Errorf("%s: there is no parameter %s", r.Name, k)
+		}
+		m, _ := c.body.(map[string]any)
+		if key != "" && m != nil {
+			m, _ = m[key].(map[string]any)
+		}
+		if m == nil {
+			return fmt.Errorf("%s: parameter %s has no place in the request", r.Name, k)
+		}
+		m[k] = v
+	}
+	return nil
+}
+
+func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p project, input []Param, in map[string]any) (any, error) {
+	c, err := r.call(input, in)
+	if err != nil {
+		return nil, err
+	}
+	target := p.url(client.Endpoint, c.path)
+	if len(c.query) > 0 {
+		target += "?" + c.query.Encode()
+	}
+	var answer any
+	if c.method == http.MethodGet && r.Key != "" && strings.HasSuffix(r.Name, "_list") {
+		answer, err = allPages(ctx, client, target, r.Key, in["limit"] != nil)
+	} else if text, plain := c.body.(string); plain {
+		answer, err = sendText(ctx, client, c.method, target, text)
+		answer = unwrapOr(answer, r.Key)
+	} else {
+		answer, _, err = request(ctx, client, c.method, target, c.body, nil)
+		answer = unwrapOr(answer, r.Key)
+	}
+	if err != nil || !p.objects {
+		return answer, err
+	}
+	return objects(answer), nil
+}
+
+// unwrapOr returns the value of key, or all of the answer when it has none.
+func unwrapOr(answer any, key string) any {
+	if m, ok := answer.(map[string]any); ok {
+		if v, has := m[key]; has && key != "" {
+			return v
+		}
+	}
+	return answer
+}
+
+func objects(v any) any {
+	switch x := v.(type) {
+	case map[string]any:
+		return object(x)
+	case []any:
+		for i, it := range x {
+			if m, ok := it.(map[string]any); ok {
+				x[i] = object(m)
+			}
+		}
+	}
+	return v
+}
+
+// sendText sends a definition (a workflow, a workbook) as it is.
+func sendText(ctx context.Context, client *gophercloud.ServiceClient, method, target, text string) (any, error) {
+	resp, err := client.Request(ctx, method, target, &gophercloud.RequestOpts{RawBody: strings.NewReader(text), KeepResponseBody: true,
+		MoreHeaders: map[string]string{"Content-Type": "text/plain"}, OkCodes: []int{200, 201, 202, 204}})
+	if err != nil {
+		return nil, readable(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return decodeAnswer(resp.Body), nil
+}
+
+var versionSegment = regexp.MustCompile(`^/?(v\d+(\.\d+)?)(/|$)`) //nolint:gochecknoglobals // constant
+
+// url joins an endpoint and a path, with the version of the API once.
+func (p project) url(endpoint, path string) string {
+	_, last, _ := cutLast(endpoint, "/")
+	named := versionSegment.FindStringSubmatch(path)
+	switch {
+	case named != nil && last == named[1]:
+		return endpoint + strings.TrimPrefix(path, "/"+named[1])
+	case named == nil && p.version != "" && !strings.Contains(endpoint+"/", "/"+p.version+"/") && !versionSegment.MatchString(last):
+		return endpoint + "/" + p.version + path
+	}
+	return endpoint + path
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+var (
+	placeholder = regexp.MustCompile(`\{(\w+)\}`)                      //nolint:gochecknoglobals // constant
+	whole       = regexp.MustCompile(`^\{(\w+)(:json)?(?:\|(.*))?\}$`) //nolint:gochecknoglobals // constant
+)
+
+func fillPath(path string, in map[string]any) (string, error) {
+	var missing string
+	out := placeholder.ReplaceAllStringFunc(path, func(m string) string {
+		name := m[1 : len(m)-1]
+		v := identifier(in[name])
+		if v == "" || v == "." || v == ".." {
+			missing = name
+		}
+		return url.PathEscape(v)
+	})
+	if missing != "" {
+		return "", fmt.Errorf("parameter %s is empty", missing)
+	}
+	return out, nil
+}
+
+// identifier is the id of an object, or the value itself (as base.getid of the
+// clients does).
+func identifier(v any) string {
+	if m, ok := v.(map[string]any); ok {
+		for _, key := range []string{"id", "uuid", "name"} {
+			if s := String(m, key); s != "" {
+				return s
+			}
+		}
+	}
+	if v == nil {
+		return ""
+	}
+	return yaql.Str(v)
+}
+
+// fill replaces the parameters in a template. It reports false for what is left
+// out: a parameter that is null.
+func fill(tmpl any, in map[string]any) (any, bool) {
+	switch t := tmpl.(type) {
+	case string:
+		return fillText(t, in)
+	case map[string]any:
+		out := make(map[string]any, len(t))
+		for k, item := range t {
+			if m := whole.FindStringSubmatch(k); m != nil && item == any(k) { // a dict whose items stand here
+				for name, v := range Map(in, m[1]) {
+					out[name] = v
+				}
+				continue
+			}
+			if placeholder.MatchString(k) {
+				filled, _ := fillText("-"+k, in)
+				k = yaql.Str(filled)[1:]
+			}
+			v, ok := fill(item, in)
+			name, may := strings.CutSuffix(k, "?")
+			if m, isMap := v.(map[string]any); ok && !(may && isMap && len(m) == 0) {
+				out[name] = v
+			}
+		}
+		return out, true
+	case []any:
+		out := make([]any, 0, len(t))
+		for _, item := range t {
+			if v, ok := fill(item, in); ok {
+				out = append(out, v)
+			}
+		}
+		return out, true
+	}
+	return tmpl, true
+}
+
+// fillText fills a text; {x:json} is the value as JSON text, as which Mistral's
+// API takes dicts.
+func fillText(t string, in map[string]any) (any, bool) {
+	m := whole.FindStringSubmatch(t)
+	if m == nil {
+		return placeholder.ReplaceAllStringFunc(t, func(p string) string { return yaql.Str(in[strings.Trim(p, "{}")]) }), true
+	}
+	if v := in[m[1]]; v != nil {
+		if _, text := v.(string); text || m[2] == "" {
+			return v, true
+		}
+		b, err := yaql.JSON(v)
+		return string(b), err == nil
+	}
+	if m[3] == "" {
+		return nil, false
+	}
+	def, err := yaql.ParseJSON([]byte(m[3]))
+	return yaql.Plain(def), err == nil
+}
+
+// finders are the searches that the clients build on a list.
+func (r row) finders(p project) []Action {
+	base, isList := strings.CutSuffix(r.Name, "_list")
+	if !isList || !p.objects || r.Method != http.MethodGet || strings.Contains(r.Path, "{") {
+		return nil
+	}
+	input, _ := parseInput(r.Input)
+	find := func(ctx context.Context, c *Context, in map[string]any) ([]any, error) {
+		client, err := p.open(c, String(in, "action_region"))
+		if err != nil {
+			return nil, err
+		}
+		args := map[string]any{}
+		for _, param := range input {
+			args[param.Name] = param.Default
+		}
+		got, err := r.run(ctx, client, p, input, args)
+		if err != nil {
+			return nil, err
+		}
+		want := map[string]any{}
+		for k, v := range in {
+			if k != "action_region" {
+				want[k] = v
+			}
+		}
+		items, _ := got.([]any)
+		return matching(items, want), nil
+	}
+	var region []Param
+	if p.region {
+		region = []Param{Opt("action_region", "")}
+	}
+	return []Action{
+		{Name: base + "_findall", Description: describe(base + "_findall"), Extra: true, Input: region,
+			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) { return find(ctx, c, in) }},
+		{Name: base + "_find", Description: describe(base + "_find"), Extra: true, Input: region,
+			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
+				found, err := find(ctx, c, in)
+				return only(found, base, in, err)
+			}},
+	}
+}
+
+// only returns the one that was found; none or many are errors.
+func only(found []any, what string, in map[string]any, err error) (any, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, fmt.Errorf("No %s matching %s. (HTTP 404)", what, yaql.Str(in)) //nolint:revive,staticcheck // the clients' wording
+	case len(found) > 1:
+		return nil, fmt.Errorf("%d %s match %s, not one", len(found), what, yaql.Str(in))
+	}
+	return found[0], nil
+}
