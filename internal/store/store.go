@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -50,7 +51,13 @@ type DB struct {
 	write   *sql.DB // SQLite: one connection; PostgreSQL: the pool
 	read    *sql.DB
 	sync    *syncer // nil: a commit is on the disk when it returns
+	fail    atomic.Pointer[func(committed bool) error]
 }
+
+// FailCommits has f called at the end of each Tx, before its commit and, with
+// committed set, after it. An error before undoes the transaction, one after is
+// all that the caller learns. Tests kill a process at every commit with it.
+func (db *DB) FailCommits(f func(committed bool) error) { db.fail.Store(&f) }
 
 // Open opens the database named by dsn: "sqlite:/path/to/file.db" or a
 // "postgres://" URL. The file is created when it does not exist.
@@ -121,12 +128,28 @@ type Tx struct {
 // PostgreSQL a serialisation failure runs fn again, so fn must have no effect
 // but on the database.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
+	if f := db.fail.Load(); f != nil {
+		return db.txFailing(ctx, fn, *f)
+	}
 	for attempt := 0; ; attempt++ {
 		err := db.run(ctx, db.write, &sql.TxOptions{}, fn)
 		if err == nil || !retryable(err) || attempt == 5 || ctx.Err() != nil {
 			return err
 		}
 	}
+}
+
+func (db *DB) txFailing(ctx context.Context, fn func(tx *Tx) error, fail func(committed bool) error) error {
+	err := db.run(ctx, db.write, &sql.TxOptions{}, func(tx *Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return fail(false)
+	})
+	if err != nil {
+		return err
+	}
+	return fail(true)
 }
 
 // View runs fn on a consistent snapshot. fn must not write.

@@ -304,7 +304,7 @@ func (r *run) flush() error {
 			return err
 		}
 		superseded = op != r.op
-		if cancel != 0 && r.st.Status == InProgress {
+		if cancel != 0 && r.st.Status == InProgress && r.st.Op == r.op { // a rollback just begun goes on
 			r.st.Cancel = true
 		}
 		for _, row := range rows {
