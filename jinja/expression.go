@@ -104,8 +104,8 @@ func (rt *runtime) drainItems(items []any, depth int) error {
 }
 
 // ToGo turns a value of a template into plain Go: nil, bool, int64, float64, string, []any, and for a dictionary what
-// dict makes of its entries in order. Integers beyond 64 bits become float64, objects and macros their text; a value
-// of undefined is an error unless it is the top one's lenient kind, which becomes nil.
+// dict makes of its entries in order. Integers beyond 64 bits become float64, objects their text; functions and
+// macros are errors, and so is undefined, except that a lenient one alone becomes nil.
 func ToGo(v any, dict func(keys, values []any) any) (any, error) { return toGo(v, dict, 0) }
 
 func toGo(v any, dict func(keys, values []any) any, depth int) (any, error) {
@@ -149,7 +149,10 @@ func toGo(v any, dict func(keys, values []any) any, depth int) (any, error) {
 		}
 		return nil, nil
 	}
-	return Str(v), nil
+	if o, ok := v.(Object); ok {
+		return o.String(), nil
+	}
+	return nil, typeErrorf("a %s is not a value", typeName(v))
 }
 
 func listToGo(items []any, dict func(keys, values []any) any, depth int) (any, error) {

@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   postgresql iproute2 systemd-container mmdebstrap e2fsprogs qemu-utils dosfstools gdisk zstd squashfs-tools kmod ipxe   # lab and images
   ipmitool python3-openstackclient python3-heatclient python3-ironicclient
-  python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-yaml # peers in tests
+  python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-mistral python3-yaml # peers in tests
   tempest heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin  # make tempest
 )
 missing=()

@@ -102,14 +102,8 @@ func (c *Context) Register(f Function) error {
 	}
 	o.isMethod, o.isFunc = f.Method || f.MethodOnly, !f.MethodOnly
 	o.impl = func(call *call) (any, error) {
-		for i, p := range o.params {
-			if p.typ == typIter && call.args[i] != nil {
-				items, err := call.list(i)
-				if err != nil {
-					return nil, err
-				}
-				call.args[i] = items
-			}
+		if err := call.materialize(o); err != nil {
+			return nil, err
 		}
 		v, err := f.Call(call.ev.ctx, &Args{call})
 		if err != nil {
@@ -118,6 +112,31 @@ func (c *Context) Register(f Function) error {
 		return norm(v), nil
 	}
 	c.add(o)
+	return nil
+}
+
+// materialize makes lists of the lazy sequences among the arguments, so that
+// a caller's function never meets one.
+func (c *call) materialize(o *overload) error {
+	for i, p := range o.params {
+		var err error
+		switch {
+		case c.args[i] == nil:
+		case p.typ == typIter:
+			c.args[i], err = c.list(i)
+		case p.typ == typAny:
+			c.args[i], err = c.ev.finish(c.args[i], 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i, v := range c.rest {
+		var err error
+		if c.rest[i], err = c.ev.finish(v, 0); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
