@@ -16,6 +16,7 @@ type (
 	wordNode struct {
 		pos
 		name string
+		val  any // name, ready to be used as a value
 	}
 	// varNode is $name; index is n for $n (and 1 for $), else 0.
 	varNode struct {
@@ -58,5 +59,22 @@ type (
 		args []node
 	}
 )
+
+// plain reports whether an expression only reads: no call, so that nothing in
+// it can keep the context it is evaluated in.
+func plain(n node) bool {
+	switch n := n.(type) {
+	case *constNode, *wordNode, *varNode:
+		return true
+	case *dotNode:
+		_, word := n.member.(*wordNode)
+		return word && plain(n.recv)
+	case *unaryNode:
+		return plain(n.x)
+	case *binaryNode:
+		return n.op != "->" && plain(n.l) && plain(n.r)
+	}
+	return false
+}
 
 type pair struct{ key, val node }

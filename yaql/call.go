@@ -195,6 +195,9 @@ func (ev *evaluator) prepare(b binding, n *callNode, c *Context, recv any, metho
 		switch {
 		case method && i == 0:
 			cl.args[i] = recv
+			if b, ok := recv.(bool); ok && p.typ == typPyInt {
+				cl.args[i] = boolInt(b)
+			}
 		case p.variadic:
 			for _, a := range b.rest {
 				v, ok, err := ev.argument(p, a, c, cache)
@@ -215,7 +218,7 @@ func (ev *evaluator) prepare(b binding, n *callNode, c *Context, recv any, metho
 	}
 	if b.o.rules {
 		for _, pr := range n.pairs {
-			cl.rules = append(cl.rules, rule{&lambda{ev, pr.key, c}, &lambda{ev, pr.val, c}})
+			cl.rules = append(cl.rules, rule{&lambda{ev: ev, body: pr.key, scope: c}, &lambda{ev: ev, body: pr.val, scope: c}})
 		}
 		return cl, true, nil
 	}
@@ -234,13 +237,23 @@ func (ev *evaluator) prepare(b binding, n *callNode, c *Context, recv any, metho
 
 func (ev *evaluator) argument(p *param, n node, c *Context, cache *slots) (any, bool, error) {
 	if p.typ == typFunc {
-		return &lambda{ev, n, c}, true, nil
+		return &lambda{ev: ev, body: n, scope: c}, true, nil
 	}
 	v, err := cache.get(ev, n, c)
 	if err != nil {
 		return nil, false, err
 	}
+	if b, ok := v.(bool); ok && p.typ == typPyInt {
+		v = boolInt(b)
+	}
 	return v, p.accepts(v), nil
+}
+
+func boolInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Access to arguments by the library.
@@ -251,6 +264,15 @@ func (c *call) invoke(i int, args ...any) (any, error) {
 		return nil, errorf(ErrArgs, "%s: no expression given", c.name)
 	}
 	return l.call(args...)
+}
+
+// invoke1 is invoke with one argument.
+func (c *call) invoke1(i int, arg any) (any, error) {
+	l, ok := c.args[i].(*lambda)
+	if !ok {
+		return nil, errorf(ErrArgs, "%s: no expression given", c.name)
+	}
+	return l.call1(arg)
 }
 
 func (c *call) has(i int) bool {

@@ -3,10 +3,12 @@ package yaql
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"sort"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,11 +79,24 @@ func readExpected(t *testing.T, data []byte) map[string]expectation {
 	return want
 }
 
+const namedGroups = "the original fails on named groups"
+
+// hashed are expressions whose result is a set with something in it that Python cannot hash: their results become
+// a set of Python's, ours do not.
+func hashed(src string) bool {
+	return strings.HasPrefix(src, "set(") || strings.HasPrefix(src, "{") && strings.HasSuffix(src, " => 1}.keys()")
+}
+
 // deviations are expressions where we differ from the original on purpose.
 var deviations = map[string]string{
 	"{a=>1}.mergeWith({a=>[2]})": "a list replaces a scalar; the original fails with TypeError",
-	"$.d.(a)":                    "parentheses round a name mean nothing here",
-	"dict([a=>1])":               "refused when parsed, not when evaluated",
+	"{1}":                        "refused when parsed, not when evaluated",
+	"regex('(?P<x>l+)').search(hello, $x.value)":   namedGroups,
+	"regex('(?P<x>l)').searchAll(hello, $x.start)": namedGroups,
+	"sequence().splitWhere($ mod 3 = 2).limit(2)":  "lazy here",
+	"sequence().sliceWhere($ mod 3 = 0).limit(3)":  "lazy here",
+	"$.d.(a)":      "parentheses round a name mean nothing here",
+	"dict([a=>1])": "refused when parsed, not when evaluated",
 }
 
 func testData(t testing.TB) any {
@@ -97,6 +112,31 @@ func testData(t testing.TB) any {
 	return data
 }
 
+// kindOf maps the original's exceptions to our kinds.
+func kindOf(class string) ErrorKind {
+	switch class {
+	case "syntax":
+		return ErrSyntax
+	case "NoFunctionRegisteredException", "NoMethodRegisteredException":
+		return ErrName
+	case "NoMatchingFunctionException", "NoMatchingMethodException", "AmbiguousFunctionException", "AmbiguousMethodException":
+		return ErrArgs
+	case "KeyError", "IndexError", "StopIteration":
+		return ErrKey
+	case "CollectionTooLargeException", "MemoryQuotaExceededException":
+		return ErrLimit
+	}
+	return ErrValue
+}
+
+func kindText(err error) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return "none"
+	}
+	return [...]string{"", "syntax", "name", "args", "key", "value", "limit", "canceled", "function"}[e.Kind]
+}
+
 // TestDifferential compares with what the real YAQL gave (see record.py).
 func TestDifferential(t *testing.T) {
 	raw, err := os.ReadFile("testdata/expected.json")
@@ -106,7 +146,7 @@ func TestDifferential(t *testing.T) {
 	data := testData(t)
 	eng := New(Options{KeepSets: true, LimitIterators: 1000})
 	for src, want := range readExpected(t, raw) {
-		if deviations[src] != "" {
+		if deviations[src] != "" || want.Error == "TypeError" && hashed(src) {
 			continue
 		}
 		got, err := eng.Eval(t.Context(), src, data, nil)
@@ -119,8 +159,8 @@ func TestDifferential(t *testing.T) {
 			if d := cmp.Diff(asJSON(want.Value), asJSON(tagged(got))); d != "" {
 				t.Errorf("%s\n  got  %s\n  want %s", src, asJSON(tagged(got)), asJSON(want.Value))
 			}
-		case (want.Error == "syntax") != IsKind(err, ErrSyntax):
-			t.Errorf("%s\n  error %v, want %s", src, err, want.Error)
+		case !IsKind(err, kindOf(want.Error)):
+			t.Errorf("%s\n  error of kind %s: %v, want %s", src, kindText(err), err, want.Error)
 		}
 	}
 }

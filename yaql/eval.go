@@ -28,16 +28,16 @@ func (ev *evaluator) eval(n node, c *Context) (any, error) {
 	case *constNode:
 		return n.val, nil
 	case *wordNode:
-		return n.name, nil
+		return n.val, nil
 	case *varNode:
 		return c.lookup(n), nil
 	}
-	ev.depth++
-	defer func() { ev.depth-- }()
-	if ev.depth > maxNest {
+	if ev.depth >= maxNest {
 		return nil, ev.at(n, errorf(ErrLimit, "evaluation is nested too deep"))
 	}
+	ev.depth++
 	v, err := ev.evalInner(n, c)
+	ev.depth--
 	if err != nil {
 		return nil, ev.at(n, err)
 	}
@@ -121,6 +121,11 @@ func (ev *evaluator) evalDot(n *dotNode, c *Context) (any, error) {
 		}
 		return v, nil
 	case *wordNode:
+		if d, ok := recv.(*Map); ok {
+			if i := d.findString(m.name); i >= 0 {
+				return norm(d.vals[i]), nil
+			}
+		}
 		return ev.attribute(recv, m.name)
 	}
 	return nil, errorf(ErrArgs, "after \".\" comes a name or a method call")
@@ -159,6 +164,9 @@ func (ev *evaluator) attribute(recv any, name string) (any, error) {
 			return float64(v) / float64(unit), nil
 		}
 	}
+	if _, ok := spanUnit(name); ok || timeProperty(name) != nil {
+		return nil, errorf(ErrArgs, "a %s has no property %q", typeName(recv), name)
+	}
 	return nil, errorf(ErrName, "a %s has no property %q", typeName(recv), name)
 }
 
@@ -184,7 +192,7 @@ func (ev *evaluator) evalIndex(n *indexNode, c *Context) (any, error) {
 	if !ok || len(args) != 1 {
 		return nil, errorf(ErrArgs, "a %s cannot be indexed with %s", typeName(recv), typeNames(args))
 	}
-	i, ok := args[0].(int64)
+	i, ok := asIndex(args[0])
 	if !ok {
 		return nil, errorf(ErrArgs, "a list cannot be indexed with a %s", typeName(args[0]))
 	}
@@ -232,6 +240,7 @@ type lambda struct {
 	ev    *evaluator
 	body  node
 	scope *Context
+	reuse *Context // for bodies that cannot keep it
 }
 
 func (l *lambda) call(args ...any) (any, error) {
@@ -243,12 +252,32 @@ func (l *lambda) call(args ...any) (any, error) {
 	return l.in(&Context{parent: l.scope, args: args})
 }
 
+// call1 is call with one argument, without a new context where that does not matter.
+func (l *lambda) call1(arg any) (any, error) {
+	if err := l.ev.bind(arg); err != nil {
+		return nil, err
+	}
+	c := l.reuse
+	if c == nil {
+		c = &Context{parent: l.scope, args: []any{arg}}
+		if !plain(l.body) {
+			return l.in(c)
+		}
+	}
+	l.reuse = nil // taken, in case that the body calls this very lambda
+	c.args[0] = arg
+	v, err := l.in(c)
+	l.reuse = c
+	return v, err
+}
+
 func (l *lambda) in(c *Context) (any, error) {
 	ev := l.ev
-	ev.depth += 10
-	defer func() { ev.depth -= 10 }()
-	if ev.depth > 10*ev.opts.MaxDepth && ev.depth > maxNest/2 {
+	if ev.depth+10 > 10*ev.opts.MaxDepth && ev.depth+10 > maxNest/2 {
 		return nil, errorf(ErrLimit, "calls are nested too deep")
 	}
-	return ev.eval(l.body, c)
+	ev.depth += 10
+	v, err := ev.eval(l.body, c)
+	ev.depth -= 10
+	return v, err
 }

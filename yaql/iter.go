@@ -19,9 +19,12 @@ func (ev *evaluator) iter(v any) (iterator, error) {
 	case *Set:
 		return ev.overItems(v.items), nil
 	case *seq:
-		count := 0
+		count, read := 0, v.next
+		if v.again != nil {
+			read = v.again()
+		}
 		return func() (any, bool, error) {
-			it, ok, err := v.next()
+			it, ok, err := read()
 			if err != nil || !ok {
 				return nil, false, err
 			}

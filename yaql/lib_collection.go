@@ -27,29 +27,29 @@ func collectionTable() []entry {
 		{"contains(collection: list, value)", meth, func(c *call) (any, error) {
 			return c.ev.in(c.args[1], c.args[0])
 		}},
-		{"delete(collection: list, position: int, count: int=1)", meth, func(c *call) (any, error) {
+		{"delete(collection: list, position: pyint, count: pyint=1)", meth, func(c *call) (any, error) {
 			return c.splice(c.int(1), c.int(2), nil, false)
 		}},
-		{"replace(collection: list, position: int, value, count: int=1)", meth, func(c *call) (any, error) {
+		{"replace(collection: list, position: pyint, value, count: pyint=1)", meth, func(c *call) (any, error) {
 			return c.splice(c.int(1), c.int(3), []any{c.args[2]}, true)
 		}},
-		{"replaceMany(collection: list, position: int, values: list, count: int=1)", meth, func(c *call) (any, error) {
+		{"replaceMany(collection: list, position: pyint, values: list, count: pyint=1)", meth, func(c *call) (any, error) {
 			vals, err := c.list(2)
 			if err != nil {
 				return nil, err
 			}
 			return c.splice(c.int(1), c.int(3), vals, true)
 		}},
-		{"insert(collection: tuple, position: int, value)", meth, func(c *call) (any, error) {
+		{"insert(collection: tuple, position: pyint, value)", meth, func(c *call) (any, error) {
 			items := c.args[0].([]any)
 			i := bound(c.int(1), len(items))
 			out := append(make([]any, 0, len(items)+1), items[:i]...)
 			return append(append(out, c.args[2]), items[i:]...), c.ev.charge(cell * (len(items) + 1))
 		}},
-		{"insert(collection: list, position: int, value)", meth, func(c *call) (any, error) {
+		{"insert(collection: seq, position: pyint, value)", meth, func(c *call) (any, error) {
 			return c.insertMany([]any{c.args[2]}, false)
 		}},
-		{"insertMany(collection: list, position: int, values: list)", meth, func(c *call) (any, error) {
+		{"insertMany(collection: list, position: pyint, values: list)", meth, func(c *call) (any, error) {
 			vals, err := c.list(2)
 			if err != nil {
 				return nil, err
@@ -258,7 +258,7 @@ func dictViewTable() []entry {
 		{"toDict(collection: list, keySelector: func, valueSelector: func=null)", meth, func(c *call) (any, error) {
 			m := NewMap(8)
 			err := c.each(0, func(it any) error {
-				k, err := c.invoke(1, it)
+				k, err := c.invoke1(1, it)
 				if err != nil {
 					return err
 				}
@@ -295,7 +295,7 @@ func (ev *evaluator) pairOf(v any) ([]any, error) {
 	}
 	kv, err := ev.list(v)
 	if err == nil && len(kv) != 2 {
-		err = errorf(ErrValue, "dict: an item has %d elements, not 2", len(kv))
+		err = errorf(ErrKey, "dict: an item has %d elements, not 2", len(kv))
 	}
 	return kv, err
 }

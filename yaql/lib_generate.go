@@ -3,11 +3,11 @@ package yaql
 // generatorTable holds functions that make sequences.
 func generatorTable() []entry {
 	return []entry{
-		{"range(stop: int)", fn, func(c *call) (any, error) { return rangeSeq(0, c.int(0), 1) }},
-		{"range(start: int, stop: int, step: int=1)", fn, func(c *call) (any, error) {
+		{"range(stop: pyint)", fn, func(c *call) (any, error) { return rangeSeq(0, c.int(0), 1) }},
+		{"range(start: pyint, stop: pyint, step: pyint=1)", fn, func(c *call) (any, error) {
 			return rangeSeq(c.int(0), c.int(1), c.int(2))
 		}},
-		{"sequence(start: int=0, step: int=1)", fn, func(c *call) (any, error) {
+		{"sequence(start: pyint=0, step: pyint=1)", fn, func(c *call) (any, error) {
 			i, step := c.int(0), c.int(1)
 			return lazy(func() (any, bool, error) {
 				i += step
@@ -37,7 +37,7 @@ func (c *call) selected(sel int, v any) (any, error) {
 	if !c.has(sel) {
 		return v, nil
 	}
-	return c.invoke(sel, v)
+	return c.invoke1(sel, v)
 }
 
 func generate(c *call) (any, error) {
@@ -49,12 +49,12 @@ func generate(c *call) (any, error) {
 	return lazy(func() (any, bool, error) {
 		var err error
 		if started {
-			if cur, err = c.invoke(2, cur); err != nil {
+			if cur, err = c.invoke1(2, cur); err != nil {
 				return nil, false, err
 			}
 		}
 		started = true
-		ok, err := c.invoke(1, cur)
+		ok, err := c.invoke1(1, cur)
 		if err != nil || !Truth(ok) {
 			return nil, false, err
 		}
@@ -85,7 +85,7 @@ func generateMany(c *call) (any, error) {
 				}
 				seen[hashKey(it)] = struct{}{}
 			}
-			more, err := c.invoke(1, it)
+			more, err := c.invoke1(1, it)
 			if err != nil {
 				return nil, false, err
 			}

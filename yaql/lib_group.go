@@ -2,75 +2,108 @@ package yaql
 
 import "sort"
 
+// slice cuts a sequence into lists of a length; the rest may be shorter.
 func slice(c *call) (any, error) {
-	items, err := c.list(0)
-	n := int(min(max(c.int(1), 0), int64(len(items))+1))
+	n := c.int(1)
+	if n < 0 {
+		return nil, errorf(ErrValue, "slice: the length %d is negative", n)
+	}
+	next, err := c.iter(0)
 	return lazy(func() (any, bool, error) {
-		if len(items) == 0 || n == 0 {
-			return nil, false, nil
+		var part []any
+		for int64(len(part)) < n {
+			it, ok, err := next()
+			if err != nil {
+				return nil, false, err
+			}
+			if !ok {
+				break
+			}
+			part = append(part, it)
+			if err := c.ev.charge(cell); err != nil {
+				return nil, false, err
+			}
 		}
-		k := min(n, len(items))
-		part := items[:k:k]
-		items = items[k:]
-		return part, true, nil
+		return part, len(part) > 0, nil
+	}), err
+}
+
+// parts yields lists: add takes the next item and the list begun, and says
+// what the begun list is then and, if it is not nil, which one is complete.
+func (c *call) parts(add func(it any, cur []any) (now, done []any, err error)) (any, error) {
+	next, err := c.iter(0)
+	var cur []any
+	end := false
+	return lazy(func() (any, bool, error) {
+		for !end {
+			it, ok, err := next()
+			if err != nil {
+				return nil, false, err
+			}
+			if !ok {
+				end = true
+				return cur, len(cur) > 0, nil
+			}
+			var done []any
+			if cur, done, err = add(it, cur); err != nil {
+				return nil, false, err
+			}
+			if err := c.ev.charge(cell); err != nil {
+				return nil, false, err
+			}
+			if done != nil {
+				return done, true, nil
+			}
+		}
+		return nil, false, nil
 	}), err
 }
 
 // sliceWhere cuts where the predicate's value changes.
 func sliceWhere(c *call) (any, error) {
-	var out, cur []any
 	var last any
-	err := c.each(0, func(it any) error {
-		v, err := c.invoke(1, it)
+	return c.parts(func(it any, cur []any) ([]any, []any, error) {
+		v, err := c.invoke1(1, it)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if len(cur) > 0 && !equal(v, last) {
-			out = append(out, cur)
-			cur = nil
+		changed := len(cur) > 0 && !equal(v, last)
+		last = v
+		if changed {
+			return []any{it}, cur, nil
 		}
-		cur, last = append(cur, it), v
-		return c.ev.charge(cell)
+		return append(cur, it), nil, nil
 	})
-	if len(cur) > 0 {
-		out = append(out, cur)
-	}
-	return out, err
 }
 
 // splitWhere cuts at the items for which the predicate holds and drops them;
 // nothing behind the last cut is no part.
 func splitWhere(c *call) (any, error) {
-	out, cur := []any{}, []any{}
-	err := c.each(0, func(it any) error {
-		v, err := c.invoke(1, it)
+	return c.parts(func(it any, cur []any) ([]any, []any, error) {
+		v, err := c.invoke1(1, it)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if Truth(v) {
-			out = append(out, cur)
+		if !Truth(v) {
+			return append(cur, it), nil, nil
+		}
+		if cur == nil {
 			cur = []any{}
-			return nil
 		}
-		cur = append(cur, it)
-		return c.ev.charge(cell)
+		return nil, cur, nil
 	})
-	if len(cur) > 0 {
-		out = append(out, cur)
-	}
-	return out, err
 }
 
 func groupBy(c *call) (any, error) {
 	groups := NewMap(8)
 	err := c.each(0, func(it any) error {
-		k, err := c.invoke(1, it)
+		k, err := c.invoke1(1, it)
 		if err != nil {
 			return err
 		}
 		v := it
 		if c.has(2) {
-			if v, err = c.invoke(2, it); err != nil {
+			if v, err = c.invoke1(2, it); err != nil {
 				return err
 			}
 		}
@@ -99,7 +132,7 @@ func groupBy(c *call) (any, error) {
 // an aggregator written for the older form, which got the pair of key and
 // values and gave the whole pair, fails with that and is called the old way.
 func (c *call) aggregateGroup(k any, vals []any) (any, bool, error) {
-	v, err := c.invoke(3, vals)
+	v, err := c.invoke1(3, vals)
 	if err == nil {
 		return []any{k, v}, true, nil
 	}
@@ -248,7 +281,9 @@ func (c *call) mergeValue(a, b any, levels int64, depth int) (any, error) {
 		if ok1 && ok2 {
 			return c.merge(x, y, max(levels-1, 0), depth+1)
 		}
-		if iterable(a) && iterable(b) {
+		_, ok1 = a.([]any)
+		_, ok2 = b.([]any)
+		if ok1 && ok2 {
 			if c.has(2) {
 				return c.invoke(2, a, b)
 			}

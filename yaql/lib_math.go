@@ -36,13 +36,13 @@ func mathTable() []entry {
 			}
 			return int64(0), nil
 		}},
-		{"round(number: num, ndigits: int=0)", fn, round},
+		{"round(number: num, ndigits: pyint=0)", fn, round},
 		{"pow(a: num, b: num, c: num?=null)", fn, pow},
-		{"bitwiseAnd(left: int, right: int)", fn, bits(func(a, b int64) int64 { return a & b })},
-		{"bitwiseOr(left: int, right: int)", fn, bits(func(a, b int64) int64 { return a | b })},
-		{"bitwiseXor(left: int, right: int)", fn, bits(func(a, b int64) int64 { return a ^ b })},
-		{"bitwiseNot(arg: int)", fn, func(c *call) (any, error) { return ^c.int(0), nil }},
-		{"shiftBitsLeft(value: int, bitsNumber: int)", fn, func(c *call) (any, error) {
+		{"bitwiseAnd(left: pyint, right: pyint)", fn, bits(func(a, b int64) int64 { return a & b })},
+		{"bitwiseOr(left: pyint, right: pyint)", fn, bits(func(a, b int64) int64 { return a | b })},
+		{"bitwiseXor(left: pyint, right: pyint)", fn, bits(func(a, b int64) int64 { return a ^ b })},
+		{"bitwiseNot(arg: pyint)", fn, func(c *call) (any, error) { return ^c.int(0), nil }},
+		{"shiftBitsLeft(value: pyint, bitsNumber: pyint)", fn, func(c *call) (any, error) {
 			v, n := c.int(0), c.int(1)
 			if n < 0 {
 				return nil, errorf(ErrValue, "shiftBitsLeft: negative shift count")
@@ -55,7 +55,7 @@ func mathTable() []entry {
 			}
 			return v << n, nil
 		}},
-		{"shiftBitsRight(value: int, bitsNumber: int)", fn, func(c *call) (any, error) {
+		{"shiftBitsRight(value: pyint, bitsNumber: pyint)", fn, func(c *call) (any, error) {
 			if c.int(1) < 0 {
 				return nil, errorf(ErrValue, "shiftBitsRight: negative shift count")
 			}
@@ -64,7 +64,7 @@ func mathTable() []entry {
 		{"max(a, b)", fn, func(c *call) (any, error) { return c.ev.extreme(">")(c.args[0], c.args[1]) }},
 		{"min(a, b)", fn, func(c *call) (any, error) { return c.ev.extreme("<")(c.args[0], c.args[1]) }},
 		{"random()", fn, func(c *call) (any, error) { return c.ev.random().Float64(), nil }},
-		{"random(from: int, to: int)", fn, func(c *call) (any, error) {
+		{"random(from: pyint, to: pyint)", fn, func(c *call) (any, error) {
 			from, to := c.int(0), c.int(1)
 			if to < from || to-from < 0 || to-from == math.MaxInt64 {
 				return nil, errorf(ErrValue, "random: no integers from %d to %d", from, to)

@@ -10,12 +10,12 @@ func queryTable() []entry {
 		{"filter(collection: list, predicate: func)", meth, where},
 		{"select(collection: list, selector: func)", meth, sel},
 		{"map(collection: list, selector: func)", meth, sel},
-		{"limit(collection: list, count: int)", meth, limit},
-		{"take(collection: list, count: int)", meth, limit},
-		{"skip(collection: list, count: int)", meth, skip},
+		{"limit(collection: list, count: pyint)", meth, limit},
+		{"take(collection: list, count: pyint)", meth, limit},
+		{"skip(collection: list, count: pyint)", meth, skip},
 		{"append(collection: list, *args)", both, func(c *call) (any, error) { return c.ev.chain(c.args[0], c.rest) }},
 		{"distinct(collection: list, keySelector: func=null)", both, distinct},
-		{"enumerate(collection: list, start: int=0)", both, enumerate},
+		{"enumerate(collection: list, start: pyint?=0)", both, enumerate},
 		{"any(collection: list, predicate: func=null)", both, func(c *call) (any, error) {
 			found := false
 			err := c.until(func(it any) (bool, error) {
@@ -23,7 +23,7 @@ func queryTable() []entry {
 					found = true
 					return true, nil
 				}
-				v, err := c.invoke(1, it)
+				v, err := c.invoke1(1, it)
 				found = Truth(v)
 				return found, err
 			})
@@ -34,7 +34,7 @@ func queryTable() []entry {
 			err := c.until(func(it any) (bool, error) {
 				v, err := it, error(nil)
 				if c.has(1) {
-					v, err = c.invoke(1, it)
+					v, err = c.invoke1(1, it)
 				}
 				all = Truth(v)
 				return !all, err
@@ -50,7 +50,12 @@ func queryTable() []entry {
 			err := c.each(0, func(any) error { n++; return nil })
 			return n, err
 		}},
-		{"memorize(collection: list)", meth, func(c *call) (any, error) { return c.list(0) }},
+		{"memorize(collection: list)", meth, func(c *call) (any, error) {
+			if s, ok := c.args[0].(*seq); ok {
+				return c.memorize(s)
+			}
+			return c.args[0], nil
+		}},
 		{"toList(collection: list)", meth, func(c *call) (any, error) { return c.list(0) }},
 		{"cycle(collection: list)", meth, cycle},
 		{"takeWhile(collection: list, predicate: func)", meth, takeWhile},
@@ -96,10 +101,10 @@ func positionTable() []entry {
 		{"lastIndexWhere(collection: list, predicate: func)", meth, func(c *call) (any, error) {
 			return c.position(true, c.predicate(1))
 		}},
-		{"slice(collection: list, length: int)", meth, slice},
+		{"slice(collection: list, length: pyint)", meth, slice},
 		{"sliceWhere(collection: list, predicate: func)", meth, sliceWhere},
 		{"splitWhere(collection: list, predicate: func)", meth, splitWhere},
-		{"splitAt(collection: list, index: int)", meth, func(c *call) (any, error) {
+		{"splitAt(collection: list, index: pyint)", meth, func(c *call) (any, error) {
 			items, err := c.list(0)
 			if err != nil {
 				return nil, err
@@ -130,7 +135,7 @@ func foldTable() []entry {
 		{"zipLongest(collection: list, *collections: list, **)", meth, func(c *call) (any, error) {
 			return zip(c, true, c.kw.Value("default"))
 		}},
-		{"repeat(value, times: int=-1)", meth, func(c *call) (any, error) {
+		{"repeat(value, times: pyint=-1)", meth, func(c *call) (any, error) {
 			n := c.int(1)
 			return lazy(func() (any, bool, error) {
 				if n == 0 {
@@ -151,14 +156,18 @@ func foldTable() []entry {
 			}
 			return out, nil
 		}},
-		{"mergeWith(dict: dict, another: dict, listMerger: func=null, itemMerger: func=null, maxLevels: int=0)", meth, mergeWith},
+		{"mergeWith(dict: dict, another: dict, listMerger: func=null, itemMerger: func=null, maxLevels: pyint=0)", meth, mergeWith},
 		{"isIterable(value)", fn, func(c *call) (any, error) { return iterable(c.args[0]), nil }},
 		{"defaultIfEmpty(collection: list, default: list)", meth, func(c *call) (any, error) {
-			items, err := c.list(0)
-			if err != nil || len(items) > 0 {
-				return items, err
+			next, err := c.iter(0)
+			if err != nil {
+				return nil, err
 			}
-			return c.args[1], nil
+			first, ok, err := next()
+			if err != nil || !ok {
+				return c.args[1], err
+			}
+			return c.ev.chain([]any{first}, lazy(next))
 		}},
 	}
 }
@@ -172,7 +181,7 @@ func bound(i int64, n int) int {
 
 func (c *call) predicate(i int) func(any) (bool, error) {
 	return func(it any) (bool, error) {
-		v, err := c.invoke(i, it)
+		v, err := c.invoke1(i, it)
 		return Truth(v), err
 	}
 }
@@ -212,7 +221,7 @@ func (c *call) filter(pred int) (any, error) {
 			if err != nil || !ok {
 				return nil, false, err
 			}
-			v, err := c.invoke(pred, it)
+			v, err := c.invoke1(pred, it)
 			if err != nil {
 				return nil, false, err
 			}
@@ -233,7 +242,7 @@ func (c *call) mapped(sel int) (any, error) {
 		if err != nil || !ok {
 			return nil, false, err
 		}
-		v, err := c.invoke(sel, it)
+		v, err := c.invoke1(sel, it)
 		return v, err == nil, err
 	}), nil
 }
@@ -289,7 +298,7 @@ func distinct(c *call) (any, error) {
 			}
 			k := it
 			if c.has(1) {
-				if k, err = c.invoke(1, it); err != nil {
+				if k, err = c.invoke1(1, it); err != nil {
 					return nil, false, err
 				}
 			}
@@ -303,6 +312,9 @@ func distinct(c *call) (any, error) {
 }
 
 func enumerate(c *call) (any, error) {
+	if c.args[1] == nil {
+		return nil, errorf(ErrValue, "enumerate: the start is null")
+	}
 	next, err := c.iter(0)
 	i := c.int(1) - 1
 	return lazy(func() (any, bool, error) {
@@ -313,15 +325,50 @@ func enumerate(c *call) (any, error) {
 }
 
 func cycle(c *call) (any, error) {
-	items, err := c.list(0)
-	i := -1
+	next, err := c.iter(0)
+	var items []any
+	i, ended := -1, false
 	return lazy(func() (any, bool, error) {
+		if !ended {
+			it, ok, err := next()
+			if err != nil {
+				return nil, false, err
+			}
+			if ok {
+				items = append(items, it)
+				return it, true, c.ev.charge(cell)
+			}
+			ended = true
+		}
 		if len(items) == 0 {
 			return nil, false, nil
 		}
 		i++
-		return norm(items[i%len(items)]), true, nil
+		return items[i%len(items)], true, nil
 	}), err
+}
+
+// memorize makes a sequence that can be read again: what was read is kept.
+func (c *call) memorize(s *seq) (any, error) {
+	next, err := c.ev.iter(s)
+	var kept []any
+	return &seq{again: func() func() (any, bool, error) {
+		i := 0
+		return func() (any, bool, error) {
+			if i == len(kept) {
+				it, ok, err := next()
+				if err != nil || !ok {
+					return nil, false, err
+				}
+				kept = append(kept, it)
+				if err := c.ev.charge(cell); err != nil {
+					return nil, false, err
+				}
+			}
+			i++
+			return kept[i-1], true, nil
+		}
+	}}, err
 }
 
 func takeWhile(c *call) (any, error) {
@@ -331,7 +378,7 @@ func takeWhile(c *call) (any, error) {
 		if err != nil || !ok {
 			return nil, false, err
 		}
-		v, err := c.invoke(1, it)
+		v, err := c.invoke1(1, it)
 		return it, err == nil && Truth(v), err
 	}), err
 }
@@ -345,7 +392,7 @@ func skipWhile(c *call) (any, error) {
 			if err != nil || !ok || !skipping {
 				return it, ok, err
 			}
-			v, err := c.invoke(1, it)
+			v, err := c.invoke1(1, it)
 			if err != nil {
 				return nil, false, err
 			}
@@ -394,7 +441,7 @@ func selectMany(c *call) (any, error) {
 			if err != nil || !ok {
 				return nil, false, err
 			}
-			v, err := c.invoke(1, it)
+			v, err := c.invoke1(1, it)
 			if err != nil {
 				return nil, false, err
 			}
@@ -435,7 +482,7 @@ func (c *call) reduce(coll, seed int, f func(a, b any) (any, error)) (any, error
 		return err
 	})
 	if err == nil && none {
-		err = errorf(ErrKey, "%s: the sequence is empty and no initial value is given", c.name)
+		err = errorf(ErrValue, "%s: the sequence is empty and no initial value is given", c.name)
 	}
 	return acc, err
 }
@@ -464,7 +511,7 @@ func accumulate(c *call) (any, error) {
 			}
 			v, ok, err := next()
 			if err == nil && !ok {
-				err = errorf(ErrKey, "accumulate: the sequence is empty and no initial value is given")
+				err = errorf(ErrValue, "accumulate: the sequence is empty and no initial value is given")
 			}
 			acc = v
 			return v, ok, err

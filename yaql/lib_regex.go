@@ -155,12 +155,12 @@ func regexTable() []entry {
 				return v, err == nil, err
 			}), nil
 		}},
-		{"replace(regexp: regex, string: str, repl: str, count: int=0)", meth, replace(0, 1)},
-		{"replace(string: str, regexp: regex, repl: str, count: int=0)", meth, replace(1, 0)},
-		{"replaceBy(regexp: regex, string: str, repl: func, count: int=0)", meth, replaceBy(0, 1)},
-		{"replaceBy(string: str, regexp: regex, repl: func, count: int=0)", meth, replaceBy(1, 0)},
-		{"split(regexp: regex, string: str, maxSplit: int=0)", meth, split(0, 1)},
-		{"split(string: str, regexp: regex, maxSplit: int=0)", meth, split(1, 0)},
+		{"replace(regexp: regex, string: str, repl: str, count: pyint=0)", meth, replace(0, 1)},
+		{"replace(string: str, regexp: regex, repl: str, count: pyint=0)", meth, replace(1, 0)},
+		{"replaceBy(regexp: regex, string: str, repl: func, count: pyint=0)", meth, replaceBy(0, 1)},
+		{"replaceBy(string: str, regexp: regex, repl: func, count: pyint=0)", meth, replaceBy(1, 0)},
+		{"split(regexp: regex, string: str, maxSplit: pyint=0)", meth, split(0, 1)},
+		{"split(string: str, regexp: regex, maxSplit: pyint=0)", meth, split(1, 0)},
 		{"escapeRegex(string: str)", fn, func(c *call) (any, error) { return escapeRegex(c.str(0)), nil }},
 		{"isRegex(value)", fn, func(c *call) (any, error) { _, ok := c.args[0].(*Regex); return ok, nil }},
 	}
@@ -274,6 +274,9 @@ func expandTemplate(tmpl string, re *regexp.Regexp, s string, m []int) (string, 
 // splitRegex is re.split: groups of the pattern become parts too.
 func splitRegex(re *regexp.Regexp, s string, limit int64) any {
 	n := -1
+	if limit < 0 {
+		return []any{s}
+	}
 	if limit > 0 {
 		n = int(min(limit, 1<<30))
 	}

@@ -22,17 +22,17 @@ func stringTable() []entry {
 			}
 			return b.String(), c.ev.charge(b.Len())
 		}},
-		{"toUpper(string: str)", meth, func(c *call) (any, error) { return strings.ToUpper(c.str(0)), nil }},
+		{"toUpper(string: str)", meth, func(c *call) (any, error) { return upper(c.str(0)), nil }},
 		{"toLower(string: str)", meth, func(c *call) (any, error) { return strings.ToLower(c.str(0)), nil }},
-		{"split(string: str, separator: str?=null, maxSplits: int=-1)", meth, func(c *call) (any, error) {
+		{"split(string: str, separator: str?=null, maxSplits: pyint=-1)", meth, func(c *call) (any, error) {
 			return c.split(splitLeft)
 		}},
-		{"rightSplit(string: str, separator: str?=null, maxSplits: int=-1)", meth, func(c *call) (any, error) {
+		{"rightSplit(string: str, separator: str?=null, maxSplits: pyint=-1)", meth, func(c *call) (any, error) {
 			return c.split(splitRight)
 		}},
 		{"join(sequence: list, separator: str)", meth, joinStr(0, 1)},
 		{"join(separator: str, sequence: list)", meth, joinStr(1, 0)},
-		{"substring(string: str, start: int, length: int=-1)", meth, func(c *call) (any, error) {
+		{"substring(string: str, start: pyint, length: pyint=-1)", meth, func(c *call) (any, error) {
 			r := []rune(c.str(0))
 			i := bound(c.int(1), len(r))
 			if n := c.int(2); n >= 0 && n < int64(len(r)-i) {
@@ -40,10 +40,10 @@ func stringTable() []entry {
 			}
 			return string(r[i:]), nil
 		}},
-		{"indexOf(string: str, sub: str, start: int=0)", meth, findIn(strings.Index, false)},
-		{"indexOf(string: str, sub: str, start: int, length: int)", meth, findIn(strings.Index, true)},
-		{"lastIndexOf(string: str, sub: str, start: int=0)", meth, findIn(strings.LastIndex, false)},
-		{"lastIndexOf(string: str, sub: str, start: int, length: int)", meth, findIn(strings.LastIndex, true)},
+		{"indexOf(string: str, sub: str, start: pyint=0)", meth, findIn(strings.Index, false)},
+		{"indexOf(string: str, sub: str, start: pyint, length: pyint)", meth, findIn(strings.Index, true)},
+		{"lastIndexOf(string: str, sub: str, start: pyint=0)", meth, findIn(strings.LastIndex, false)},
+		{"lastIndexOf(string: str, sub: str, start: pyint, length: pyint)", meth, findIn(strings.LastIndex, true)},
 		{"toCharArray(string: str)", meth, func(c *call) (any, error) {
 			out := []any{}
 			for _, r := range c.str(0) {
@@ -101,10 +101,10 @@ func trimTable() []entry {
 		}},
 		{"startsWith(string: str, *prefixes: str)", meth, affix(strings.HasPrefix)},
 		{"endsWith(string: str, *suffixes: str)", meth, affix(strings.HasSuffix)},
-		{"replace(string: str, old: str, new: str, count: int=-1)", meth, func(c *call) (any, error) {
+		{"replace(string: str, old: str, new: str, count: pyint=-1)", meth, func(c *call) (any, error) {
 			return c.replaceString(c.str(0), c.str(1), c.str(2), c.int(3))
 		}},
-		{"replace(string: str, replacements: dict, count: int=-1)", meth, func(c *call) (any, error) {
+		{"replace(string: str, replacements: dict, count: pyint=-1)", meth, func(c *call) (any, error) {
 			s, err := any(c.str(0)), error(nil)
 			c.dict(1).each(func(k, v any) bool {
 				s, err = c.replaceString(s.(string), yaqlStr(k), yaqlStr(norm(v)), c.int(2))
@@ -112,22 +112,26 @@ func trimTable() []entry {
 			})
 			return s, err
 		}},
-		{"format(string: str, *args, **)", both, func(c *call) (any, error) {
+		{"format(_FormatString: str, *args, **)", both, func(c *call) (any, error) {
 			s, err := pyFormat(c.str(0), c.rest, c.kw, 0)
 			if err != nil {
 				return nil, err
 			}
 			return s, c.ev.charge(len(s))
 		}},
-		{"hex(num: int)", fn, func(c *call) (any, error) {
-			if n := c.int(0); n < 0 {
+		{"hex(num: num?)", fn, func(c *call) (any, error) {
+			n, ok := c.args[0].(int64)
+			if !ok {
+				return nil, errorf(ErrValue, "hex: a %s is not an integer", typeName(c.args[0]))
+			}
+			if n < 0 {
 				return "-0x" + strconv.FormatUint(uint64(-n), 16), nil
 			}
-			return "0x" + strconv.FormatInt(c.int(0), 16), nil
+			return "0x" + strconv.FormatInt(n, 16), nil
 		}},
-		{"characters(digits: bool=false, hexdigits: bool=false, asciiLowercase: bool=false, asciiUppercase: bool=false, " +
-			"asciiLetters: bool=false, letters: bool=false, octdigits: bool=false, punctuation: bool=false, " +
-			"printable: bool=false, lowercase: bool=false, uppercase: bool=false, whitespace: bool=false)", fn, characters},
+		{"characters(digits: bool?=false, hexdigits: bool?=false, asciiLowercase: bool?=false, asciiUppercase: bool?=false, " +
+			"asciiLetters: bool?=false, letters: bool?=false, octdigits: bool?=false, punctuation: bool?=false, " +
+			"printable: bool?=false, lowercase: bool?=false, uppercase: bool?=false, whitespace: bool?=false)", fn, characters},
 	}
 }
 
@@ -327,6 +331,15 @@ func pyFormat(tmpl string, args []any, kw *Map, depth int) (string, error) {
 	return b.String(), nil
 }
 
+// upper is Python's upper(): a few letters become several.
+func upper(s string) string {
+	s = strings.ToUpper(s)
+	if !strings.ContainsAny(s, "ßŉﬀﬁﬂﬃﬄﬅﬆ") {
+		return s
+	}
+	return strings.NewReplacer("ß", "SS", "ŉ", "ʼN", "ﬀ", "FF", "ﬁ", "FI", "ﬂ", "FL", "ﬃ", "FFI", "ﬄ", "FFL", "ﬅ", "ST", "ﬆ", "ST").Replace(s)
+}
+
 func formatField(field string, args []any, kw *Map, auto *int, depth int) (string, error) {
 	field, spec, _ := strings.Cut(field, ":")
 	field, conv, _ := strings.Cut(field, "!")
@@ -410,8 +423,12 @@ func formatSpec(v any, spec string) (string, error) {
 	if !ok || sp.width > 10_000 || sp.precision > 1000 {
 		return "", errorf(ErrValue, "format: invalid format specification %q", spec)
 	}
-	if b, ok := v.(bool); ok && strings.ContainsRune("bcdoxXeEfFgGn%", sp.verb) && sp.verb != 0 {
-		v = map[bool]int64{true: 1}[b]
+	switch x := v.(type) {
+	case bool:
+		v = boolInt(x)
+	case string, int64, float64:
+	default:
+		return "", errorf(ErrValue, "format: a %s takes no format specification", typeName(v))
 	}
 	body, numeric, err := sp.body(v)
 	if err != nil {

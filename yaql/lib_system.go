@@ -19,7 +19,7 @@ func systemTable() []entry {
 		{"def(name: str, func: func)", fn, func(c *call) (any, error) {
 			ctx := &Context{parent: c.scope}
 			l := c.args[1].(*lambda)
-			ctx.local = &lambdaDef{c.str(0), &lambda{l.ev, l.body, ctx}} // it sees itself
+			ctx.local = &lambdaDef{c.str(0), &lambda{ev: l.ev, body: l.body, scope: ctx}} // it sees itself
 			return ctx, nil
 		}},
 		{"unpack(sequence: list, *args: str)", meth, unpack},
@@ -95,7 +95,7 @@ func branchTable() []entry {
 				return ok, err == nil, err
 			}), nil
 		}},
-		{"switchCase(case: int, *args: func)", meth, func(c *call) (any, error) {
+		{"switchCase(case: pyint, *args: func)", meth, func(c *call) (any, error) {
 			if len(c.rest) == 0 {
 				return nil, nil
 			}
@@ -161,7 +161,7 @@ func callByName(c *call) (any, error) {
 	}
 	c.dict(2).each(func(k, v any) bool {
 		name, _ := k.(string)
-		n.pairs = append(n.pairs, pair{&wordNode{name: name}, &constNode{val: v}})
+		n.pairs = append(n.pairs, pair{&wordNode{name: name, val: name}, &constNode{val: v}})
 		return true
 	})
 	if !c.has(3) {

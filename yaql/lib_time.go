@@ -20,7 +20,7 @@ func timeTable() []entry {
 			}
 			return strptime(c.str(0), c.str(1))
 		}},
-		{"datetime(year: int, month: int, day: int, hour: int=0, minute: int=0, second: int=0, microsecond: int=0, offset: span=span)",
+		{"datetime(year: pyint, month: pyint, day: pyint, hour: pyint=0, minute: pyint=0, second: pyint=0, microsecond: pyint=0, offset: span=span)",
 			fn, func(c *call) (any, error) {
 				var p [7]int64
 				for i := range p {
@@ -35,12 +35,12 @@ func timeTable() []entry {
 			}
 			return time.UnixMicro(int64(math.RoundToEven(f * 1e6))).In(zone(c.args[1].(Timespan))), nil
 		}},
-		{"timespan(days: int=0, hours: int=0, minutes: int=0, seconds: int=0, milliseconds: int=0, microseconds: int=0)", fn, timespan},
+		{"timespan(days: pyint=0, hours: pyint=0, minutes: pyint=0, seconds: int=0, milliseconds: int=0, microseconds: int=0)", fn, timespan},
 		{"format(dt: time, format: str)", meth, func(c *call) (any, error) {
 			return strftime(c.args[0].(time.Time), c.str(1)), nil
 		}},
-		{"replace(dt: time, year: int?=null, month: int?=null, day: int?=null, hour: int?=null, minute: int?=null, " +
-			"second: int?=null, microsecond: int?=null, offset: span?=null)", meth, func(c *call) (any, error) {
+		{"replace(dt: time, year: pyint?=null, month: pyint?=null, day: pyint?=null, hour: pyint?=null, minute: pyint?=null, " +
+			"second: pyint?=null, microsecond: pyint?=null, offset: span?=null)", meth, func(c *call) (any, error) {
 			t := c.args[0].(time.Time)
 			p := [7]int64{int64(t.Year()), int64(t.Month()), int64(t.Day()), int64(t.Hour()), int64(t.Minute()),
 				int64(t.Second()), int64(t.Nanosecond() / 1000)}

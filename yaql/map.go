@@ -41,6 +41,9 @@ func (m *Map) find(k any) int {
 	if m == nil {
 		return -1
 	}
+	if s, ok := k.(string); ok {
+		return m.findString(s)
+	}
 	h := hashKey(k)
 	if m.idx != nil {
 		if i, ok := m.idx[h]; ok {
@@ -50,6 +53,22 @@ func (m *Map) find(k any) int {
 	}
 	for i, have := range m.keys {
 		if hashKey(have) == h {
+			return i
+		}
+	}
+	return -1
+}
+
+// findString is find for the most common type of key.
+func (m *Map) findString(k string) int {
+	if m.idx != nil {
+		if i, ok := m.idx[k]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, have := range m.keys {
+		if s, ok := have.(string); ok && s == k {
 			return i
 		}
 	}

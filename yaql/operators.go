@@ -182,22 +182,19 @@ func (ev *evaluator) minus(l, r any) (any, error) {
 
 func (ev *evaluator) times(l, r any) (any, error) {
 	if x, ok := l.(int64); ok {
-		switch y := r.(type) {
-		case int64:
+		if y, ok := r.(int64); ok {
 			p := x * y
 			if x != 0 && (p/x != y || x == -1 && y == math.MinInt64) {
 				return nil, overflow()
 			}
 			return p, nil
-		case string, []any:
-			return ev.repeat(y, x)
 		}
 	}
-	if n, ok := r.(int64); ok {
-		switch l.(type) {
-		case string, []any:
-			return ev.repeat(l, n)
-		}
+	if n, ok := asIndex(l); ok && repeatable(r) {
+		return ev.repeat(r, n)
+	}
+	if n, ok := asIndex(r); ok && repeatable(l) {
+		return ev.repeat(l, n)
 	}
 	x, ok1 := toFloat(l)
 	y, ok2 := toFloat(r)
@@ -211,6 +208,25 @@ func (ev *evaluator) times(l, r any) (any, error) {
 		return Timespan(math.RoundToEven(float64(t) * x)), nil
 	}
 	return nil, noOperator("*", l, r)
+}
+
+// asIndex is an integer where Python takes one: true is 1.
+func asIndex(v any) (int64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return v, true
+	case bool:
+		return boolInt(v), true
+	}
+	return 0, false
+}
+
+func repeatable(v any) bool {
+	switch v.(type) {
+	case string, []any:
+		return true
+	}
+	return false
 }
 
 func (ev *evaluator) repeat(v any, n int64) (any, error) {

@@ -159,7 +159,7 @@ func (p *parser) prefix() (node, error) {
 	case tokNumber, tokString, tokConst:
 		return &constNode{at, t.val}, p.advance()
 	case tokKeyword:
-		return &wordNode{at, t.text}, p.advance()
+		return &wordNode{at, t.text, t.text}, p.advance()
 	case tokVar:
 		return newVar(at, t.text), p.advance()
 	case tokFunc:

@@ -77,14 +77,15 @@ func (p *printer) repr(v any) string {
 	case []any:
 		return p.list(v)
 	case *Set:
-		if len(v.items) == 0 {
-			return "set()"
-		}
-		return "{" + p.join(v.items) + "}"
+		return p.set(v)
+	case *seq:
+		return "<sequence>" // of its items nothing is known without running it
 	case *Regex:
 		return "re.compile(" + pyQuote(v.source) + ")"
-	case time.Time, Timespan:
-		return p.str(v)
+	case time.Time:
+		return reprTime(v)
+	case Timespan:
+		return reprSpan(v)
 	default:
 		m, ok := asMapping(v)
 		if !ok {
@@ -100,6 +101,57 @@ func (p *printer) repr(v any) string {
 		})
 		return "{" + b.String() + "}"
 	}
+}
+
+// set: inside an expression sets are frozen.
+func (p *printer) set(v *Set) string {
+	s := ""
+	if len(v.items) > 0 {
+		s = "{" + p.join(v.items) + "}"
+	}
+	switch {
+	case p.tuples:
+		return "frozenset(" + s + ")"
+	case s == "":
+		return "set()"
+	}
+	return s
+}
+
+// reprTime is repr() of a datetime whose zone is one of dateutil's.
+func reprTime(t time.Time) string {
+	s := fmt.Sprintf("datetime.datetime(%d, %d, %d, %d, %d", t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute())
+	us := t.Nanosecond() / 1000
+	if t.Second() != 0 || us != 0 {
+		s += fmt.Sprintf(", %d", t.Second())
+	}
+	if us != 0 {
+		s += fmt.Sprintf(", %d", us)
+	}
+	_, off := t.Zone()
+	if off == 0 {
+		return s + ", tzinfo=tzutc())"
+	}
+	return s + fmt.Sprintf(", tzinfo=tzoffset(None, %d))", off)
+}
+
+func reprSpan(t Timespan) string {
+	us := int64(t)
+	days := floorDiv(us, microsPerDay)
+	us -= days * microsPerDay
+	var parts []string
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{{"days", days}, {"seconds", us / microsPerSecond}, {"microseconds", us % microsPerSecond}} {
+		if f.n != 0 {
+			parts = append(parts, fmt.Sprintf("%s=%d", f.name, f.n))
+		}
+	}
+	if parts == nil {
+		return "datetime.timedelta(0)"
+	}
+	return "datetime.timedelta(" + strings.Join(parts, ", ") + ")"
 }
 
 func (p *printer) list(items []any) string {

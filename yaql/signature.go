@@ -13,6 +13,7 @@ const (
 	typAny paramType = iota
 	typBool
 	typInt
+	typPyInt // also a boolean, as Python's int; it arrives as an integer
 	typNum
 	typStr
 	typIter // list, set or lazy sequence
@@ -28,7 +29,7 @@ const (
 )
 
 func paramTypeOf(name string) (paramType, bool) {
-	t, ok := map[string]paramType{"any": typAny, "bool": typBool, "int": typInt, "num": typNum, "str": typStr,
+	t, ok := map[string]paramType{"any": typAny, "bool": typBool, "int": typInt, "pyint": typPyInt, "num": typNum, "str": typStr,
 		"list": typIter, "tuple": typList, "seq": typSeq, "dict": typDict, "set": typSet, "regex": typRegex,
 		"time": typTime, "span": typSpan, "func": typFunc, "context": typCtx}[name]
 	return t, ok
@@ -137,6 +138,12 @@ func (p *param) accepts(v any) bool {
 	case typInt:
 		_, ok := v.(int64)
 		return ok
+	case typPyInt:
+		switch v.(type) {
+		case int64, bool:
+			return true
+		}
+		return false
 	case typNum:
 		switch v.(type) {
 		case int64, float64:

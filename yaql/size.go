@@ -9,6 +9,18 @@ package yaql
 // maxNodes bounds the elements of a value, shared parts counted each time.
 const maxNodes = 4 << 20
 
+// smallPart is a number of elements that are counted anew each time.
+const smallPart = 16
+
+func allScalar(parts []any) bool {
+	for _, p := range parts {
+		if !scalar(p) {
+			return false
+		}
+	}
+	return true
+}
+
 type partKey struct {
 	first *any
 	n     int
@@ -48,6 +60,9 @@ func (ev *evaluator) measure(v any, depth int) int {
 	}
 	if len(parts) == 0 {
 		return 1
+	}
+	if len(parts) <= smallPart && allScalar(parts) {
+		return len(parts) + 1 // cheaper to count than to remember
 	}
 	if n, ok := ev.sizes[key]; ok {
 		return n

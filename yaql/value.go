@@ -86,7 +86,8 @@ func (s *Set) MarshalJSON() ([]byte, error) { return JSON(s) }
 // seq is a lazy sequence; it can be consumed once, like Python's generators.
 type seq struct {
 	next  func() (any, bool, error)
-	order *ordering // set by orderBy
+	again func() func() (any, bool, error) // instead of next: it can be read many times
+	order *ordering                        // set by orderBy
 }
 
 // mapping is what a value must do to be a dictionary to the evaluator.
@@ -332,6 +333,9 @@ func equal(a, b any) bool {
 	case Timespan:
 		y, ok := b.(Timespan)
 		return ok && x == y
+	case *Regex:
+		y, ok := b.(*Regex)
+		return ok && x.source == y.source && x.re.String() == y.re.String()
 	}
 	if m, ok := asMapping(a); ok {
 		return equalMapping(m, b)

@@ -189,23 +189,6 @@ func FuzzEval(f *testing.F) {
 	})
 }
 
-func BenchmarkWhereSelect(b *testing.B) {
-	items := make([]any, 100_000)
-	for i := range items {
-		items[i] = int64(i)
-	}
-	x, err := New(Options{}).Parse("$.where($ > 10).select($ + 1).len()")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := x.Eval(b.Context(), items, nil); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkParse(b *testing.B) {
 	eng := New(Options{})
 	for b.Loop() {

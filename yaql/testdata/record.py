@@ -15,6 +15,7 @@ import yaql  # noqa: E402
 from yaql.language import exceptions, factory, utils  # noqa: E402
 
 here = os.path.dirname(os.path.abspath(__file__))
+library = yaql.create_context()
 engine = factory.YaqlFactory().create(options={
     "yaql.limitIterators": 1000, "yaql.memoryQuota": 1000000, "yaql.convertSetsToLists": False})
 
@@ -39,15 +40,27 @@ def tag(v):
     raise TypeError(type(v))
 
 
+def corpus():
+    """Yields the expressions. "!values" names the operands of the "!each" ({a}) and "!cross" ({a}, {b}) lines behind it."""
+    values = []
+    for line in open(os.path.join(here, "corpus.txt"), encoding="utf-8"):
+        line = line.rstrip("\n")
+        if line.startswith("!values "):
+            values = line[8:].split(" ;; ")
+        elif line.startswith("!each "):
+            yield from (line[6:].replace("{a}", a) for a in values)
+        elif line.startswith("!cross "):
+            yield from (line[7:].replace("{a}", a).replace("{b}", b) for a in values for b in values)
+        elif line and not line.startswith("#"):
+            yield line
+
+
 def main():
     data = json.load(open(os.path.join(here, "data.json")))
     out = {}
-    for line in open(os.path.join(here, "corpus.txt"), encoding="utf-8"):
-        line = line.rstrip("\n")
-        if not line or line.startswith("#"):
-            continue
+    for line in corpus():
         try:
-            out[line] = {"value": tag(engine(line).evaluate(data=data, context=yaql.create_context()))}
+            out[line] = {"value": tag(engine(line).evaluate(data=data, context=library.create_child_context()))}
         except exceptions.YaqlParsingException:
             out[line] = {"error": "syntax"}
         except Exception as e:  # noqa: B902
