@@ -191,7 +191,7 @@ func (c *cycler) attr(name string) (any, bool) {
 
 func globalCycler(c *Call) (any, error) {
 	if len(c.Args) == 0 {
-		return nil, errorf(RuntimeError, "at least one item has to be provided")
+		return nil, errorf(PythonRuntime, "at least one item has to be provided")
 	}
 	return &cycler{items: c.Args}, nil
 }

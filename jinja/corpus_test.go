@@ -136,7 +136,8 @@ func runCase(t testing.TB, c corpusCase) recorded {
 	}
 	c.files["main"] = c.src
 	env := New(Options{Loader: c.files, Undefined: mode, TrimBlocks: c.flags["trim"], LstripBlocks: c.flags["lstrip"],
-		KeepTrailingNewline: c.flags["keep"], Autoescape: c.flags["autoescape"]})
+		KeepTrailingNewline: c.flags["keep"], Autoescape: c.flags["autoescape"],
+		Sandbox: c.flags["sandbox"], LineStatement: lineFlag(c, "%"), LineComment: lineFlag(c, "##")})
 	tmpl, err := env.Get("main")
 	var out string
 	if err == nil {
@@ -153,6 +154,13 @@ func runCase(t testing.TB, c corpusCase) recorded {
 	return recorded{Error: string(e.Kind), Message: e.Message, Line: e.Line, Template: e.Template}
 }
 
+func lineFlag(c corpusCase, prefix string) string {
+	if c.flags["line"] {
+		return prefix
+	}
+	return ""
+}
+
 func readExpected(t testing.TB) map[string]recorded {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/expected.json")
@@ -166,11 +174,43 @@ func readExpected(t testing.TB) map[string]recorded {
 	return want
 }
 
+// deviations are templates where we differ from Jinja2 on purpose.
+func deviations() map[string]string {
+	const (
+		early = "Python's compiler refuses it after Jinja2's; here it is one error, with a line"
+		words = "the class is the same, Python's words depend on its own internals"
+		bytes = "there are no bytes, dict is no class, a slice of a range is a list, Python's operator methods are no attributes"
+	)
+	return map[string]string{
+		"05_more.txt/e016":      bytes,
+		"05_more.txt/e018":      bytes,
+		"05_more.txt/e032":      words,
+		"05_more.txt/e045":      bytes,
+		"05_more.txt/e060":      words,
+		"05_more.txt/e069":      bytes,
+		"05_more.txt/e096":      words,
+		"05_more.txt/e150":      early,
+		"05_more.txt/e158":      early,
+		"05_more.txt/e160":      words,
+		"05_more.txt/e184":      words,
+		"05_more.txt/e186":      words,
+		"05_more.txt/e187":      words,
+		"05_more.txt/e192":      words,
+		"05_more.txt/e214":      words,
+		"05_more.txt/e216":      early,
+		"05_more.txt/e220":      words,
+		"05_more.txt/e221":      words,
+		"05_more.txt/e222":      bytes,
+		"05_more.txt/ext_dyn":   words,
+		"05_more.txt/sandbox_g": words,
+	}
+}
+
 // TestCorpus compares every template of the corpus with what the real Jinja2 made of it.
 func TestCorpus(t *testing.T) {
 	want := readExpected(t)
 	cases := readCorpus(t)
-	if len(cases) < 150 {
+	if len(cases) < 400 {
 		t.Fatalf("only %d cases: the corpus was not read", len(cases))
 	}
 	for _, c := range cases {
@@ -180,6 +220,12 @@ func TestCorpus(t *testing.T) {
 				t.Fatal("not recorded: run testdata/record.py > testdata/expected.json")
 			}
 			got := runCase(t, c)
+			if deviations()[c.name] != "" {
+				if w.Out == nil && got.Error == "" {
+					t.Errorf("a deviation that is no error: %s", *got.Out)
+				}
+				return
+			}
 			if w.Out != nil {
 				if diff := cmp.Diff(w, got); diff != "" {
 					t.Errorf("template %q (-jinja2 +ours):\n%s", c.src, diff)

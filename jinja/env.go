@@ -45,7 +45,10 @@ type Options struct {
 	TrimBlocks          bool // drop the first newline after a block tag
 	LstripBlocks        bool // drop blanks before a block tag at the start of a line
 	KeepTrailingNewline bool
-	Autoescape          bool
+	// LineStatement and LineComment are the prefixes of lines that are a statement, and of comments up to the end of a
+	// line; "" is none.
+	LineStatement, LineComment string
+	Autoescape                 bool
 	// Sandbox is for templates of strangers: range() is bounded as in Jinja2's SandboxedEnvironment, and Python's
 	// own attributes (__class__ and the like) are refused loudly. Values have no way out of a template anyway.
 	Sandbox        bool

@@ -60,6 +60,27 @@ func (c *Call) like(s string) any {
 	return s
 }
 
+// escapedArgs is what a safe text takes in: text that is not safe is escaped, numbers stay.
+func escapedArgs(v any) any {
+	switch x := v.(type) {
+	case nil, bool, int, float64, *big.Int, Markup, *Undefined:
+		return x
+	case Tuple:
+		out := make(Tuple, len(x))
+		for i, it := range x {
+			out[i] = escapedArgs(it)
+		}
+		return out
+	case *Dict:
+		out := &Dict{}
+		for k, val := range x.All() {
+			_ = out.Set(k, escapedArgs(val)) // it was a key
+		}
+		return out
+	}
+	return escapeHTML(Str(v))
+}
+
 func escapeHTML(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&#39;", `"`, "&#34;").Replace(s)
 }
@@ -273,6 +294,9 @@ func filterFormat(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := c.value().(Markup); ok {
+		arg = escapedArgs(arg)
+	}
 	s, err = percentFormat(c.rt, s, arg)
 	return c.like(s), err
 }
@@ -355,6 +379,9 @@ func filterReplace(c *Call) (any, error) {
 	s, err := c.text()
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := c.value().(Markup); ok {
+		a[0], a[1] = escapedArgs(a[0]), escapedArgs(a[1])
 	}
 	out, err := replaceIn(c.rt, s, Str(a[0]), Str(a[1]), a[2])
 	if err != nil {

@@ -132,6 +132,9 @@ func (lx *lexer) root() error {
 	}
 	lx.stripNext, lx.trimNL = false, false
 	at := nextTag(lx.src[lx.i:])
+	if p, comment := lx.nextLine(); p >= 0 && (at < 0 || p < at) {
+		return lx.wholeLine(p, comment)
+	}
 	if at < 0 {
 		lx.data(lx.src[lx.i:], len(lx.src)-lx.i)
 		return nil

@@ -275,7 +275,7 @@ func (m *Macro) call(rt *runtime, c *Call) (any, error) {
 			}
 			switch {
 			case idx >= 0 && idx < n:
-				return nil, typeErrorf("macro '%s' got multiple values for argument '%s'", m.name, name)
+				_ = extra.Set(name, v) // told below, as an argument that is not taken
 			case idx >= 0:
 				sc.vars[name] = v
 			case name == "caller" && d.usesCaller:

@@ -3,6 +3,26 @@ package jinja
 import "sort"
 
 // method returns a bound method of a Python builtin type.
+// safeArgs escapes what a method would put into a safe text.
+func safeArgs(c *Call, method string) {
+	switch method {
+	case "format", "replace", "join", "strip", "lstrip", "rstrip", "center", "ljust", "rjust", "removeprefix", "removesuffix":
+	default:
+		return
+	}
+	for i, a := range c.Args {
+		if l, ok := a.(*List); ok {
+			items := escapedArgs(Tuple(l.Items)).(Tuple)
+			c.Args[i] = &List{Items: items}
+			continue
+		}
+		c.Args[i] = escapedArgs(a)
+	}
+	if c.Kwargs != nil {
+		c.Kwargs = escapedArgs(c.Kwargs).(*Dict)
+	}
+}
+
 func (rt *runtime) method(obj any, name string) (any, bool) {
 	bound := func(f func(c *Call) (any, error)) (any, bool) { return &Func{Name: name, Fn: f}, true }
 	switch x := obj.(type) {
@@ -13,6 +33,7 @@ func (rt *runtime) method(obj any, name string) (any, bool) {
 	case Markup:
 		if m, ok := strMethod(name); ok {
 			return bound(func(c *Call) (any, error) {
+				safeArgs(c, name)
 				v, err := m(c, string(x))
 				if s, ok := v.(string); ok {
 					return Markup(s), err

@@ -144,14 +144,11 @@ func (rt *runtime) binary(op string, a, b any) (any, error) {
 		}
 	case "%":
 		if s, ok := asString(a); ok {
-			out, err := percentFormat(rt, s, b)
-			if err != nil {
-				return nil, err
-			}
 			if _, ok := a.(Markup); ok {
-				return Markup(out), nil
+				out, err := percentFormat(rt, s, escapedArgs(b))
+				return Markup(out), err
 			}
-			return out, nil
+			return percentFormat(rt, s, b)
 		}
 	}
 	return nil, opError(op, a, b)
@@ -679,6 +676,9 @@ func (rt *runtime) list(v any) ([]any, error) {
 		}
 		out = append(out, it)
 		if err := rt.step(); err != nil {
+			return nil, err
+		}
+		if err := rt.sized(16 * len(out)); err != nil {
 			return nil, err
 		}
 	}

@@ -1,5 +1,7 @@
 package jinja
 
+import "slices"
+
 // maxNesting bounds how deep expressions and blocks may nest in a source.
 const maxNesting = 200
 
@@ -637,6 +639,9 @@ func (p *parser) callArgs() (callArgs, error) {
 		case p.cur().kind == tokName && l.kind == tokOp && l.text == "=":
 			if a.dstar != nil {
 				return bad()
+			}
+			if slices.Contains(a.kwNames, p.cur().text) {
+				return a, p.fail(p.cur().line, "keyword argument repeated: %s", p.cur().text)
 			}
 			a.kwNames = append(a.kwNames, p.next().text)
 			p.next()

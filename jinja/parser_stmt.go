@@ -500,5 +500,10 @@ func (p *parser) blockStmt(a at) (stmt, error) {
 		return nil, err
 	}
 	p.skipName(b.name)
+	for _, s := range b.body {
+		if text, ok := s.(*textStmt); b.required && (!ok || strings.TrimSpace(text.text) != "") {
+			return nil, p.fail(a.line, "Required blocks can only contain comments or whitespace")
+		}
+	}
 	return b, nil
 }

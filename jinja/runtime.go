@@ -150,6 +150,9 @@ func (rt *runtime) undefinedOf(obj, name any) any {
 	}
 	u := rt.undefined(name)
 	u.obj, u.hasObj = obj, true
+	if s, ok := name.(string); ok && rt.env.opts.Sandbox {
+		u.unsafe = strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__")
+	}
 	return u
 }
 

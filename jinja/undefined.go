@@ -23,6 +23,7 @@ type Undefined struct {
 	hasObj bool
 	name   any
 	strict bool
+	unsafe bool // the sandbox keeps it out of reach
 	mode   UndefinedMode
 }
 
@@ -42,7 +43,12 @@ func (u *Undefined) message() string {
 // Error says what is undefined, in Jinja2's words.
 func (u *Undefined) Error() string { return u.message() }
 
-func (u *Undefined) err() *Error { return errorf(UndefinedError, "%s", u.message()) }
+func (u *Undefined) err() *Error {
+	if u.unsafe {
+		return errorf(SecurityError, "access to attribute '%s' of '%s' object is unsafe.", Str(u.name), typeName(u.obj))
+	}
+	return errorf(UndefinedError, "%s", u.message())
+}
 
 func (u *Undefined) str() string {
 	if u.mode != Debug {

@@ -5,6 +5,7 @@ import os
 import sys
 
 import jinja2
+import jinja2.sandbox
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -30,7 +31,10 @@ def render(flags, src, files, variables):
     for k, v in kinds.items():
         if k in flags:
             undefined = v
-    env = jinja2.Environment(
+    kind = jinja2.sandbox.SandboxedEnvironment if "sandbox" in flags else jinja2.Environment
+    line = {"line_statement_prefix": "%", "line_comment_prefix": "##"} if "line" in flags else {}
+    env = kind(
+        **line,
         loader=jinja2.DictLoader(dict(files, main=src)),
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
         trim_blocks="trim" in flags, lstrip_blocks="lstrip" in flags,
