@@ -40,7 +40,7 @@ type Evaluator struct {
 // within the limits of size can occupy the engine or its memory.
 const (
 	maxSpent = 512 << 20
-	maxYaqls = 100_000
+	maxYaqls = 20_000
 )
 
 type condState struct {

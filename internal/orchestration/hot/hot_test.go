@@ -236,30 +236,3 @@ resource_registry:
 		t.Errorf("patterns of nested resources move up, got %s", got)
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	names, _ := filepath.Glob("testdata/*.txtar")
-	for _, n := range names {
-		if ar, err := txtar.ParseFile(n); err == nil {
-			f.Add(string(ar.Files[0].Data))
-		}
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		tm, _, err := hot.Parse("f", []byte(text))
-		if err != nil {
-			return
-		}
-		params, err := tm.Values(nil, nil, true, true)
-		if err != nil {
-			return
-		}
-		ev := hot.NewEvaluator(tm, &scope{params: params, attrs: yaml11.NewMap(), yaql: hot.NewYaql()})
-		for _, o := range tm.Outputs {
-			_, _ = ev.Value(o.Value)
-		}
-		for _, r := range tm.Resources {
-			_, _ = ev.Dependencies(r)
-			_, _ = ev.Value(r.Properties)
-		}
-	})
-}
