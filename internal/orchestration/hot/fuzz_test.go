@@ -134,7 +134,9 @@ func FuzzFunctions(f *testing.F) {
 
 // FuzzEnvironment reads environments alone and merged with another.
 func FuzzEnvironment(f *testing.F) {
-	seeds(f, "testdata/*.txtar", func(s string) bool { return strings.Contains(s, "parameter_defaults") || strings.Contains(s, "resource_registry") })
+	seeds(f, "testdata/*.txtar", func(s string) bool {
+		return strings.Contains(s, "parameter_defaults") || strings.Contains(s, "resource_registry")
+	})
 	f.Add("parameter_merge_strategies: {default: deep_merge}\nparameter_defaults: {a: {b: [1]}, c: x}\n")
 	f.Add("resource_registry: {resources: {a*: {hooks: pre-create, b: {X: y.yaml}}}, 'A::*': 'B::*'}\nevent_sinks: [{type: zaqar-queue, target: q}]\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -105,6 +105,18 @@ func (r *Registry) Set(key, target string) {
 	r.types[key] = target
 }
 
+// Templates changes the targets that are template files, at every level.
+func (r *Registry) Templates(change func(target string) string) {
+	for k, t := range r.types {
+		if IsTemplate(t) {
+			r.types[k] = change(t)
+		}
+	}
+	for _, v := range r.res.All() {
+		v.(*Registry).Templates(change)
+	}
+}
+
 func (r *Registry) sub(pattern string) *Registry {
 	if v, ok := r.res.Get(pattern); ok {
 		return v.(*Registry)
