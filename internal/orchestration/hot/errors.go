@@ -53,11 +53,17 @@ func (l Errors) Unwrap() []error {
 	return out
 }
 
+// maxErrors bounds the faults of one list: who reads a thousand does not miss the rest.
+const maxErrors = 1000
+
 // Or returns nil for an empty list, so that it can be returned as an error; else the list in the order of
 // the text.
 func (l Errors) Or() error {
 	if len(l) == 0 {
 		return nil
+	}
+	if len(l) > maxErrors {
+		l = append(l[:maxErrors:maxErrors], &Error{Pos: l[maxErrors].Pos, Msg: fmt.Sprintf("and %d more", len(l)-maxErrors)})
 	}
 	slices.SortStableFunc(l, func(a, b *Error) int {
 		fa, la, ca := splitPos(a.Pos)
@@ -130,8 +136,14 @@ func closest(name string, candidates []string) string {
 	return best
 }
 
+// maxCandidates bounds the names that DidYouMean compares.
+const maxCandidates = 1000
+
 // DidYouMean returns " (did you mean X?)" or "".
 func DidYouMean(name string, candidates []string) string {
+	if len(candidates) > maxCandidates {
+		return ""
+	}
 	sorted := slices.Clone(candidates)
 	slices.Sort(sorted)
 	if c := closest(name, sorted); c != "" {

@@ -236,3 +236,31 @@ resource_registry:
 		t.Errorf("patterns of nested resources move up, got %s", got)
 	}
 }
+
+func TestFnmatch(t *testing.T) {
+	for _, tc := range []struct {
+		reason, pattern, text string
+		want                  bool
+	}{
+		{"nothing is matched by nothing", "", "", true},
+		{"a star matches nothing", "*", "", true},
+		{"a star matches all", "*", "a/b", true},
+		{"the last star takes more", "a*b*c", "aXbXbXc", true},
+		{"and no more than there is", "a*b*c", "aXbXbX", false},
+		{"one character", "a?c", "abc", true},
+		{"one, not none", "a?", "a", false},
+		{"a set", "[abc]x", "bx", true},
+		{"a range", "n-[0-9]", "n-5", true},
+		{"not in a set", "[!a]", "b", true},
+		{"not in a set, negative", "[!a]", "a", false},
+		{"a bracket in a set", "[]]", "]", true},
+		{"a bracket in a set that is not", "[!]]", "x", true},
+		{"a bracket that opens no set", "[a", "[a", true},
+		{"case counts", "A*", "abc", false},
+		{"many stars end", strings.Repeat("*a", 60) + "b", strings.Repeat("a", 200), false},
+	} {
+		if got := hot.Fnmatch(tc.pattern, tc.text); got != tc.want {
+			t.Errorf("%s: %q %q: %v", tc.reason, tc.pattern, tc.text, got)
+		}
+	}
+}

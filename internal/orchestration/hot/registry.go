@@ -293,40 +293,60 @@ func IsTemplate(typ string) bool {
 }
 
 // Fnmatch matches shell patterns as Python's fnmatch does: * ? [set] [!set], without special treatment of
-// slashes.
+// slashes. It takes time in proportion to the product of the lengths: after a mismatch only the last * is
+// given more of the text.
 func Fnmatch(pattern, s string) bool {
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '*':
-			for j := len(s); j >= 0; j-- {
-				if Fnmatch(pattern[i+1:], s[j:]) {
-					return true
-				}
-			}
+	p, i := 0, 0
+	star, from := -1, 0 // after the last *, and where the text for it ends
+	for i < len(s) {
+		if p < len(pattern) && pattern[p] == '*' {
+			p++
+			star, from = p, i
+			continue
+		}
+		if n := matchOne(pattern[p:], s[i]); n > 0 {
+			p += n
+			i++
+			continue
+		}
+		if star < 0 {
 			return false
-		case '[':
-			end := strings.IndexByte(pattern[min(i+2, len(pattern)):], ']')
-			if end < 0 || s == "" {
-				return s != "" && s[0] == '[' && Fnmatch(pattern[i+1:], s[1:])
+		}
+		from++
+		p, i = star, from
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// matchOne tells how many bytes of the pattern match the byte c: 0 if none do.
+func matchOne(pattern string, c byte) int {
+	switch {
+	case pattern == "":
+		return 0
+	case pattern[0] == '?':
+		return 1
+	case pattern[0] == '[':
+		// A ] at once after [ or [! is a member of the set.
+		skip := 1
+		if len(pattern) > 1 && pattern[1] == '!' {
+			skip = 2
+		}
+		end := -1
+		if len(pattern) > skip {
+			end = strings.IndexByte(pattern[skip+1:], ']')
+		}
+		if end >= 0 {
+			end += skip + 1
+			if inSet(pattern[1:end], c) {
+				return end + 1
 			}
-			end += i + 2
-			if !inSet(pattern[i+1:end], s[0]) {
-				return false
-			}
-			i, s = end, s[1:]
-		case '?':
-			if s == "" {
-				return false
-			}
-			s = s[1:]
-		default:
-			if s == "" || s[0] != pattern[i] {
-				return false
-			}
-			s = s[1:]
+			return 0
 		}
 	}
-	return s == ""
+	if pattern[0] == c {
+		return 1
+	}
+	return 0
 }
 
 func inSet(set string, c byte) bool {
