@@ -40,8 +40,8 @@ func (u *Undefined) message() string {
 	return fmt.Sprintf("%s has no element %s", objectTypeRepr(u.obj), Repr(u.name))
 }
 
-// Error says what is undefined, in Jinja2's words.
-func (u *Undefined) Error() string { return u.message() }
+// Message says what is undefined, in Jinja2's words.
+func (u *Undefined) Message() string { return u.message() }
 
 func (u *Undefined) err() *Error {
 	if u.unsafe {

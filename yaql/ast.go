@@ -38,6 +38,13 @@ type (
 		args  []node // nil entry: left out, as in f(,1)
 		pairs []pair // name => value
 	}
+	// delegateNode calls a value: fn(args).
+	delegateNode struct {
+		pos
+		fn    node
+		args  []node
+		pairs []pair
+	}
 	unaryNode struct {
 		pos
 		op string

@@ -60,7 +60,8 @@ func (ev *evaluator) call(n *callNode, c *Context, recv any, method bool) (any, 
 				continue
 			}
 			known = true
-			if method && (len(o.params) == 0 || !o.params[0].accepts(recv)) {
+			recv := recv
+			if method && (len(o.params) == 0 || !ev.fits(&o.params[0], &recv)) {
 				continue
 			}
 			b, ok := o.bind(n, method)
@@ -246,7 +247,20 @@ func (ev *evaluator) argument(p *param, n node, c *Context, cache *slots) (any, 
 	if b, ok := v.(bool); ok && p.typ == typPyInt {
 		v = boolInt(b)
 	}
-	return v, p.accepts(v), nil
+	return v, ev.fits(p, &v), nil
+}
+
+// fits says whether a parameter takes a value, and makes a dict the list of its
+// keys where a sequence is wanted and dicts can be iterated over.
+func (ev *evaluator) fits(p *param, v *any) bool {
+	if p.accepts(*v) {
+		return true
+	}
+	if m, ok := asMapping(*v); ok && p.typ == typIter && ev.opts.IterableDicts {
+		*v = keysOf(m)
+		return true
+	}
+	return false
 }
 
 func boolInt(b bool) int64 {

@@ -22,6 +22,12 @@
 // map[any]any, slices and maps of any type, all number types and json.Number.
 // Values given as data are never changed.
 //
+// # Options
+//
+// The engine options of the original are those of [Options]: limitIterators, memoryQuota, convertSetsToLists
+// (KeepSets is its opposite), iterableDicts, and the factory's keyword_operator and allow_delegates.
+// convertInputData and convertTuplesToLists have no counterpart: data is not changed, and there are no tuples.
+//
 // # Functions
 //
 // Functions of one's own are registered on a [Context] with a signature such as

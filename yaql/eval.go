@@ -50,6 +50,8 @@ func (ev *evaluator) evalInner(n node, c *Context) (any, error) {
 		return ev.evalDot(n, c)
 	case *callNode:
 		return ev.call(n, c, nil, false)
+	case *delegateNode:
+		return ev.evalDelegate(n, c)
 	case *binaryNode:
 		return ev.evalBinary(n, c)
 	case *unaryNode:
@@ -170,6 +172,18 @@ func (ev *evaluator) attribute(recv any, name string) (any, error) {
 	return nil, errorf(ErrName, "a %s has no property %q", typeName(recv), name)
 }
 
+func (ev *evaluator) evalDelegate(n *delegateNode, c *Context) (any, error) {
+	v, err := ev.eval(n.fn, c)
+	if err != nil {
+		return nil, err
+	}
+	f, ok := v.(*lambda)
+	if !ok {
+		return nil, errorf(ErrArgs, "a %s cannot be called", typeName(v))
+	}
+	return ev.callLocal(&lambdaDef{fn: f}, &callNode{pos: n.pos, args: n.args, pairs: n.pairs}, c)
+}
+
 func (ev *evaluator) evalIndex(n *indexNode, c *Context) (any, error) {
 	recv, err := ev.eval(n.recv, c)
 	if err != nil {
@@ -232,7 +246,30 @@ func (ev *evaluator) evalBinary(n *binaryNode, c *Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ev.opts.IterableDicts && (n.op == "in" || n.op == "+") {
+		l, r = ev.keysBeside(n.op, l, r)
+	}
 	return ev.binary(n.op, l, r)
+}
+
+// keysBeside makes a dict the list of its keys where the other operand wants a
+// sequence.
+func (ev *evaluator) keysBeside(op string, l, r any) (left, right any) {
+	a, ok1 := asMapping(l)
+	b, ok2 := asMapping(r)
+	switch {
+	case ok2 && (op == "in" || iterable(l)):
+		return l, keysOf(b)
+	case ok1 && iterable(r) && op == "+":
+		return keysOf(a), r
+	}
+	return l, r
+}
+
+func keysOf(m mapping) []any {
+	keys := make([]any, 0, m.size())
+	m.each(func(k, _ any) bool { keys = append(keys, k); return true })
+	return keys
 }
 
 // lambda is an argument that its callee evaluates.

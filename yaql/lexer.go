@@ -30,6 +30,7 @@ type lexer struct {
 	src  []rune
 	pos  int
 	text string
+	kw   string // the keyword operator
 }
 
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
@@ -50,7 +51,7 @@ func wordOp(s string) bool {
 	return false
 }
 
-var symbolOps = [...]string{"=>", "->", "?.", "=~", "!~", ">=", "<=", "!=",
+var symbolOps = [...]string{"->", "?.", "=~", "!~", ">=", "<=", "!=",
 	".", "+", "-", "*", "/", ">", "<", "=", "(", ")", "[", "]", "{", "}", ","}
 
 func (l *lexer) next() (token, error) {
@@ -73,6 +74,10 @@ func (l *lexer) next() (token, error) {
 		return l.number()
 	case isWord(r):
 		return l.word()
+	}
+	if n := len([]rune(l.kw)); l.pos+n <= len(l.src) && string(l.src[l.pos:l.pos+n]) == l.kw {
+		l.pos += n
+		return token{kind: tokOp, text: "=>", col: col}, nil
 	}
 	for _, op := range symbolOps {
 		n := len(op)

@@ -18,9 +18,13 @@ const (
 
 // newLibrary makes the context of the standard library. Overloads are tried in
 // the order of the tables; the receiver or first parameter tells most apart.
-func newLibrary() *Context {
+func newLibrary(delegates bool) *Context {
 	lib := &Context{}
-	for _, table := range [][]entry{systemTable(), branchTable(), queryTable(), positionTable(), foldTable(), orderTable(), generatorTable(), collectionTable(),
+	extra := []entry{}
+	if delegates {
+		extra = append(extra, entry{"lambda(func: func)", fn, func(c *call) (any, error) { return c.args[0], nil }})
+	}
+	for _, table := range [][]entry{extra, systemTable(), branchTable(), queryTable(), positionTable(), foldTable(), orderTable(), generatorTable(), collectionTable(),
 		dictTable(), dictViewTable(), setTable(), stringTable(), trimTable(), regexTable(), mathTable(), timeTable()} {
 		for _, e := range table {
 			o, err := parseSignature(e.sig)

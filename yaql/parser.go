@@ -15,6 +15,7 @@ const (
 	precSign
 	precIndex
 	precDot
+	precCall
 )
 
 func binaryPrec(op string) int {
@@ -46,10 +47,11 @@ type parser struct {
 	tok      token
 	depth    int
 	maxDepth int
+	calls    bool // values can be called
 }
 
-func parse(src string, maxDepth int) (node, error) {
-	p := &parser{lex: lexer{src: []rune(src), text: src}, maxDepth: maxDepth}
+func parse(src string, opts *Options) (node, error) {
+	p := &parser{lex: lexer{src: []rune(src), text: src, kw: opts.KeywordOperator}, maxDepth: opts.MaxDepth, calls: opts.AllowDelegates}
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
@@ -108,6 +110,9 @@ func (p *parser) expr(min int) (node, error) {
 	// A long chain of operators nests to the left in the tree.
 	for chain := 0; p.tok.kind == tokOp; chain++ {
 		prec := binaryPrec(p.tok.text)
+		if p.calls && p.tok.text == "(" {
+			prec = precCall
+		}
 		if prec == 0 || prec <= min {
 			break
 		}
@@ -125,6 +130,10 @@ func (p *parser) infix(left node, prec int) (node, error) {
 	op, at := p.tok.text, pos(p.tok.col)
 	if err := p.advance(); err != nil {
 		return nil, err
+	}
+	if op == "(" {
+		args, pairs, err := p.args(")")
+		return &delegateNode{pos: at, fn: left, args: args, pairs: pairs}, err
 	}
 	if op == "[" {
 		args, pairs, err := p.args("]")

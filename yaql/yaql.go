@@ -11,15 +11,22 @@ import (
 
 // Options bound and tune an Engine. The zero value gives the defaults.
 type Options struct {
-	LimitIterators int              // items one sequence may yield (default 100,000)
-	MemoryQuota    int              // approximate bytes one evaluation may build (default 256 MiB)
-	MaxLength      int              // bytes of an expression (default 64 KiB)
-	MaxDepth       int              // nesting of an expression and of calls (default 200)
-	MaxSteps       int              // evaluated nodes of one evaluation (default 50,000,000)
-	KeepSets       bool             // results keep *Set; otherwise sets become lists
-	Now            func() time.Time // clock for now() (default time.Now)
-	Local          *time.Location   // for localtz() and now's default (default UTC)
+	LimitIterators int  // items one sequence may yield (default 100,000)
+	MemoryQuota    int  // approximate bytes one evaluation may build (default 256 MiB)
+	MaxLength      int  // bytes of an expression (default 64 KiB)
+	MaxDepth       int  // nesting of an expression and of calls (default 200)
+	MaxSteps       int  // evaluated nodes of one evaluation (default 50,000,000)
+	KeepSets       bool // results keep *Set; otherwise sets become lists
+	IterableDicts  bool // a dict is a sequence of its keys where one is wanted (yaql.iterableDicts)
+	AllowDelegates bool // lambda(...) makes a value that "value(args)" calls (allow_delegates)
+	// KeywordOperator stands between key and value in calls and dicts: "" is "=>", NoKeywords has none.
+	KeywordOperator string
+	Now             func() time.Time // clock for now() (default time.Now)
+	Local           *time.Location   // for localtz() and now's default (default UTC)
 }
+
+// NoKeywords is a KeywordOperator that no expression can contain.
+const NoKeywords = "\x00"
 
 // Engine parses expressions. It is immutable and safe for concurrent use.
 type Engine struct {
@@ -39,13 +46,16 @@ func New(opts Options) *Engine {
 	def(&opts.MaxLength, 64<<10)
 	def(&opts.MaxDepth, 200)
 	def(&opts.MaxSteps, 50_000_000)
+	if opts.KeywordOperator == "" {
+		opts.KeywordOperator = "=>"
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	if opts.Local == nil {
 		opts.Local = time.UTC
 	}
-	return &Engine{opts: opts, lib: newLibrary()}
+	return &Engine{opts: opts, lib: newLibrary(opts.AllowDelegates)}
 }
 
 // NewContext returns a context for variables and functions on top of the
@@ -68,7 +78,7 @@ func (e *Engine) Parse(src string) (*Expr, error) {
 	if !utf8.ValidString(src) {
 		return nil, errorf(ErrSyntax, "expression is not valid UTF-8")
 	}
-	root, err := parse(src, e.opts.MaxDepth)
+	root, err := parse(src, &e.opts)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func toJinja(v any) any {
 // fromJinja makes the values of the engine of a template's.
 func fromJinja(v any) (any, error) {
 	if u, ok := v.(*jinja.Undefined); ok {
-		return nil, errors.New(u.Error())
+		return nil, errors.New(u.Message())
 	}
 	return jinja.ToGo(v, func(keys, values []any) any {
 		m := yaql.NewMap(len(keys))
