@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
@@ -102,8 +103,8 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := yaml11.NewMap()
-	out.Set("Description", t.Description)
-	out.Set("Parameters", parametersView(tree))
+	out.Set("Description", describe(t.Description))
+	out.Set("Parameters", parametersView(tree, src.Env.Defaults))
 	groups := []any{}
 	for _, g := range t.Groups {
 		groups = append(groups, yaml11.MapOf("label", g.Label, "description", g.Description, "parameters", yaml11.Normalize(g.Parameters)))
@@ -115,13 +116,14 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	env.Set("parameters", src.Given())
 	out.Set("Environment", env)
 	if truthy(r, "show_nested") {
-		out.Set("NestedParameters", nestedView(tree))
+		out.Set("NestedParameters", nestedView(tree, src.Env.Defaults))
 	}
 	return api.WriteJSON(w, http.StatusOK, out)
 }
 
-// parametersView lists the parameters of a template as "validate" shows them.
-func parametersView(tree *engine.Tree) *Map {
+// parametersView lists the parameters of a template as "validate" shows them: Default is that of
+// parameter_defaults before that of the template, Value what was given for the parameter itself.
+func parametersView(tree *engine.Tree, defaults *Map) *Map {
 	out := yaml11.NewMap()
 	types := map[string]string{hot.TypeString: "String", hot.TypeNumber: "Number", hot.TypeBool: "Boolean", hot.TypeJSON: "Json", hot.TypeList: "CommaDelimitedList"}
 	for _, p := range tree.Template.Parameters {
@@ -130,15 +132,22 @@ func parametersView(tree *engine.Tree) *Map {
 			label = p.Name
 		}
 		v := yaml11.MapOf("Type", types[p.Type], "Description", p.Description, "Label", label, "NoEcho", map[bool]string{true: "true", false: "false"}[p.Hidden])
-		if p.HasDefault {
-			v.Set("Default", p.Default)
-		}
-		if val, ok := tree.Params[p.Name]; ok && !hot.HasUnknown(val) {
-			v.Set("Value", val)
-			if p.Hidden {
-				v.Set("Value", "******")
+		shown := func(key string, val any, ok bool) {
+			switch {
+			case !ok || val == nil || hot.HasUnknown(val):
+			case p.Hidden:
+				v.Set(key, "******")
+			default:
+				v.Set(key, val)
 			}
 		}
+		if p.HasDefault {
+			v.Set("Default", p.Default) // written in the template, which the caller has
+		}
+		d, ok := defaults.Get(p.Name)
+		shown("Default", d, ok)
+		g, ok := tree.Given.Get(p.Name)
+		shown("Value", g, ok)
 		for _, c := range p.Constraints {
 			constraintView(v, c)
 		}
@@ -164,22 +173,27 @@ func constraintView(v *Map, c hot.Constraint) {
 		if c.Max != nil {
 			v.Set("Max"+unit, *c.Max)
 		}
+	case "modulo":
+		v.Set("Step", c.Step)
+		v.Set("Offset", c.Off)
 	case "custom_constraint":
 		v.Set("CustomConstraint", c.Custom)
 	}
 	if c.Description != "" {
-		v.Set("ConstraintDescription", c.Description)
+		before, _ := v.Get("ConstraintDescription")
+		text, _ := before.(string)
+		v.Set("ConstraintDescription", strings.TrimSpace(text+" "+c.Description))
 	}
 }
 
-func nestedView(tree *engine.Tree) *Map {
+func nestedView(tree *engine.Tree, defaults *Map) *Map {
 	out := yaml11.NewMap()
 	for _, n := range tree.Nodes {
 		if n.Nested == nil {
 			continue
 		}
-		v := yaml11.MapOf("Type", n.Def.Type, "Description", n.Nested.Template.Description, "Parameters", parametersView(n.Nested))
-		if sub := nestedView(n.Nested); sub.Len() > 0 {
+		v := yaml11.MapOf("Type", n.Def.Type, "Description", describe(n.Nested.Template.Description), "Parameters", parametersView(n.Nested, defaults))
+		if sub := nestedView(n.Nested, defaults); sub.Len() > 0 {
 			v.Set("NestedParameters", sub)
 		}
 		groups := []any{}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/gophercloud/gophercloud/v2/openstack/objectstorage/v1/containers"
 	"github.com/gophercloud/gophercloud/v2/openstack/objectstorage/v1/objects"
 )
@@ -161,5 +162,36 @@ func TestVersionsAndFunctions(t *testing.T) {
 	}
 	if code, _ := u.request("GET", "template_versions/heat_template_version.nope/functions", nil); code != http.StatusNotFound {
 		t.Errorf("an unknown version: %d", code)
+	}
+}
+
+// TestValidateShowsParameters shows types, defaults, values and constraints of parameters; of hidden ones no
+// value that was given.
+func TestValidateShowsParameters(t *testing.T) {
+	u := newUndercloud(t)
+	_, out := u.request("POST", "validate", map[string]any{
+		"environment": "parameter_defaults: {d: from defaults, h: s3cr3t-default, other: 1}\n",
+		"parameters":  map[string]any{"n": 6, "g": "s3cr3t-given"},
+		"template": `heat_template_version: queens
+parameters:
+  n: {type: number, label: Number, description: A number, constraints: [{range: {min: 1, max: 9}, description: small}, {modulo: {step: 2, offset: 0}, description: even}]}
+  d: {type: string, default: x, tags: [a]}
+  h: {type: string, hidden: true}
+  g: {type: string, hidden: true}
+  m: {type: json}
+`})
+	want := map[string]any{
+		"n": map[string]any{"Type": "Number", "Label": "Number", "Description": "A number", "NoEcho": "false", "Value": 6.0, "MinValue": 1.0, "MaxValue": 9.0,
+			"Step": 2.0, "Offset": 0.0, "ConstraintDescription": "small even"},
+		"d": map[string]any{"Type": "String", "Label": "d", "Description": "", "NoEcho": "false", "Default": "from defaults", "Tags": []any{"a"}},
+		"h": map[string]any{"Type": "String", "Label": "h", "Description": "", "NoEcho": "true", "Default": "******"},
+		"g": map[string]any{"Type": "String", "Label": "g", "Description": "", "NoEcho": "true", "Value": "******"},
+		"m": map[string]any{"Type": "Json", "Label": "m", "Description": "", "NoEcho": "false"},
+	}
+	if diff := cmp.Diff(want, out["Parameters"]); diff != "" {
+		t.Error(diff)
+	}
+	if out["Description"] != "No description" {
+		t.Errorf("description %v", out["Description"])
 	}
 }
