@@ -126,6 +126,7 @@ func (s *Service) createActionExecution(w http.ResponseWriter, r *http.Request) 
 	if err != nil {
 		return problem(err)
 	}
+	a.Doc.Description, a.Doc.Target = str(in, "description"), str(params, "target")
 	save := yaql.Truth(params.Value("save_result"))
 	if save && !yaql.Truth(params.Value("run_sync")) || a.Doc.Async {
 		if a.Doc.Caller, err = s.caller(r.Context(), id, s.cfg.Now().Add(24*time.Hour)); err != nil {
@@ -163,7 +164,13 @@ func (s *Service) updateActionExecution(w http.ResponseWriter, r *http.Request) 
 	switch state {
 	case engine.Success, engine.Error, engine.Cancelled:
 	case engine.Running, engine.Paused:
-		return writeAction(w, http.StatusOK, a) // a sign of life
+		if err := s.eng.SetActionState(r.Context(), a.ID, state); err != nil {
+			return problem(err)
+		}
+		if a, err = s.actionExecution(r); err != nil {
+			return err
+		}
+		return writeAction(w, http.StatusOK, a)
 	default:
 		return api.Invalid("Error. Expected one of RUNNING, PAUSED, SUCCESS, ERROR, CANCELLED, actual: %s", state)
 	}

@@ -46,7 +46,11 @@ type Config struct {
 	Workers int
 	// AllowLocalHTTP lets std.http reach loopback and link-local addresses.
 	AllowLocalHTTP bool
-	Now            func() time.Time // nil: time.Now
+	// Expiry says when ended executions are deleted; the zero value keeps them.
+	Expiry engine.Expiry
+	// Groups are the names by which a task's "target" finds this process.
+	Groups []string
+	Now    func() time.Time // nil: time.Now
 }
 
 // Service is the workflow service.
@@ -76,7 +80,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	eng, err := engine.New(engine.Config{DB: cfg.DB, Bus: cfg.Bus, Jobs: cfg.Jobs, Log: cfg.Log, Cloud: cfg.Cloud, Actions: reg,
-		Now: cfg.Now, Workers: cfg.Workers})
+		Now: cfg.Now, Workers: cfg.Workers, Expiry: cfg.Expiry, Groups: cfg.Groups})
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +96,11 @@ func (s *Service) install(ctx context.Context) error {
 	if err := s.installActions(ctx); err != nil {
 		return fmt.Errorf("store the actions: %w", err)
 	}
+	owner := &auth.Identity{Roles: []string{"admin"}}
+	if err := s.installWorkflows(ctx, owner); err != nil {
+		return fmt.Errorf("store the standard workflows: %w", err)
+	}
 	for _, wb := range s.cfg.Workbooks {
-		owner := &auth.Identity{Roles: []string{"admin"}}
 		err := s.saveWorkbook(ctx, owner, save{text: wb.YAML, scope: "public", replace: true, create: true, lenient: true})
 		if err != nil {
 			return fmt.Errorf("built-in workbook %s: %w", wb.Name, err)
@@ -108,8 +115,11 @@ func (s *Service) Handler() http.Handler {
 		Fault: fault, MaxBody: 20 << 20})
 }
 
-// Run does nothing but wait: the work is done by jobs.
+// Run plans the look for expired executions and waits: the work is done by jobs.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.eng.PlanExpiry(ctx); err != nil {
+		return fmt.Errorf("plan the expiry of executions: %w", err)
+	}
 	<-ctx.Done()
 	return nil
 }

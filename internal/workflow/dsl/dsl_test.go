@@ -113,7 +113,7 @@ w:
 	if d := cmp.Diff([]string{"a", "c"}, names(w.Inbound("b"))); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"a", "b", "clean"}, names(w.Inbound("clean"))); d != "" {
+	if d := cmp.Diff([]string{"a", "b"}, names(w.Inbound("clean"))); d != "" {
 		t.Error(d)
 	}
 	if p := w.PoliciesOf(w.Task("a")); p.Retry == nil || p.Retry.Count != int64(2) {

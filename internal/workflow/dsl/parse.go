@@ -389,6 +389,9 @@ func (p *parser) graph(w *Workflow, n *yaml11.Node, path string) {
 				p.add(tn.Get("requires"), at+".requires", "no task %q", r)
 			}
 		}
+		if t.Join != nil && t.Join.Count == 0 && len(w.inbound[t.Name]) == 0 && t != w.Defaults {
+			p.add(tn.Get("join"), at+".join", "join waits for all routes, but none leads here")
+		}
 		if t.Join != nil && t.Join.Count > len(w.inbound[t.Name]) && t != w.Defaults {
 			p.add(tn.Get("join"), at+".join", "join waits for %d routes, but only %d lead here", t.Join.Count, len(w.inbound[t.Name]))
 		}

@@ -5,6 +5,7 @@ package dsl
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -71,6 +72,7 @@ type Task struct {
 	With              []Iterator
 	Publish           *Publish
 	PublishOnError    *Publish
+	PublishOnSkip     *Publish
 	OnSuccess         *Clause
 	OnError           *Clause
 	OnComplete        *Clause
@@ -152,8 +154,8 @@ func (w *Workflow) Starts() []*Task { return w.starts }
 // Inbound returns the tasks with a transition to the named one.
 func (w *Workflow) Inbound(name string) []*Task { return w.inbound[name] }
 
-// Clause returns the effective clause of a task: its own, else the one of
-// task-defaults. kind is "on-success", "on-error", "on-complete" or "on-skip".
+// Clause returns the effective clause of a task: its own, or when that leads
+// nowhere the one of task-defaults. kind is "on-success", "on-error", "on-complete" or "on-skip".
 func (w *Workflow) Clause(t *Task, kind string) *Clause {
 	get := func(t *Task) *Clause {
 		if t == nil {
@@ -169,10 +171,21 @@ func (w *Workflow) Clause(t *Task, kind string) *Clause {
 		}
 		return t.OnComplete
 	}
-	if c := get(t); c != nil {
-		return c
+	own, def := get(t), get(w.Defaults)
+	if def == nil || own != nil && len(own.Next) > 0 {
+		return own
 	}
-	return get(w.Defaults)
+	// Of task-defaults only the transitions count, and none from a task to itself.
+	out := &Clause{}
+	if own != nil {
+		out.Publish = own.Publish
+	}
+	for _, next := range def.Next {
+		if next.Target != t.Name {
+			out.Next = append(out.Next, next)
+		}
+	}
+	return out
 }
 
 // PoliciesOf returns the task's policies with those of task-defaults behind.
@@ -199,12 +212,28 @@ func (w *Workflow) PoliciesOf(t *Task) Policies {
 	return p
 }
 
-// Requires returns the tasks that a task of a reverse workflow needs.
+// SafeRerun returns the task's safe-rerun, else that of task-defaults; nil is
+// false.
+func (w *Workflow) SafeRerun(t *Task) any {
+	if t.SafeRerun == nil && w.Defaults != nil {
+		return w.Defaults.SafeRerun
+	}
+	return t.SafeRerun
+}
+
+// Requires returns the tasks that a task of a reverse workflow needs: its own
+// and those of task-defaults.
 func (w *Workflow) Requires(t *Task) []string {
-	if len(t.Requires) > 0 || w.Defaults == nil {
+	if w.Defaults == nil {
 		return t.Requires
 	}
-	return w.Defaults.Requires
+	out := slices.Clone(t.Requires)
+	for _, r := range w.Defaults.Requires {
+		if r != t.Name && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 var clauseKinds = [...]string{"on-success", "on-error", "on-complete", "on-skip"}

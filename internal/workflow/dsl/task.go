@@ -29,6 +29,7 @@ func (p *parser) task(name string, n *yaml11.Node, path string, defaults bool) *
 	t.With = p.withItems(n.Get("with-items"), path+".with-items")
 	t.Publish = p.publish(n.Get("publish"), path+".publish")
 	t.PublishOnError = p.publish(n.Get("publish-on-error"), path+".publish-on-error")
+	t.PublishOnSkip = p.publish(n.Get("publish-on-skip"), path+".publish-on-skip")
 	t.OnSuccess = p.clause(n.Get("on-success"), path+".on-success")
 	t.OnError = p.clause(n.Get("on-error"), path+".on-error")
 	t.OnComplete = p.clause(n.Get("on-complete"), path+".on-complete")

@@ -11,6 +11,7 @@ import (
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/workflow/actions"
+	"github.com/tripleo/tripleo/internal/workflow/dsl"
 	"github.com/tripleo/tripleo/yaql"
 )
 
@@ -45,6 +46,17 @@ func (e *Engine) Start(ctx context.Context, s Start, before func(tx *store.Tx) e
 	x, err := e.newExecution(d, s.Input, s.Params, false)
 	if err != nil {
 		return nil, err
+	}
+	if s.Namespace != "" {
+		x.Params.Set("namespace", s.Namespace)
+	}
+	if d.workflow.Type == dsl.Reverse {
+		if target, _ := x.Params.Value("task_name").(string); d.workflow.Task(target) == nil {
+			return nil, &InputError{fmt.Sprintf("Invalid task name of a reverse workflow [workflow=%s, params.task_name=%s]", d.Name, yaql.Str(x.Params.Value("task_name")))}
+		}
+	}
+	if err := e.fits(x); err != nil {
+		return nil, &InputError{err.Error()}
 	}
 	x.Description, x.ProjectID, x.Doc.Caller, x.Doc.Source = s.Description, s.Caller.ProjectID, s.Caller, s.Source
 	if s.ID != "" {
@@ -89,11 +101,22 @@ func (e *Engine) SetState(ctx context.Context, id, state, info string) error {
 		if err != nil {
 			return err
 		}
+		if err := writable(x); err != nil {
+			return err
+		}
 		switch {
 		case state == x.State:
 			return nil
-		case state == Paused && x.State == Running, state == Running && x.State == Paused:
-			return e.switchTx(tx, x, state, info)
+		case state == Paused && x.State == Running:
+			if err := e.switchTx(tx, x, state, info); err != nil {
+				return err
+			}
+			return e.pauseTree(tx, x.RootID(), "")
+		case state == Running && x.State == Paused:
+			if err := e.switchTx(tx, x, state, info); err != nil {
+				return err
+			}
+			return e.resumeAbove(tx, x)
 		case Completed(state) && state != Skipped && !Completed(x.State):
 			return e.cancelTx(tx, id, state, info)
 		case state == Running && (x.State == Error || x.State == Cancelled):
@@ -169,6 +192,9 @@ func (e *Engine) Describe(ctx context.Context, id, description string) error {
 		if err != nil {
 			return err
 		}
+		if err := writable(x); err != nil {
+			return err
+		}
 		x.Description, x.Updated = description, e.now()
 		return e.saveTx(tx, x)
 	})
@@ -179,6 +205,9 @@ func (e *Engine) SetEnv(ctx context.Context, id string, env *yaql.Map) error {
 	return e.db.Tx(ctx, func(tx *store.Tx) error {
 		x, err := GetExecution(tx, id)
 		if err != nil {
+			return err
+		}
+		if err := writable(x); err != nil {
 			return err
 		}
 		if x.State == Running || x.State == Success {
@@ -230,7 +259,7 @@ func (e *Engine) reviveTask(ctx context.Context, taskID, state string, reset boo
 			t.Doc.Next, t.Doc.ErrorHandled = nil, false
 		} else {
 			t.State = Idle
-			t.Doc = TaskDoc{By: t.Doc.By, Waited: true, WithItems: t.Doc.WithItems, Items: t.Doc.Items, Limit: t.Doc.Limit}
+			t.Doc = TaskDoc{By: t.Doc.By, Waited: true, Tags: t.Doc.Tags, WithItems: t.Doc.WithItems, Items: t.Doc.Items, Limit: t.Doc.Limit}
 			if err := discardTx(tx, t.ID, reset || !t.Doc.WithItems, e.now()); err != nil {
 				return err
 			}
@@ -260,6 +289,9 @@ func discardTx(tx *store.Tx, taskID string, all bool, now time.Time) error {
 func (e *Engine) reviveTx(tx *store.Tx, id string, env *yaql.Map) error {
 	x, err := GetExecution(tx, id)
 	if err != nil {
+		return err
+	}
+	if err := writable(x); err != nil {
 		return err
 	}
 	if x.State == Success {
@@ -359,7 +391,7 @@ func (e *Engine) Queue(ctx context.Context, a *Action) error {
 		if err := writeAction(tx, a); err != nil {
 			return err
 		}
-		return e.jobs.Poke(tx, KindAction, a.ID, nil)
+		return e.jobs.Poke(tx, a.kind(), a.ID, nil)
 	})
 }
 

@@ -114,7 +114,8 @@ func (e *Engine) newExecution(d *Definition, input, params *yaql.Map, sub bool) 
 	}
 	now := e.now()
 	return &Execution{ID: uuid.NewString(), Workflow: d.Name, WorkflowID: d.ID, Namespace: d.Namespace, SpecID: d.SpecID,
-		State: Running, Input: in, Params: params, Context: yaql.NewMap(2), Created: now, Updated: now, Accepted: true}, nil
+		State: Running, Input: in, Params: params, Context: yaql.NewMap(2), Created: now, Updated: now, Accepted: true,
+		Doc: ExecutionDoc{Tags: d.workflow.Tags}}, nil
 }
 
 // InputError is input that a workflow or action does not take.

@@ -45,6 +45,9 @@ func (r *run) commands(t *Task) ([]next, error) {
 	case Error:
 		kinds = []string{"on-error", "on-complete"}
 	case Skipped:
+		if err := r.publish(t); err != nil {
+			return nil, fmt.Errorf("publish-on-skip: %w", err)
+		}
 		kinds = []string{"on-skip"}
 		if r.wf.Clause(t.spec, "on-skip") == nil {
 			kinds = []string{"on-success"}
@@ -133,7 +136,7 @@ func (r *run) command(name, msg string) bool {
 		r.x.Output = out
 	case dsl.CmdPause:
 		if r.x.State == Running {
-			r.x.State, r.x.Info = Paused, msg
+			r.x.State, r.x.Info, r.paused = Paused, msg, true
 			r.touch()
 		}
 	default:

@@ -21,12 +21,16 @@ import (
 const (
 	KindExecution = "workflow.execution" // key: execution id
 	KindAction    = "workflow.action"    // key: action execution id
+	KindExpiry    = "workflow.expiry"    // one key, ""
 	KindEvent     = "workflow.event"     // key: id of a stored event; handled by the service
 	KindTrust     = "workflow.trust"     // key: id of a root execution whose trust goes
 )
 
-// What an execution's params say about the trigger that started it.
+// Params of an execution that mean something to the engine.
 const (
+	// ParamReadOnly forbids every change of the execution by the API, except to
+	// delete it.
+	ParamReadOnly    = "read_only"
 	ParamTriggeredBy = "triggered_by"
 	TriggerCron      = "cron_trigger"
 	TriggerEvent     = "event_trigger"
@@ -43,6 +47,14 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 	// Workers bounds the actions that run at once in this process (default 64).
 	Workers int
+	// Groups are the names by which a task's "target" finds this process.
+	Groups []string
+	// Expiry says when ended executions go; the zero value keeps them.
+	Expiry Expiry
+	// MaxField bounds input, output, context and results, in bytes of JSON;
+	// default 16 MiB, as the undercloud sets Mistral's
+	// execution_field_size_limit_kb.
+	MaxField int
 }
 
 // Engine runs workflows. Create it with New, before jobs.Queue.Run.
@@ -55,6 +67,10 @@ type Engine struct {
 	actions *actions.Registry
 	expr    *expr.Evaluator
 	now     func() time.Time
+	expiry  Expiry
+	limit   int
+	// failpoint is called before and after each commit; tests let it fail.
+	failpoint func(stage string) error
 
 	mu      sync.Mutex
 	specs   map[string]*parsedSpec
@@ -74,14 +90,21 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Workers <= 0 {
 		cfg.Workers = 64
 	}
+	if cfg.MaxField <= 0 {
+		cfg.MaxField = 16 << 20
+	}
 	ev, err := expr.New(cfg.Now)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{db: cfg.DB, bus: cfg.Bus, jobs: cfg.Jobs, log: cfg.Log, cloud: cfg.Cloud, actions: cfg.Actions, expr: ev,
-		now: cfg.Now, specs: map[string]*parsedSpec{}, running: map[string]context.CancelFunc{}}
+		now: cfg.Now, expiry: cfg.Expiry, limit: cfg.MaxField, failpoint: func(string) error { return nil }, specs: map[string]*parsedSpec{}, running: map[string]context.CancelFunc{}}
 	e.jobs.Register(KindExecution, 16, e.drive)
 	e.jobs.Register(KindAction, cfg.Workers, e.perform)
+	for _, group := range cfg.Groups {
+		e.jobs.Register(targetKind(group), cfg.Workers, e.perform)
+	}
+	e.jobs.Register(KindExpiry, 1, e.expire)
 	e.jobs.Register(KindTrust, 4, e.dropTrust)
 	return e, nil
 }
@@ -142,6 +165,11 @@ func (e *Engine) drive(ctx context.Context, j jobs.Job) jobs.Result {
 			return jobs.Done() // deleted
 		case errors.Is(err, errStale):
 			continue
+		case errors.As(err, new(*TooLargeError)):
+			if err := e.db.Tx(ctx, func(tx *store.Tx) error { return e.cancelTx(tx, j.Key, Error, err.Error()) }); err != nil {
+				return jobs.Fail(err)
+			}
+			continue
 		case err != nil:
 			return jobs.Fail(err)
 		case more:
@@ -181,6 +209,12 @@ func (r *run) commit() error {
 	if !r.changed {
 		return nil
 	}
+	if err := r.e.failpoint("before commit"); err != nil {
+		return err
+	}
+	if err := r.bounded(); err != nil {
+		return err
+	}
 	err := r.e.db.Tx(r.ctx, func(tx *store.Tx) error {
 		r.x.Updated = r.now
 		if err := updateExecution(tx, r.x); err != nil {
@@ -195,7 +229,7 @@ func (r *run) commit() error {
 		return err
 	}
 	r.clean()
-	return nil
+	return r.e.failpoint("after commit")
 }
 
 func (r *run) writeRows(tx *store.Tx) error {
@@ -242,8 +276,13 @@ func (r *run) writeRows(tx *store.Tx) error {
 }
 
 func (r *run) wakeOthers(tx *store.Tx) error {
-	for _, id := range r.jobs {
-		if err := r.e.jobs.Poke(tx, KindAction, id, nil); err != nil {
+	for _, a := range r.jobs {
+		if err := r.e.jobs.Poke(tx, a.kind(), a.ID, nil); err != nil {
+			return err
+		}
+	}
+	if r.paused {
+		if err := r.e.pauseTree(tx, r.x.RootID(), r.x.ID); err != nil {
 			return err
 		}
 	}
@@ -290,7 +329,7 @@ func (r *run) clean() {
 		}
 	}
 	r.started, r.jobs, r.unaccept, r.cancel, r.stopped, r.pokes = nil, nil, nil, nil, nil, nil
-	r.changed, r.ended, r.execution = false, false, nil
+	r.changed, r.ended, r.paused, r.execution = false, false, false, nil
 }
 
 // stop cancels actions that run in this process.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -27,13 +26,22 @@ type rig struct {
 	eng   *Engine
 	extra []actions.Action
 	stop  func()
-	clock *clock
+	ctx   context.Context //nolint:containedctx // of the running engine
+	// prepare changes the next engine before it runs.
+	prepare func(e *Engine)
+	clock   *clock
 }
 
 // clock can be moved forward, for waits that would be long.
 type clock struct {
 	mu  sync.Mutex
 	add time.Duration
+}
+
+func (c *clock) forward(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add += d
 }
 
 func (c *clock) now() time.Time {
@@ -44,13 +52,7 @@ func (c *clock) now() time.Time {
 
 func newRig(t testing.TB, extra ...actions.Action) *rig {
 	t.Helper()
-	r := &rig{t: t, db: storetest.Open(t), extra: extra, clock: &clock{}}
-	if err := r.db.Migrate(t.Context(), "workflow", os.DirFS("../migrations")); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	t.Cleanup(func() { r.stop() })
-	return r
+	return newRigOn(t, storetest.Open(t), extra...)
 }
 
 func (r *rig) start() {
@@ -69,7 +71,11 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	if r.prepare != nil {
+		r.prepare(r.eng)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
+	r.ctx = ctx
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

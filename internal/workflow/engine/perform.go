@@ -17,6 +17,17 @@ import (
 	"github.com/tripleo/tripleo/yaql"
 )
 
+// targetKind is the kind of the jobs for the executors of one group.
+func targetKind(group string) string { return KindAction + "@" + group }
+
+// kind is the kind of the job that runs an action.
+func (a *Action) kind() string {
+	if a.Doc.Target != "" {
+		return targetKind(a.Doc.Target)
+	}
+	return KindAction
+}
+
 // perform runs one action.
 func (e *Engine) perform(ctx context.Context, j jobs.Job) jobs.Result {
 	a, err := e.take(ctx, j.Key)
@@ -36,6 +47,9 @@ func (e *Engine) perform(ctx context.Context, j jobs.Job) jobs.Result {
 		delete(e.running, a.ID)
 		e.mu.Unlock()
 	}()
+	if err := e.failpoint("action taken"); err != nil {
+		return jobs.Fail(err)
+	}
 	out, err := e.runAction(ctx, a)
 	if atMost, topics, waits := actions.Waits(err); waits {
 		return jobs.Wait(max(atMost, 10*time.Millisecond), topics...)
@@ -45,6 +59,9 @@ func (e *Engine) perform(ctx context.Context, j jobs.Job) jobs.Result {
 	}
 	if a.Doc.Async && err == nil {
 		return jobs.Done() // the result comes by the API
+	}
+	if err := e.failpoint("action done"); err != nil {
+		return jobs.Fail(err)
 	}
 	if err := e.Complete(context.WithoutCancel(ctx), a.ID, Success, out, err); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return jobs.Fail(err)
@@ -158,9 +175,9 @@ func (e *Engine) Complete(ctx context.Context, id, state string, result any, fai
 				a.Info = yaql.Str(result)
 			}
 		}
-		if s, err := text(a.Output); err != nil || len(s) > maxField {
+		if s, err := text(a.Output); err != nil || len(s) > e.limit {
 			if err == nil {
-				err = fmt.Errorf("the result has %d bytes, the limit is %d", len(s), maxField)
+				err = fmt.Errorf("the result has %d bytes, the limit is %d", len(s), e.limit)
 			}
 			a.complete(e.now(), nil, err)
 		}

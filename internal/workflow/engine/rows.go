@@ -89,16 +89,10 @@ func (x *Execution) values() ([]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(s) > maxField {
-			return nil, fmt.Errorf("a field of execution %s has %d bytes, the limit is %d", x.ID, len(s), maxField)
-		}
 		out = append(out, s)
 	}
 	return out, nil
 }
-
-// maxField bounds input, output, context and results, in bytes of JSON.
-const maxField = 16 << 20
 
 func insertExecution(tx *store.Tx, x *Execution) error {
 	vals, err := x.values()

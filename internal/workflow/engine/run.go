@@ -29,7 +29,7 @@ type run struct {
 	children map[string][]*Child
 
 	started   []*Execution // sub-executions to insert
-	jobs      []string     // actions to run
+	jobs      []*Action    // to run
 	unaccept  []string     // children whose result no longer counts
 	cancel    []string     // children to cancel
 	stopped   []string     // actions nobody waits for any more
@@ -37,6 +37,7 @@ type run struct {
 	wake      time.Time
 	budget    int // tasks that may still be created before a commit
 	changed   bool
+	paused    bool      // a "pause" command has paused it: so are all above and below
 	ended     bool      // the execution has ended in this step
 	execution *yaql.Map // execution(), made once
 }
@@ -315,7 +316,7 @@ func (r *run) create(name string, by *Task, event string, in *yaql.Map) {
 	}
 	r.x.Doc.Ranks++
 	t := &Task{ID: uuid.NewString(), ExecutionID: r.x.ID, Name: name, Type: taskType(spec), State: state, Rank: r.x.Doc.Ranks,
-		Doc: TaskDoc{By: route}, In: in, Published: yaql.NewMap(0), Created: r.now, Updated: r.now, full: true, fresh: true, dirty: true, spec: spec}
+		Doc: TaskDoc{By: route, Tags: spec.Tags}, In: in, Published: yaql.NewMap(0), Created: r.now, Updated: r.now, full: true, fresh: true, dirty: true, spec: spec}
 	r.tasks = append(r.tasks, t)
 	r.open = append(r.open, t)
 	r.budget--

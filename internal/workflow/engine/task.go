@@ -206,12 +206,19 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 	a := &Action{ID: uuid.NewString(), TaskID: t.ID, ExecutionID: r.x.ID, ProjectID: r.x.ProjectID, Name: name, State: Running,
 		Accepted: true, Item: item, Input: input, Created: r.now, Updated: r.now, Started: r.now, fresh: true, dirty: true,
 		Doc: ActionDoc{Base: res.action.Name, Adhoc: res.adhoc, Caller: r.x.Doc.Caller, TaskName: t.Name,
-			Workflow: r.x.Workflow, Root: r.x.RootID(), Async: res.action.Async}}
+			Workflow: r.x.Workflow, Root: r.x.RootID(), Async: res.action.Async, Namespace: r.x.Namespace, Tags: t.spec.Tags}}
 	if res.action.Name != name {
 		a.Doc.BaseInput = res.input
 	}
-	if t.spec.SafeRerun != nil {
-		v, err := r.eval(t, t.spec.SafeRerun, nil)
+	if t.spec.Target != "" {
+		v, err := r.eval(t, t.spec.Target, nil)
+		if err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		a.Doc.Target = yaql.Str(v)
+	}
+	if safe := r.wf.SafeRerun(t.spec); safe != nil {
+		v, err := r.eval(t, safe, nil)
 		if err != nil {
 			return fmt.Errorf("safe-rerun: %w", err)
 		}
@@ -219,8 +226,8 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 	}
 	r.actions[t.ID] = append(r.actions[t.ID], a)
 	r.mark(t)
-	if !res.action.Pure {
-		r.jobs = append(r.jobs, a.ID)
+	if !res.action.Pure || a.Doc.Target != "" {
+		r.jobs = append(r.jobs, a)
 		return nil
 	}
 	out, err := res.action.Run(r.ctx, &actions.Context{Log: r.e.log, Now: r.e.now, ActionExecutionID: a.ID, TaskID: t.ID, TaskName: t.Name,
@@ -244,20 +251,38 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 func (a *Action) complete(now time.Time, result any, err error) {
 	a.State, a.Info, a.Ended, a.Updated, a.dirty = Success, "", now, now, true
 	if err != nil {
-		a.State, a.Info = Error, err.Error()
-		result = actionError(err)
+		a.State, a.Info = Error, maskSecrets(err.Error())
+		if result = actionError(err); result == err.Error() {
+			result = a.Info
+		}
 	}
 	a.Output = yaql.MapOf("result", result)
 }
 
+// namespace is where sub-workflows are looked up: that of the root execution.
+func (r *run) namespace() string {
+	if ns, ok := r.x.Params.Value("namespace").(string); ok {
+		return ns
+	}
+	return r.x.Namespace
+}
+
 func (r *run) callWorkflow(t *Task, item int, name string, input *yaql.Map) error {
-	def, err := r.e.findWorkflow(r.ctx, r.x.Doc.Caller.ProjectID, r.book, name, r.x.Namespace)
+	def, err := r.e.findWorkflow(r.ctx, r.x.Doc.Caller.ProjectID, r.book, name, r.namespace())
 	if err != nil {
 		return err
 	}
 	params := yaql.NewMap(4)
 	if env, ok := r.x.Params.Get("env"); ok {
 		params.Set("env", env)
+	}
+	if ns := r.namespace(); ns != "" {
+		params.Set("namespace", ns)
+	}
+	for _, key := range []string{ParamReadOnly, ParamTriggeredBy} {
+		if v, ok := r.x.Params.Get(key); ok {
+			params.Set(key, v)
+		}
 	}
 	params.Set("task_execution_id", t.ID)
 	params.Set("index", int64(item))
@@ -282,6 +307,9 @@ func (r *run) check(t *Task) (bool, error) {
 		}
 		r.wakeAt(t.Doc.Deadline)
 	}
+	if r.pausedBelow(t) {
+		return true, nil
+	}
 	if t.Doc.WithItems {
 		return r.checkItems(t)
 	}
@@ -296,6 +324,27 @@ func (r *run) check(t *Task) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// pausedBelow keeps a task PAUSED while what it runs is, and reports a change.
+func (r *run) pausedBelow(t *Task) bool {
+	state := Running
+	for _, a := range r.actions[t.ID] {
+		if a.Accepted && a.State == Paused {
+			state = Paused
+		}
+	}
+	for _, c := range r.children[t.ID] {
+		if c.Accepted && c.State == Paused {
+			state = Paused
+		}
+	}
+	if state == t.State {
+		return false
+	}
+	t.State = state
+	r.mark(t)
+	return true
 }
 
 func resultOf(a *Action) any {
@@ -530,6 +579,8 @@ func (r *run) discard(t *Task, keep bool) {
 func (r *run) publish(t *Task) error {
 	own, kinds := t.spec.Publish, []string{"on-complete", "on-success"}
 	switch t.State {
+	case Skipped:
+		own, kinds = t.spec.PublishOnSkip, []string{"on-skip"}
 	case Error:
 		own, kinds = t.spec.PublishOnError, []string{"on-complete", "on-error"}
 	case Cancelled:
@@ -572,7 +623,10 @@ func (r *run) publish(t *Task) error {
 			}
 		}
 	}
-	t.Published = branch
+	t.Published, t.Doc.Global = branch, nil
+	if global.Len() > 0 {
+		t.Doc.Global = global
+	}
 	for k, v := range global.All() {
 		r.x.Context.Set(k, v)
 		r.touch()
