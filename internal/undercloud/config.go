@@ -38,6 +38,7 @@ type Config struct {
 	Baremetal    Baremetal
 	Blob         Blob
 	Messaging    Messaging
+	Workflow     Workflow
 }
 
 // Messaging is what Zaqar may do.
@@ -47,6 +48,13 @@ type Messaging struct {
 	SMTPServer          string // host:port that takes mail for mailto: subscriptions; "" sends none
 	SMTPFrom            string
 	SMTPUser, SMTPPass  string
+}
+
+// Workflow says when ended executions of workflows are deleted, as
+// instack-undercloud set Mistral up.
+type Workflow struct {
+	OlderThan   int // minutes since the end; default 2880, negative keeps them
+	MaxFinished int // how many ended ones stay at most; 0 is no bound
 }
 
 // Blob says where bodies of images and large objects lie: the zero value in
@@ -89,7 +97,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -127,6 +135,11 @@ func LoadConfig(path string) (Config, error) {
 		r.boolean(b, "clean_metadata", &clean)
 		c.Baremetal.NoClean = !clean
 		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
+	}
+	if w := top.Get("workflow"); w != nil {
+		w = r.section(w, "workflow", "older_than", "max_finished_executions")
+		r.number(w, "older_than", &c.Workflow.OlderThan)
+		r.number(w, "max_finished_executions", &c.Workflow.MaxFinished)
 	}
 	if b := top.Get("blob"); b != nil {
 		r.s3(r.section(b, "blob", "s3").Get("s3"), &c.Blob.S3)

@@ -3,6 +3,7 @@ package undercloud
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/tripleo/tripleo/internal/objectstore"
 	"github.com/tripleo/tripleo/internal/orchestration"
 	"github.com/tripleo/tripleo/internal/workflow"
+	wfengine "github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/plan"
 )
 
@@ -153,8 +155,18 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 	for i, b := range built {
 		books[i] = workflow.Workbook{Name: b.Name, YAML: b.YAML}
 	}
+	older := u.cfg.Workflow.OlderThan
+	if older == 0 {
+		older = 2880
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return service{}, err
+	}
 	s, err := workflow.New(workflow.Config{
-		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/workflow",
+		Expiry: wfengine.Expiry{OlderThan: time.Duration(max(older, 0)) * time.Minute, MaxFinished: u.cfg.Workflow.MaxFinished},
+		Groups: []string{host},
+		DB:     u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/workflow",
 		Actions: deployment.Actions(deployment.Config{Templates: plan.FS()}), Workbooks: books,
 	})
 	if err != nil {

@@ -166,15 +166,15 @@ func takeOver(t *testing.T, open func() *store.DB, both bool) {
 		}
 	}
 	first.start()
-	var second *rig
-	if both {
-		second = newRigOn(t, open(), double())
-	}
 	ids := make([]string, 12)
 	for i := range ids {
 		ids[i] = first.begin("everything", nil, nil)
 	}
 	first.settled(ids[0])
+	var second *rig
+	if both { // the second works beside the first for a while
+		second = newRigOn(t, open(), double())
+	}
 	dead.Store(true)
 	first.stop()
 	first.stop = func() {}

@@ -233,7 +233,7 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 	out, err := res.action.Run(r.ctx, &actions.Context{Log: r.e.log, Now: r.e.now, ActionExecutionID: a.ID, TaskID: t.ID, TaskName: t.Name,
 		WorkflowName: r.x.Workflow, WorkflowExecutionID: r.x.ID, RootExecutionID: r.x.RootID(), Started: r.now, Attempt: 1}, res.plain)
 	if _, _, waits := actions.Waits(err); waits { // not that quick after all
-		r.jobs = append(r.jobs, a.ID)
+		r.jobs = append(r.jobs, a)
 		return nil
 	}
 	if err == nil {
