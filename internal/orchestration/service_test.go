@@ -24,6 +24,7 @@ import (
 	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/identity/identitytest"
+	"github.com/tripleo/tripleo/internal/messaging"
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
 	"github.com/tripleo/tripleo/internal/orchestration"
@@ -62,7 +63,12 @@ func newUndercloud(t *testing.T) *undercloud {
 	}
 	srv.Mount("/object-store", swift.Handler())
 	srv.Mount("/network", neutron.Handler())
-	srv.Mount("/orchestration/v1/signal", http.StripPrefix("", prefixed("/v1/signal", heat.NodeHandler())))
+	zaqar, err := messaging.New(messaging.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Mount("/orchestration-cfn", heat.CFNHandler())
+	srv.Mount("/messaging", zaqar.Handler())
 	srv.Mount("/orchestration", heat.Handler())
 	srv.Mount("/compute", u.nova)
 	srv.Mount("/image", http.HandlerFunc(glance))
@@ -72,14 +78,6 @@ func newUndercloud(t *testing.T) *undercloud {
 		t.Fatal(err)
 	}
 	return u
-}
-
-func prefixed(prefix string, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := r.Clone(r.Context())
-		c.URL.Path = prefix + r.URL.Path
-		h.ServeHTTP(w, c)
-	})
 }
 
 func glance(w http.ResponseWriter, r *http.Request) {
