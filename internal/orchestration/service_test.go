@@ -82,6 +82,10 @@ func newUndercloud(t *testing.T) *undercloud {
 
 func glance(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	if strings.Contains(r.URL.Path, "/images/") && !strings.HasSuffix(r.URL.Path, "/11111111-1111-4111-8111-111111111111") {
+		http.NotFound(w, r)
+		return
+	}
 	if !strings.HasSuffix(r.URL.Path, "/images") {
 		_, _ = fmt.Fprintf(w, `{"versions": [{"id": "v2.9", "status": "CURRENT", "links": [{"rel": "self", "href": "http://%s/image/v2/"}]}]}`, r.Host)
 		return

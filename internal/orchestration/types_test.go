@@ -52,57 +52,23 @@ func text(v any) string {
 
 const hot = "heat_template_version: wallaby\n"
 
-// TestNetworkTypes makes, changes and deletes objects of a real Neutron.
+// TestNetworkTypes makes, changes and deletes objects of our own Neutron.
 func TestNetworkTypes(t *testing.T) {
 	u := newUndercloud(t)
-	base := hot + `resources:
-  outside: {type: OS::Neutron::Net, properties: {name: outside, value_specs: {"router:external": true, "provider:network_type": flat, "provider:physical_network": ctlplane}}}
-  outsub: {type: OS::Neutron::Subnet, properties: {network: {get_resource: outside}, cidr: 203.0.113.0/24}}
-  inside: {type: OS::Neutron::Net, properties: {name: inside, tags: [blue]}}
-  insub: {type: OS::Neutron::Subnet, properties: {network: {get_resource: inside}, cidr: 10.7.0.0/24, gateway_ip: 10.7.0.1, dns_nameservers: [10.7.0.2]}}
+	template := func(name string) string {
+		return hot + `resources:
+  n: {type: OS::Neutron::Net, properties: {name: ` + name + `, tags: [blue], value_specs: {"provider:network_type": flat, "provider:physical_network": ctlplane}}}
+  s: {type: OS::Neutron::Subnet, properties: {network: {get_resource: n}, cidr: 10.7.0.0/24, gateway_ip: 10.7.0.1, dns_nameservers: [10.7.0.2]}}
+  p: {type: OS::Neutron::Port, properties: {network_id: {get_resource: n}, fixed_ips: [{subnet_id: {get_resource: s}, ip_address: 10.7.0.9}]}}
+outputs:
+  ip: {value: {get_attr: [p, fixed_ips, 0, ip_address]}}
+  cidr: {value: {get_attr: [p, subnets, 0, cidr]}}
+  name: {value: {get_attr: [n, name]}}
+  tags: {value: {get_attr: [n, show, tags]}}
 `
-	u.live(lifecycle{name: "router", reason: "router with gateway and interface, floating IP on a port behind it",
-		create: base + `  router: {type: OS::Neutron::Router, depends_on: outsub, properties: {external_gateway_info: {network: outside}, admin_state_up: true}}
-  leg: {type: OS::Neutron::RouterInterface, properties: {router: {get_resource: router}, subnet: {get_resource: insub}}}
-  port: {type: OS::Neutron::Port, properties: {network_id: {get_resource: inside}, fixed_ips: [{subnet_id: {get_resource: insub}, ip_address: 10.7.0.9}]}}
-  fip: {type: OS::Neutron::FloatingIP, depends_on: leg, properties: {floating_network: {get_resource: outside}}}
-  join: {type: OS::Neutron::FloatingIPAssociation, properties: {floatingip_id: {get_resource: fip}, port_id: {get_resource: port}}}
-outputs:
-  leg: {value: {get_resource: leg}}
-  ip: {value: {get_attr: [port, fixed_ips, 0, ip_address]}}
-  fip: {value: {get_attr: [fip, floating_ip_address]}}
-  tags: {value: {get_attr: [inside, show, tags]}}
-  gw: {value: {get_attr: [router, external_gateway_info]}}
-`, made: map[string]any{"leg": nil, "ip": "10.7.0.9", "fip": nil, "gw": nil, "tags": []string{"blue"}}})
-	u.live(lifecycle{name: "groups", reason: "rules of a security group follow the template",
-		create: hot + `resources:
-  g: {type: OS::Neutron::SecurityGroup, properties: {name: web, rules: [{protocol: tcp, port_range_min: 80, port_range_max: 80}, {remote_mode: remote_group_id}]}}
-  r: {type: OS::Neutron::SecurityGroupRule, properties: {security_group: {get_resource: g}, protocol: udp, port_range_min: 53, port_range_max: 53}}
-  n: {type: OS::Neutron::Net}
-  s: {type: OS::Neutron::Subnet, properties: {network: {get_resource: n}, cidr: 10.8.0.0/24}}
-  p: {type: OS::Neutron::Port, depends_on: s, properties: {network: {get_resource: n}, security_groups: [{get_resource: g}]}}
-outputs:
-  name: {value: {get_attr: [g, show, name]}}
-  groups: {value: {get_attr: [p, security_groups]}}
-`, update: hot + `resources:
-  g: {type: OS::Neutron::SecurityGroup, properties: {name: web2, rules: [{protocol: tcp, port_range_min: 443, port_range_max: 443}]}}
-outputs:
-  name: {value: {get_attr: [g, show, name]}}
-`, made: map[string]any{"name": "web", "groups": nil}, updated: map[string]any{"name": "web2"}})
-	u.live(lifecycle{name: "pools", reason: "address scope, pool, a subnet from it, a segment, a trunk, QoS",
-		create: hot + `resources:
-  scope: {type: OS::Neutron::AddressScope, properties: {ip_version: 4}}
-  pool: {type: OS::Neutron::SubnetPool, properties: {prefixes: [10.9.0.0/16], default_prefixlen: 24, address_scope: {get_resource: scope}}}
-  n: {type: OS::Neutron::Net}
-  s: {type: OS::Neutron::Subnet, properties: {network: {get_resource: n}, subnetpool: {get_resource: pool}}}
-  parent: {type: OS::Neutron::Port, depends_on: s, properties: {network: {get_resource: n}}}
-  child: {type: OS::Neutron::Port, depends_on: s, properties: {network: {get_resource: n}}}
-  trunk: {type: OS::Neutron::Trunk, properties: {port: {get_resource: parent}, sub_ports: [{port: {get_resource: child}, segmentation_type: vlan, segmentation_id: 7}]}}
-  provider: {type: OS::Neutron::ProviderNet, properties: {network_type: vlan, physical_network: ctlplane, segmentation_id: "77", shared: false}}
-outputs:
-  cidr: {value: {get_attr: [s, cidr]}}
-  trunk: {value: {get_attr: [trunk, sub_ports]}}
-`, made: map[string]any{"cidr": nil, "trunk": nil}})
+	}
+	u.live(lifecycle{name: "net", reason: "old names of properties, tags, values of addresses", create: template("a"), update: template("b"),
+		made: map[string]any{"ip": "10.7.0.9", "cidr": "10.7.0.0/24", "name": "a", "tags": []string{"blue"}}, updated: map[string]any{"name": "b"}})
 }
 
 // TestIdentityTypes makes, changes and deletes objects of a real Keystone.
@@ -222,7 +188,7 @@ func TestTypeViews(t *testing.T) {
 		has, lack []string
 	}{
 		{"", []string{"OS::Nova::Server", "OS::Heat::AutoScalingGroup", "AWS::CloudFormation::Stack", "OS::Keystone::User"}, []string{"OS::Heat::HARestarter", "OS::Heat::SoftwareDeployments", "OS::Cinder::Volume", "OS::Sahara::Job"}},
-		{"?name=OS::Neutron::R", []string{"OS::Neutron::Router"}, []string{"OS::Neutron::Port", "OS::Heat::RandomString"}},
+		{"?name=OS::Neutron::P", []string{"OS::Neutron::Port", "OS::Neutron::ProviderNet"}, []string{"OS::Neutron::Net\"", "OS::Neutron::Router", "OS::Heat::RandomString"}},
 		{"?name=(", nil, []string{"OS::"}},
 		{"?support_status=UNSUPPORTED", nil, []string{"OS::Nova::Server"}},
 		{"?with_description=true&name=OS::Heat::None", []string{`"resource_type":"OS::Heat::None"`, "description"}, nil},

@@ -28,7 +28,7 @@ func neutronObjects() []object {
 		{Type: "OS::Neutron::Port", Path: "ports", Key: "port", Find: map[string]string{"network": "networks", "qos_policy": "qos/policies"},
 			Rename: map[string]string{"replacement_policy": "", "no_fixed_ips": ""}, Body: portBody, Attr: portAttr},
 		{Type: "OS::Neutron::SubnetPool", Path: "subnetpools", Key: "subnetpool", Find: map[string]string{"address_scope": "address-scopes"}},
-		{Type: "OS::Neutron::AddressScope", Path: "address-scopes", Key: "address_scope"},
+		{Type: "OS::Neutron::AddressScope", Path: "address-scopes", Key: "address_scope", Plain: true},
 		{Type: "OS::Neutron::Segment", Path: "segments", Key: "segment", Find: map[string]string{"network": "networks"}},
 		{Type: "OS::Neutron::Router", Path: "routers", Key: "router", Rename: map[string]string{"l3_agent_ids": "", "external_gateway_info": ""}, Body: routerBody, After: routerAgents},
 		{Type: "OS::Neutron::FloatingIP", Path: "floatingips", Key: "floatingip", NoName: true, Find: map[string]string{"floating_network": "networks", "floating_subnet": "subnets", "port_id": "ports"},
@@ -37,10 +37,10 @@ func neutronObjects() []object {
 		{Type: "OS::Neutron::SecurityGroup", Path: "security-groups", Key: "security_group", Rename: map[string]string{"rules": ""}, After: groupRules},
 		{Type: "OS::Neutron::SecurityGroupRule", Path: "security-group-rules", Key: "security_group_rule", NoName: true, Method: "-",
 			Find: map[string]string{"security_group": "security-groups", "remote_group": "security-groups"}, Body: ruleBody},
-		{Type: "OS::Neutron::RBACPolicy", Path: "rbac-policies", Key: "rbac_policy", List: "rbac_policies", NoName: true},
+		{Type: "OS::Neutron::RBACPolicy", Path: "rbac-policies", Key: "rbac_policy", List: "rbac_policies", NoName: true, Plain: true},
 		{Type: "OS::Neutron::QoSPolicy", Path: "qos/policies", Key: "policy", List: "policies"},
 		{Type: "OS::Neutron::MeteringLabel", Path: "metering/metering-labels", Key: "metering_label", Method: "-"},
-		{Type: "OS::Neutron::MeteringRule", Path: "metering/metering-label-rules", Key: "metering_label_rule", NoName: true, Method: "-"},
+		{Type: "OS::Neutron::MeteringRule", Path: "metering/metering-label-rules", Key: "metering_label_rule", NoName: true, Plain: true, Method: "-"},
 		{Type: "OS::Neutron::Trunk", Path: "trunks", Key: "trunk", Find: map[string]string{"port": "ports"}, Rename: map[string]string{"sub_ports": ""}, Body: trunkBody, After: trunkPorts},
 		{Type: "OS::Neutron::VPNService", Path: "vpn/vpnservices", Key: "vpnservice", Find: map[string]string{"subnet": "subnets", "router": "routers"}},
 		{Type: "OS::Neutron::IPsecSiteConnection", Path: "vpn/ipsec-site-connections", Key: "ipsec_site_connection"},
@@ -59,7 +59,7 @@ func neutronObjects() []object {
 		{Type: "OS::Neutron::PortChain", Path: "sfc/port_chains", Key: "port_chain"},
 	}
 	for name, kind := range map[string]string{"BandwidthLimit": "bandwidth_limit", "DscpMarking": "dscp_marking", "MinimumBandwidth": "minimum_bandwidth", "MinimumPacketRate": "minimum_packet_rate"} {
-		out = append(out, object{Type: "OS::Neutron::QoS" + name + "Rule", Path: "qos/policies/{policy}/" + kind + "_rules", Key: kind + "_rule", NoName: true,
+		out = append(out, object{Type: "OS::Neutron::QoS" + name + "Rule", Path: "qos/policies/{policy}/" + kind + "_rules", Key: kind + "_rule", NoName: true, Plain: true,
 			Find: map[string]string{"policy": "qos/policies"}, Rename: map[string]string{"tenant_id": ""}})
 	}
 	return out

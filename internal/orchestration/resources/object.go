@@ -29,6 +29,7 @@ type object struct {
 	Find   map[string]string
 	Reset  bool   // updates send every field that may change, not only the changed ones
 	NoName bool   // the object has no name of its own making
+	Plain  bool   // the object has no description, where Neutron's have one
 	Status string // field with the state; "" is status
 	Gone   bool   // deletion takes time: wait until it is gone
 
@@ -171,14 +172,10 @@ func (o object) create(ctx context.Context, r *Resource) (Step, error) {
 	return o.ready(ctx, r, c, nil, true)
 }
 
-// made finds what an attempt before a crash has made: by the mark in its description, or as the one object
-// of its name that was not there before.
-func (o object) made(ctx context.Context, r *Resource, c client, path string) (*Map, error) {
-	query := ""
-	if n := r.Str("made_name"); n != "" {
-		query = "?name=" + url.QueryEscape(n)
-	}
-	m, err := c.call(ctx, "GET", path+query, nil)
+// made finds what an attempt before a crash has made: by the mark in its description, or as an object that
+// was not there before and has the fields of the request.
+func (o object) made(ctx context.Context, r *Resource, c client, path string, b *Map) (*Map, error) {
+	m, err := c.call(ctx, "GET", path+o.query(b), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +184,32 @@ func (o object) made(ctx context.Context, r *Resource, c client, path string) (*
 		if str(e, "description") == r.marker() {
 			return e, nil
 		}
-		if n := r.Str("made_name"); r.Data["marked"] != true && n != "" && str(e, "name") == n && !hasText(before, str(e, o.ID)) {
+		if r.Data["marked"] != true && !hasText(before, str(e, o.ID)) && sameFields(e, b) {
 			return e, nil
 		}
 	}
 	return nil, nil
+}
+
+// query narrows a list to the objects of the name in a request.
+func (o object) query(b *Map) string {
+	if n := str(b, "name"); n != "" {
+		return "?name=" + url.QueryEscape(n)
+	}
+	return ""
+}
+
+// sameFields tells whether an object has the plain fields of a request.
+func sameFields(e, b *Map) bool {
+	for k, want := range b.All() {
+		switch want.(type) {
+		case string, bool, int64:
+			if have, ok := e.Get(k); ok && !hot.Equal(have, want) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // make creates the object unless an attempt before a crash did.
@@ -201,7 +219,7 @@ func (o object) make(ctx context.Context, r *Resource, c client, b *Map) error {
 		return err
 	}
 	if r.Data["creating"] == true {
-		e, err := o.made(ctx, r, c, path)
+		e, err := o.made(ctx, r, c, path, b)
 		if err != nil {
 			return err
 		}
@@ -227,16 +245,12 @@ func (o object) make(ctx context.Context, r *Resource, c client, b *Map) error {
 
 // prepare remembers how to find the object after a crash, before it is made.
 func (o object) prepare(ctx context.Context, r *Resource, c client, path string, b *Map) error {
-	if n := str(b, "name"); n != "" {
-		r.Data["made_name"] = n
-	}
 	_, described := b.Get("description")
 	has := slices.ContainsFunc(r.Props.decl, func(p Prop) bool { return p.Name == "description" })
-	switch {
-	case (has || r.inNeutron()) && !described:
+	if (has || r.inNeutron() && !o.Plain) && !described {
 		r.Data["marked"] = true
-	case r.Str("made_name") != "":
-		m, err := c.call(ctx, "GET", path+"?name="+url.QueryEscape(r.Str("made_name")), nil)
+	} else {
+		m, err := c.call(ctx, "GET", path+o.query(b), nil)
 		if err != nil {
 			return err
 		}
@@ -340,7 +354,11 @@ func (o object) remove(ctx context.Context, r *Resource) (Step, error) {
 		if err != nil {
 			return Step{}, err
 		}
-		e, err := o.made(ctx, r, c, path)
+		b, err := o.fields(ctx, r, c, nil)
+		if err != nil {
+			return Step{}, err
+		}
+		e, err := o.made(ctx, r, c, path, b)
 		if err != nil {
 			return Step{}, err
 		}

@@ -240,7 +240,11 @@ func (c client) idOf(ctx context.Context, path, key, nameOrID string) (string, e
 type notFoundError struct{ what, name string }
 
 func (e *notFoundError) Error() string {
-	return fmt.Sprintf("The %s (%s) could not be found.", e.what, e.name)
+	what := e.what
+	if what != "" {
+		what = strings.ToUpper(what[:1]) + what[1:]
+	}
+	return fmt.Sprintf("The %s (%s) could not be found.", what, e.name)
 }
 
 // isID tells whether s looks like the id of an object: a UUID, with or without dashes.

@@ -130,8 +130,12 @@ func zaqarOf(s *cloud.Session, r *Resource) (client, error) {
 	if !s.Has("messaging") {
 		return client{}, Unavailable(r.TypeName, "zaqar")
 	}
-	c, err := s.Messaging(configID(r.ID, "zaqar"))
-	return client{c}, err
+	c, err := s.Messaging(configID(r.StackID, "zaqar")) // Zaqar wants a client id; ours is the stack
+	if err != nil {
+		return client{}, err
+	}
+	c.ResourceBase = c.Endpoint + "v2/"
+	return client{c}, nil
 }
 
 // signalQueue is the name of the queue a machine posts its report to; Zaqar makes it with the first message.

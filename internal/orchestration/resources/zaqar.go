@@ -18,11 +18,7 @@ func (r *Resource) zaqar(ctx context.Context) (client, error) {
 	if err != nil {
 		return client{}, err
 	}
-	if !s.Has("messaging") {
-		return client{}, Unavailable(r.TypeName, "zaqar")
-	}
-	c, err := s.Messaging(configID(r.StackID, "zaqar")) // Zaqar wants a client id; ours is the stack
-	return client{c}, err
+	return zaqarOf(s, r)
 }
 
 func zaqarTypes() []*Type {
@@ -46,7 +42,7 @@ func zaqarQueue() *Type {
 			meta = yaml11.NewMap()
 		}
 		if r.Action == "UPDATE" { // a queue that is put again keeps its metadata
-			err = c.patch(ctx, "queues/"+url.PathEscape(name), "application/openstack-messaging-v2.0-json-patch", []any{yaml11.MapOf("op", "replace", "path", "/metadata", "value", meta)})
+			err = patchQueue(ctx, r, c, name, meta)
 		} else {
 			_, err = c.call(ctx, "PUT", "queues/"+url.PathEscape(name), meta)
 		}
@@ -72,11 +68,44 @@ func zaqarQueue() *Type {
 			case "queue_id":
 				return r.PhysicalID, nil
 			case "href":
-				return strings.TrimSuffix(c.ServiceURL("queues/"), "/") + "/" + r.PhysicalID, nil
+				return "/v2/queues/" + r.PhysicalID, nil
 			}
 			return c.call(ctx, "GET", "queues/"+url.PathEscape(r.PhysicalID), nil)
 		},
 	}
+}
+
+// patchQueue brings the metadata of a queue to what the template says; other keys, Zaqar's own, stay.
+func patchQueue(ctx context.Context, r *Resource, c client, name string, meta *Map) error {
+	path := "queues/" + url.PathEscape(name)
+	have, err := c.call(ctx, "GET", path, nil)
+	if err != nil {
+		return err
+	}
+	ops := []any{}
+	op := func(verb, key string) *Map {
+		o := yaml11.MapOf("op", verb, "path", "/metadata/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(key))
+		ops = append(ops, o)
+		return o
+	}
+	for k, v := range meta.All() {
+		verb := "add"
+		if _, ok := have.Get(k); ok {
+			verb = "replace"
+		}
+		op(verb, k).Set("value", v)
+	}
+	if r.Old != nil {
+		for k := range r.Old.Map("metadata").All() {
+			if _, keep := meta.Get(k); !keep {
+				op("remove", k)
+			}
+		}
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	return c.patch(ctx, path, "application/openstack-messaging-v2.0-json-patch", ops)
 }
 
 func plainSubscription(_ context.Context, r *Resource) (string, *Map, error) {
