@@ -28,6 +28,7 @@ const (
 	Authenticated        // any valid token
 	StackUser            // as Reader, or role heat_stack_user: a machine that acts for its resource
 	Reader               // role reader, member, admin or service
+	StackMember          // as Member, or role heat_stack_user
 	Member               // role member, admin or service
 	Service              // role service or admin
 	Admin                // role admin
@@ -41,6 +42,8 @@ func (p Policy) allows(id *auth.Identity) bool {
 		return id.HasRole("reader", "member", "admin", "service", "heat_stack_user")
 	case Reader:
 		return id.HasRole("reader", "member", "admin", "service")
+	case StackMember:
+		return id.HasRole("member", "admin", "service", "heat_stack_user")
 	case Member:
 		return id.HasRole("member", "admin", "service")
 	case Service:

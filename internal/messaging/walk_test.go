@@ -16,7 +16,7 @@ func TestRoutePolicies(t *testing.T) {
 		if (r.Policy == api.Public) != public {
 			t.Errorf("%s %s has policy %d", r.Method, r.Pattern, r.Policy)
 		}
-		if r.Method != http.MethodGet && r.Policy != api.Member && r.Policy != api.Admin {
+		if r.Method != http.MethodGet && r.Policy != api.Member && r.Policy != api.StackMember && r.Policy != api.Admin {
 			t.Errorf("%s %s changes something but has policy %d", r.Method, r.Pattern, r.Policy)
 		}
 	}

@@ -132,7 +132,7 @@ func (s *Service) machineRoutes() []api.Route {
 	const res = "/v1/{tenant}/stacks/{name}/{id}/resources/{resource}"
 	return []api.Route{
 		{Method: "GET", Pattern: res + "/metadata", Policy: api.StackUser, Handler: s.resourceMetadata},
-		{Method: "POST", Pattern: res + "/signal", Policy: api.StackUser, Handler: s.signalResource},
+		{Method: "POST", Pattern: res + "/signal", Policy: api.StackMember, Handler: s.signalResource},
 		{Method: "GET", Pattern: "/v1/{tenant}/software_deployments/metadata/{server}", Policy: api.StackUser, Handler: s.deploymentMetadata},
 	}
 }

@@ -91,13 +91,43 @@ func (s *Service) createConfig(w http.ResponseWriter, r *http.Request) error {
 		c.Group = g
 	}
 	c.Config, _ = m.Get("config")
-	c.Inputs, _ = value[[]any](m, "inputs")
-	c.Outputs, _ = value[[]any](m, "outputs")
 	c.Options, _ = value[*Map](m, "options")
+	if c.Inputs, err = s.configIO(m, "inputs"); err != nil {
+		return err
+	}
+	if c.Outputs, err = s.configIO(m, "outputs"); err != nil {
+		return err
+	}
 	if err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return engine.PutConfig(tx, c) }); err != nil {
 		return err
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"software_config": configView(c, true)})
+}
+
+// configIO checks the inputs or outputs of a config against the schema that the type has for them.
+func (s *Service) configIO(m *Map, name string) ([]any, error) {
+	l, given := m.Get(name)
+	if !given || l == nil {
+		return nil, nil
+	}
+	typ := s.e.Type("OS::Heat::SoftwareConfig")
+	if typ == nil {
+		list, _ := l.([]any)
+		return list, nil
+	}
+	props, err := resources.NewProps(typ, yaml11.MapOf(name, l), nil)
+	if err != nil {
+		return nil, api.Invalid("Property error: %v", err).Wrap(err)
+	}
+	out := props.List(name)
+	for i, v := range out {
+		if given, _ := l.([]any)[i].(*Map); given != nil {
+			if _, ok := given.Get("replace_on_change"); !ok { // its default is not shown
+				v.(*Map).Delete("replace_on_change")
+			}
+		}
+	}
+	return out, nil
 }
 
 func (s *Service) showConfig(w http.ResponseWriter, r *http.Request) error {

@@ -216,6 +216,18 @@ func (r *run) sibling(ref string) (*Row, *resources.Type, error) {
 	return nil, nil, fmt.Errorf("the stack has no resource %q", ref)
 }
 
+// Sources returns what a stack made by a resource gets from its own: the files, and the environment without
+// the parameters, which the resource gives.
+func (h *host) Sources() (map[string]string, *Map) {
+	env := yaml11.NewMap()
+	if h.r.env != nil {
+		env = h.r.env.Value()
+	}
+	env.Delete("parameters")
+	env.Delete("event_sinks")
+	return h.r.files, env
+}
+
 // Sibling returns the properties of a resource of the same stack.
 func (h *host) Sibling(_ *resources.Resource, ref string) (*resources.Props, error) {
 	row, typ, err := h.r.sibling(ref)

@@ -61,7 +61,9 @@ func (d deployer) step(ctx context.Context, r *Resource) (Step, error) {
 	begun := r.Begun.Format(time.RFC3339Nano) + r.Action
 	if r.Str("begun") != begun {
 		r.Data["begun"], r.Data["derived"] = begun, uuid.NewString()
-		delete(r.Data, "sent")
+		for _, k := range []string{"sent", "signal_object", "signal_seen"} { // an old report is none
+			delete(r.Data, k)
+		}
 		if err := r.Host.Save(ctx, r); err != nil {
 			return Step{}, err
 		}

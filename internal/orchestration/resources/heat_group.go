@@ -142,23 +142,25 @@ func heatResourceGroup() *Type {
 	}
 }
 
+// batchPolicy reads an update policy of a group: members at a time, members that stay, pause between batches.
+func batchPolicy(r *Resource, name string) (size, least int, pause time.Duration, ok bool) {
+	v, _ := r.UpdatePolicy.Get(name)
+	p, ok := v.(*Map)
+	field := func(key string, missing float64) float64 {
+		if v, has := p.Get(key); has && v != nil {
+			return number(v)
+		}
+		return missing
+	}
+	return int(field("max_batch_size", 1)), int(field("min_in_service", 0)), time.Duration(field("pause_time", 0) * float64(time.Second)), ok
+}
+
 func resourceGroup(r *Resource, uses []AttrUse) (*Nested, error) {
 	names := groupNames(r)
 	m := loadMembers(r)
 	hash := m.learn(r.Props.Map("resource_def"))
 	nested := &Nested{Generated: true, File: r.Pos}
-	policy := func(name string) (size, least int, pause time.Duration, ok bool) {
-		v, _ := r.UpdatePolicy.Get(name)
-		p, ok := v.(*Map)
-		field := func(key string, missing float64) float64 {
-			if v, has := p.Get(key); has && v != nil {
-				return number(v)
-			}
-			return missing
-		}
-		return int(field("max_batch_size", 1)), int(field("min_in_service", 0)), time.Duration(field("pause_time", 0) * float64(time.Second)), ok
-	}
-	size, least, pause, rolling := policy("rolling_update")
+	size, least, pause, rolling := batchPolicy(r, "rolling_update")
 	switch {
 	case rolling && r.Action == "UPDATE" && len(m.list) > 0:
 		next, more := steps(r, func() []batch {
@@ -183,7 +185,7 @@ func resourceGroup(r *Resource, uses []AttrUse) (*Nested, error) {
 		for _, n := range names {
 			m.list = append(m.list, member{n, hash})
 		}
-		if size, _, pause, batched := policy("batch_create"); batched && r.Action != "UPDATE" {
+		if size, _, pause, batched := batchPolicy(r, "batch_create"); batched && r.Action != "UPDATE" {
 			nested.BatchSize, nested.BatchPause = size, pause
 		}
 	}
@@ -357,7 +359,15 @@ func heatDeploymentGroup(name, member string) *Type {
 				}
 				mapped = append(mapped, u)
 			}
-			return &Nested{Template: g.template(memberAttrs(mapped)), Generated: true, File: r.Pos}, nil
+			n := &Nested{Template: g.template(memberAttrs(mapped)), Generated: true, File: r.Pos}
+			policy := "batch_create"
+			if r.Action == "UPDATE" {
+				policy = "rolling_update"
+			}
+			if size, _, pause, ok := batchPolicy(r, policy); ok {
+				n.BatchSize, n.BatchPause = size, pause
+			}
+			return n, nil
 		},
 		NestedAttr: func(r *Resource, name string, path []any) (any, error) {
 			switch name {
@@ -371,36 +381,6 @@ func heatDeploymentGroup(name, member string) *Type {
 				return groupAttr(r, name, path)
 			}
 			v, _ := r.Outputs.Get(attrOutput(name))
-			return hot.Dig(v, path), nil
-		},
-	}
-}
-
-func heatStack() *Type {
-	return &Type{Name: "OS::Heat::Stack",
-		Nested: func(r *Resource, _ []AttrUse) (*Nested, error) {
-			n := &Nested{File: r.Pos, Params: r.Props.Map("parameters"), Timeout: time.Duration(r.Props.Int("timeout")) * time.Minute}
-			switch t := r.Props.Get("template").(type) {
-			case string:
-				n.Text = t
-			case *Map:
-				n.Template = t
-			default:
-				return nil, fmt.Errorf("template must be a text or a map, got %s", hot.KindOf(t))
-			}
-			return n, nil
-		},
-		NestedAttr: func(r *Resource, name string, path []any) (any, error) {
-			switch name {
-			case "stack_name":
-				return r.PhysicalName(0), nil
-			case "outputs":
-				return hot.Dig(r.Outputs, path), nil
-			}
-			v, ok := r.Outputs.Get(name)
-			if !ok {
-				return nil, fmt.Errorf("the stack of %s has no output %q", r.Name, name)
-			}
 			return hot.Dig(v, path), nil
 		},
 	}

@@ -99,8 +99,10 @@ func charSets(p *Props) (sets []charSet, min int64) {
 		i, _ := n.(int64)
 		sets = append(sets, charSet{str(m, "sequence"), i})
 	}
-	if s := p.Str("sequence"); s != "" && len(sets) == 0 {
-		sets = append(sets, charSet{known[s], 1})
+	if s, _ := p.Raw.Get("sequence"); s != nil { // the old way; it takes the place of the default class
+		if _, given := p.Raw.Get("character_classes"); !given {
+			sets = []charSet{{known[hot.PyStr(s)], 1}}
+		}
 	}
 	if len(sets) == 0 {
 		sets = append(sets, charSet{known["lettersdigits"], 1})
@@ -171,15 +173,17 @@ func number(v any) float64 {
 	return 0
 }
 
+// actionSecs is how long a test resource takes for an action.
+func actionSecs(r *Resource, action string) float64 {
+	if v, ok := r.Props.Map("action_wait_secs").Get(action); ok && v != nil {
+		return number(v)
+	}
+	return number(r.Props.Get("wait_secs"))
+}
+
 func heatTestResource() *Type {
 	run := func(ctx context.Context, r *Resource, action string) (Step, error) {
-		wait := number(r.Props.Get("wait_secs"))
-		if m := r.Props.Map("action_wait_secs"); m != nil {
-			if v, ok := m.Get(action); ok && v != nil {
-				wait = number(v)
-			}
-		}
-		if s, ok := waitSecs(r, wait); !ok {
+		if s, ok := waitSecs(r, actionSecs(r, action)); !ok {
 			return s, nil
 		}
 		if r.Props.Bool("fail") {
@@ -197,12 +201,8 @@ func heatTestResource() *Type {
 			return run(ctx, r, "update")
 		},
 		Delete: func(_ context.Context, r *Resource) (Step, error) {
-			if m := r.Props.Map("action_wait_secs"); m != nil {
-				if v, ok := m.Get("delete"); ok && v != nil {
-					if s, ok := waitSecs(r, number(v)); !ok {
-						return s, nil
-					}
-				}
+			if s, ok := waitSecs(r, actionSecs(r, "delete")); !ok {
+				return s, nil
 			}
 			return Done(), nil
 		},

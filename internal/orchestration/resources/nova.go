@@ -69,7 +69,7 @@ func novaFlavor() *Type {
 			if r.PhysicalID == "" {
 				_, err := c.call(ctx, "GET", "flavors/"+url.PathEscape(id), nil)
 				if isNotFound(err) {
-					b := yaml11.MapOf("id", id, "name", r.PhysicalName(0), "OS-FLV-EXT-DATA:ephemeral", r.Props.Int("ephemeral"), "os-flavor-access:is_public", r.Props.Bool("is_public"))
+					b := yaml11.MapOf("id", id, "name", flavorName(r), "OS-FLV-EXT-DATA:ephemeral", r.Props.Int("ephemeral"), "os-flavor-access:is_public", r.Props.Bool("is_public"))
 					copyProps(b, r.Props, "name", "ram", "vcpus", "disk", "swap", "rxtx_factor")
 					_, err = c.call(ctx, "POST", "flavors", yaml11.MapOf("flavor", b))
 				} else if err == nil && r.Data["creating"] != true && r.Props.Str("flavorid") != "" {
@@ -115,7 +115,48 @@ func novaFlavor() *Type {
 	}
 }
 
+func flavorName(r *Resource) string {
+	if n := r.Props.Str("name"); n != "" {
+		return n
+	}
+	return r.PhysicalName(0)
+}
+
+// flavorAccess gives a flavor that is not public to the projects of the template, and to no other.
+func flavorAccess(ctx context.Context, r *Resource, c client) error {
+	had, _ := r.Data["tenants"].([]any)
+	if r.Props.Bool("is_public") || len(r.Props.List("tenants"))+len(had) == 0 {
+		return nil
+	}
+	k, err := r.service(ctx, "keystone")
+	if err != nil {
+		return err
+	}
+	want, err := k.findAll(ctx, "projects", r.Props.List("tenants"))
+	if err != nil {
+		return err
+	}
+	for _, e := range []struct {
+		verb     string
+		from, to []any
+	}{{"removeTenantAccess", had, want}, {"addTenantAccess", want, had}} {
+		for _, t := range e.from {
+			if hasText(e.to, hot.PyStr(t)) {
+				continue
+			}
+			if _, err := c.call(ctx, "POST", "flavors/"+url.PathEscape(r.PhysicalID)+"/action", yaml11.MapOf(e.verb, yaml11.MapOf("tenant", t))); err != nil && status(err) != 409 && !isNotFound(err) {
+				return err
+			}
+		}
+	}
+	r.Data["tenants"] = want
+	return r.Host.Save(ctx, r)
+}
+
 func flavorSpecs(ctx context.Context, r *Resource, c client) (Step, error) {
+	if err := flavorAccess(ctx, r, c); err != nil {
+		return Step{}, err
+	}
 	specs := yaml11.NewMap()
 	for k, v := range r.Props.Map("extra_specs").All() {
 		specs.Set(k, hot.PyStr(v))

@@ -190,6 +190,8 @@ type Host interface {
 	HeatSignalURL(r *Resource, project string) string
 	// Adjust gives the group of the same stack that ref stands for another size, unless it is busy.
 	Adjust(ctx context.Context, r *Resource, ref string, change func(group *Resource) bool) error
+	// Sources returns the files and the environment of the stack, for a stack that is made from them.
+	Sources() (files map[string]string, env *Map)
 	// Sibling returns the properties of the resource of the same stack that ref stands for.
 	Sibling(r *Resource, ref string) (*Props, error)
 	// Signals returns what a handle of the same tree of stacks has received, by id.
