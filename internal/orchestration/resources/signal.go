@@ -112,7 +112,7 @@ func signalObject(ctx context.Context, r *Resource) (string, error) {
 		if err := s.put(ctx, r.StackID, name, []byte{}); err != nil {
 			return "", fmt.Errorf("object for the signal: %w", err)
 		}
-		r.Data["signal_object"] = true
+		r.Data["signal_object"], r.Data["signal_made"] = true, true
 	}
 	return s.tempURL(ctx, r, "PUT", r.StackID, name)
 }
@@ -206,7 +206,7 @@ func polledObject(ctx context.Context, r *Resource, take func(body any) error) (
 
 // deleteSignals removes what signalling made: object, queue and user.
 func deleteSignals(ctx context.Context, r *Resource) (Step, error) {
-	if r.Data["signal_object"] == true {
+	if r.Data["signal_made"] == true {
 		s, err := r.swift(ctx)
 		if err != nil {
 			return Step{}, err
