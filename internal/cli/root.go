@@ -63,6 +63,6 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.cloudName, "os-cloud", os.Getenv("OS_CLOUD"),
 		"cloud of clouds.yaml to talk to (environment OS_CLOUD); without it the OS_* variables count, else the cloud \"undercloud\"")
-	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a))
+	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a))
 	return root
 }

@@ -47,6 +47,7 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: "/v2/executions/{id}/tasks", Policy: api.Reader, Handler: s.listTasks},
 		{Method: "GET", Pattern: "/v2/executions/{id}/executions", Policy: api.Reader, Handler: s.subExecutions},
 		{Method: "GET", Pattern: "/v2/executions/{id}/report", Policy: api.Reader, Handler: s.report},
+		{Method: "GET", Pattern: "/v2/executions/{id}/timeline", Policy: api.Reader, Handler: s.timeline},
 
 		{Method: "GET", Pattern: "/v2/tasks", Policy: api.Reader, Handler: s.listTasks},
 		{Method: "GET", Pattern: "/v2/tasks/{task}", Policy: api.Reader, Handler: s.showTask},
