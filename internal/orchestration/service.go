@@ -193,6 +193,7 @@ func (s *Service) routes() []api.Route {
 		{Method: "POST", Pattern: st + "/actions", Policy: api.Member, Handler: s.stackAction},
 		{Method: "DELETE", Pattern: st + "/abandon", Policy: api.Member, Handler: s.abandonStack},
 		{Method: "GET", Pattern: st + "/export", Policy: api.Member, Handler: s.exportStack},
+		{Method: "GET", Pattern: st + "/timeline", Policy: api.Reader, Handler: s.timeline},
 		{Method: "GET", Pattern: st + "/snapshots", Policy: api.Reader, Handler: s.listSnapshots},
 		{Method: "POST", Pattern: st + "/snapshots", Policy: api.Member, Handler: s.takeSnapshot},
 		{Method: "GET", Pattern: st + "/snapshots/{snapshot}", Policy: api.Reader, Handler: s.showSnapshot},
