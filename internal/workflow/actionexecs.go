@@ -7,12 +7,13 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/yaql"
 )
 
 func actionDoc(a *engine.Action, withOutput bool) (*yaql.Map, error) {
-	input, err := jsonText(a.Input)
+	input, err := jsonText(actions.Mask(a.Input))
 	if err != nil {
 		return nil, err
 	}
