@@ -30,6 +30,12 @@ type subscription struct {
 	created, expires               time.Time
 }
 
+// maxSubscriptionTTL is as long as Heat asks for where a template names no ttl: for ever, in practice.
+const maxSubscriptionTTL = 220_367_260_800
+
+// end returns when the subscription ends; a ttl may be longer than a time.Duration.
+func (u *subscription) end(now time.Time) time.Time { return time.Unix(now.Unix()+u.ttl, 0).UTC() }
+
 const subscriptionColumns = `id, subscriber, project, queue, ttl, options, confirmed, trust_id, created, expires`
 
 func scanSubscription(scan func(...any) error) (subscription, error) {
@@ -68,8 +74,8 @@ func (s *Service) apply(q *subscriptionRequest, u *subscription) error {
 	if err := s.checkSubscriber(u.subscriber); err != nil {
 		return err
 	}
-	if u.ttl < minTTL || u.ttl > maxTTL {
-		return api.Invalid("ttl is %d, expected %d to %d seconds", u.ttl, minTTL, maxTTL)
+	if u.ttl < minTTL || u.ttl > maxSubscriptionTTL {
+		return api.Invalid("ttl is %d, expected %d to %d seconds", u.ttl, minTTL, int64(maxSubscriptionTTL))
 	}
 	if u.options == nil {
 		u.options = document{}
@@ -147,7 +153,7 @@ func (s *Service) createSubscription(w http.ResponseWriter, r *http.Request, a a
 			return err
 		}
 	}
-	u.expires = now.Add(time.Duration(u.ttl) * time.Second)
+	u.expires = u.end(now)
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error { return s.insertSubscription(tx, a, &u) })
 	if err != nil {
 		if u.trust != "" {
@@ -328,7 +334,7 @@ func (s *Service) updateSubscription(w http.ResponseWriter, r *http.Request, a a
 			}
 		}
 		if req.TTL != nil {
-			u.expires = s.now().Add(time.Duration(u.ttl) * time.Second)
+			u.expires = u.end(s.now())
 		}
 		return saveSubscription(tx, &u)
 	})

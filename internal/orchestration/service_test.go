@@ -63,7 +63,7 @@ func newUndercloud(t *testing.T) *undercloud {
 	}
 	srv.Mount("/object-store", swift.Handler())
 	srv.Mount("/network", neutron.Handler())
-	zaqar, err := messaging.New(messaging.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens})
+	zaqar, err := messaging.New(messaging.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud, BaseURL: srv.URL + "/messaging"})
 	if err != nil {
 		t.Fatal(err)
 	}

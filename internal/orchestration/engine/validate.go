@@ -147,7 +147,7 @@ func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, dept
 			v.add(placeType(def, err))
 			continue
 		}
-		if err := resources.CheckerOf(v.ctx).Available(v.ctx, n.Type); err != nil {
+		if err := resources.CheckerOf(v.ctx).Available(v.ctx, n.Type); err != nil && !resources.Transient(err) {
 			v.add(placeType(def, err))
 			continue
 		}
@@ -195,7 +195,9 @@ func (v *validator) node(ev *hot.Evaluator, env *hot.Environment, n *Node, used 
 		return
 	}
 	if depth == 0 { // what a nested stack names may be made by then; it is checked when its turn comes, as in Heat
-		v.add(resources.CheckerOf(v.ctx).Check(v.ctx, props, propPlace(n.Def)))
+		if err := resources.CheckerOf(v.ctx).Check(v.ctx, props, propPlace(n.Def)); !resources.Transient(err) { // a service that is away makes no value wrong
+			v.add(err)
+		}
 	}
 	for _, e := range []*hot.Expr{n.Def.Metadata, n.Def.UpdatePolicy, n.Def.DeletionPolicy} {
 		if _, err := ev.Value(e); err != nil {
