@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -49,6 +50,20 @@ func benchCreate(b *testing.B, text string) {
 func BenchmarkRandomString1000(b *testing.B) { benchCreate(b, randomStrings(1000)) }
 func BenchmarkChain1000(b *testing.B)        { benchCreate(b, chain(1000)) }
 func BenchmarkNested200x50(b *testing.B)     { benchCreate(b, nested(200, 50)) }
+
+// The cost of a resource is the same in stacks of any size.
+func BenchmarkLinear1k(b *testing.B)  { benchEach(b, nested(20, 50), 1_000) }
+func BenchmarkLinear10k(b *testing.B) { benchEach(b, nested(200, 50), 10_000) }
+func BenchmarkLinear50k(b *testing.B) { benchEach(b, nested(1000, 50), 50_000) }
+
+// benchEach reports the time of creation a resource, and the most memory the program ever held.
+func benchEach(b *testing.B, text string, n int) {
+	benchCreate(b, text)
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(n), "µs/resource")
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.Sys)/(1<<20), "MB-sys")
+}
 
 // BenchmarkNoopUpdate200x50 is an update that changes nothing.
 func BenchmarkNoopUpdate200x50(b *testing.B) {

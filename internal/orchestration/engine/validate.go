@@ -204,6 +204,15 @@ func (v *validator) node(ev *hot.Evaluator, env *hot.Environment, n *Node, used 
 			v.add(err)
 		}
 	}
+	if dp, err := ev.Value(n.Def.DeletionPolicy); err == nil && !hot.HasUnknown(dp) {
+		policy, err := hot.Policy(dp)
+		if err == nil {
+			err = snapshotPolicy(policy, n.Type)
+		}
+		if err != nil {
+			v.add(&hot.Error{Pos: n.Def.DeletionPolicy.Pos(), Path: n.Def.DeletionPolicy.Path(), Msg: err.Error()})
+		}
+	}
 	if n.Type.Nested == nil || v.count > maxValidated {
 		return
 	}
