@@ -217,6 +217,7 @@ def discover(prefixes):
                 continue
             module = importlib.import_module(info.name)
             if info.name.endswith(".test_heat_api"):  # Heat's API tests are gabbi files, which only load_tests finds
+                module.fixtures.AuthenticationFixture().start_fixture()  # the suites that would do it are flattened here
                 yield from flatten(module.load_tests(loader, unittest.TestSuite(), None))
                 continue
             # Not loadTestsFromModule: a module's load_tests narrows by configuration we want to see as skips.
