@@ -25,7 +25,7 @@ five:
 func BenchmarkSequential(b *testing.B) {
 	r := newRig(b)
 	r.define(loads)
-	const n = 2000
+	const n = 10_000
 	for b.Loop() {
 		if x := r.end(r.begin("chain", yaql.MapOf("n", n), nil)); x.State != Success {
 			b.Fatal(x.Info)
@@ -50,7 +50,7 @@ func BenchmarkConcurrent(b *testing.B) {
 	r := newRig(b)
 	r.define(loads)
 	for b.Loop() {
-		ids := make([]string, 200)
+		ids := make([]string, 1000)
 		for i := range ids {
 			ids[i] = r.begin("five", nil, nil)
 		}
@@ -58,5 +58,5 @@ func BenchmarkConcurrent(b *testing.B) {
 			r.end(id)
 		}
 	}
-	b.ReportMetric(float64(200*b.N)/b.Elapsed().Seconds(), "executions/s")
+	b.ReportMetric(float64(1000*b.N)/b.Elapsed().Seconds(), "executions/s")
 }

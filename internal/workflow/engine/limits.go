@@ -108,11 +108,11 @@ func small(v any, budget int) bool {
 }
 
 // secretPattern finds "password: x", "token=x", `"secret": "x"` and the like.
-var secretPattern = regexp.MustCompile( //nolint:gochecknoglobals // constant
+var secretPattern = regexp.MustCompile(
 	`(?i)([\w.-]*(?:password|passwd|passphrase|secret|auth_?token|api_?key|private_?key|x-auth-token|adminpass|ipmi_pass)[\w-]*["']?\s*(?:=>|[:=])\s*)("[^"]*"|'[^']*'|[^\s,;&}\])]+)`)
 
 // urlSecret finds the password of a URL.
-var urlSecret = regexp.MustCompile(`(\w+://[^\s:/@]+:)[^\s/@]+@`) //nolint:gochecknoglobals // constant
+var urlSecret = regexp.MustCompile(`(\w+://[^\s:/@]+:)[^\s/@]+@`)
 
 // maskSecrets takes what looks like a secret out of a text for logs and errors.
 func maskSecrets(s string) string {
