@@ -109,7 +109,7 @@ func verbsOfExecutions(t *testing.T, run runner, b *bench, write func(name, text
 	run(again, "task", "execution", "rerun", again)
 	b.ended("member", failed)
 	run("1", "workflow", "execution", "list", "--filter", "state=ERROR", "-c", "ID", "-f", "value", "--limit", "1", "--sort_keys", "created_at", "--sort_dirs", "desc")
-	run("flaky", "workflow", "list", "--filter", "name=has:flak", "--fields", "id", "name")
+	run("flaky", "workflow", "list", "--filter", "name=has:flak")
 	run("", "workflow", "execution", "delete", failed, "--force")
 	_ = task
 }
