@@ -181,7 +181,16 @@ func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
+		var same int // another name for the same work at the same times is refused, as in Mistral
+		err := tx.Get([]any{&same}, `SELECT COUNT(*) FROM workflow_crons WHERE project_id = ? AND workflow_id = ? AND input = ? AND params = ?
+			AND pattern = ? AND remaining = ? AND first_at = ?`, c.project, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.first))
+		if err != nil {
+			return err
+		}
+		if same > 0 {
+			return api.Conflict("Duplicate entry for CronTrigger: %s does the same as another", c.name)
+		}
+		_, err = tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
 			c.workflow, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.first), store.At(c.next), store.JSON(c.caller),
 			store.At(c.created), store.At(c.updated))
 		if errors.Is(err, store.ErrConflict) {
