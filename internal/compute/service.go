@@ -104,6 +104,8 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: "/v2.1/os-hypervisors/statistics", Policy: api.Admin, Handler: s.hypervisorStatistics},
 		{Method: "GET", Pattern: "/v2.1/os-hypervisors/{id}", Policy: api.Admin, Handler: s.showHypervisor},
 		{Method: "GET", Pattern: "/v2.1/os-availability-zone", Policy: api.Reader, Handler: s.listZones},
+		{Method: "GET", Pattern: "/v2.1/os-availability-zone/detail", Policy: api.Admin, Handler: s.listZonesDetail},
+		{Method: "GET", Pattern: "/v2.1/limits", Policy: api.Reader, Handler: s.showLimits},
 		{Method: "GET", Pattern: "/v2.1/extensions", Policy: api.Reader, Handler: s.listExtensions},
 	}
 }

@@ -51,10 +51,18 @@ type Messaging struct {
 }
 
 // Workflow says when ended executions of workflows are deleted, as
-// instack-undercloud set Mistral up.
+// instack-undercloud set Mistral up, and bounds the std.* actions.
 type Workflow struct {
 	OlderThan   int // minutes since the end; default 2880, negative keeps them
 	MaxFinished int // how many ended ones stay at most; 0 is no bound
+
+	AllowLocal bool           // std.http, std.email and std.ssh reach this machine and the link
+	Allowed    []netip.Prefix // networks they reach all the same
+	CA         string         // PEM file of authorities they trust besides the system's
+	SSHKeys    string         // folder of the keys that private_key_filename may name
+	KnownHosts string         // file of SSH host keys; "" takes any
+	JSTime     int            // seconds a script may run; default 10
+	JSMemory   int            // MiB it may use; default 256
 }
 
 // Blob says where bodies of images and large objects lie: the zero value in
@@ -137,9 +145,11 @@ func LoadConfig(path string) (Config, error) {
 		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
 	}
 	if w := top.Get("workflow"); w != nil {
-		w = r.section(w, "workflow", "older_than", "max_finished_executions")
+		w = r.section(w, "workflow", "older_than", "max_finished_executions",
+			"allow_local", "allowed_targets", "ca", "ssh_keys", "ssh_known_hosts", "js_time", "js_memory")
 		r.number(w, "older_than", &c.Workflow.OlderThan)
 		r.number(w, "max_finished_executions", &c.Workflow.MaxFinished)
+		r.actions(w, &c.Workflow)
 	}
 	if b := top.Get("blob"); b != nil {
 		r.s3(r.section(b, "blob", "s3").Get("s3"), &c.Blob.S3)

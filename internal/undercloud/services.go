@@ -163,7 +163,12 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	std, err := u.cfg.Workflow.std()
+	if err != nil {
+		return service{}, err
+	}
 	s, err := workflow.New(workflow.Config{
+		Std:    std,
 		Expiry: wfengine.Expiry{OlderThan: time.Duration(max(older, 0)) * time.Minute, MaxFinished: u.cfg.Workflow.MaxFinished},
 		Groups: []string{host},
 		DB:     u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/workflow",

@@ -44,8 +44,8 @@ type Config struct {
 	Workbooks []Workbook
 	// Workers bounds the actions that run at once in this process (default 64).
 	Workers int
-	// AllowLocalHTTP lets std.http reach loopback and link-local addresses.
-	AllowLocalHTTP bool
+	// Std bounds the std.* actions: what they reach, trust and use up.
+	Std actions.StdOptions
 	// Expiry says when ended executions are deleted; the zero value keeps them.
 	Expiry engine.Expiry
 	// Groups are the names by which a task's "target" finds this process.
@@ -75,7 +75,7 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(context.Background(), "workflow", sub); err != nil {
 		return nil, err
 	}
-	reg, err := actions.NewRegistry(actions.Std(actions.StdOptions{AllowLocal: cfg.AllowLocalHTTP}), actions.OpenStack(), cfg.Actions)
+	reg, err := actions.NewRegistry(actions.Std(cfg.Std), actions.OpenStack(), cfg.Actions)
 	if err != nil {
 		return nil, err
 	}

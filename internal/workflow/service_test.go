@@ -20,6 +20,7 @@ import (
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store/storetest"
+	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 )
 
@@ -40,7 +41,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{DB: db, Bus: b.bus, Jobs: q, Log: log, Auth: authtest.Default(), BaseURL: "http://mistral.test/workflow", AllowLocalHTTP: true}
+	cfg := Config{DB: db, Bus: b.bus, Jobs: q, Log: log, Auth: authtest.Default(), BaseURL: "http://mistral.test/workflow", Std: actions.StdOptions{AllowLocal: true}}
 	if change != nil {
 		change(&cfg)
 	}

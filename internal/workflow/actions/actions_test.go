@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,15 @@ func TestHTTPGuard(t *testing.T) {
 	}
 	if _, err := call(StdOptions{}, srv.URL); err == nil || !strings.Contains(err.Error(), "not allowed") {
 		t.Errorf("loopback is reached: %v", err)
+	}
+	for _, tt := range []struct {
+		network string
+		taken   bool
+	}{{"127.0.0.0/8", true}, {"169.254.0.0/16", false}} {
+		_, err := call(StdOptions{Allowed: []netip.Prefix{netip.MustParsePrefix(tt.network)}}, srv.URL)
+		if (err == nil) != tt.taken {
+			t.Errorf("with %s allowed: %v", tt.network, err)
+		}
 	}
 	got, err := call(StdOptions{AllowLocal: true}, srv.URL)
 	if err != nil || !strings.Contains(fmt.Sprint(got), "200") {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sort"
 	"time"
 
@@ -17,6 +18,8 @@ type StdOptions struct {
 	// and metadata addresses, where the undercloud's own unprotected neighbours
 	// listen.
 	AllowLocal bool
+	// Allowed are networks that they may reach all the same.
+	Allowed []netip.Prefix
 	// RootCAs verify the peers of std.http and std.email; nil is the system's.
 	RootCAs *x509.CertPool
 	// KeyDir is the folder of the SSH keys that private_key_filename may name;

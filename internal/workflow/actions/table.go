@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -94,8 +95,8 @@ type row struct {
 	Bare   bool               `json:"bare"`  // an empty body is none
 	Key    string             `json:"key"`   // of the answer, whose value is the result
 
-	Irregular []string `json:"irregular"` // parameters that have no plain place in the request: refused
-	Ignored   []string `json:"ignored"`   // parameters that the client keeps for itself
+	Irregular []string `json:"irregular"` // parameters that have no plain place in the request: for [shapes], or refused
+	Ignored   []string `json:"ignored"`   // parameters that the client was not seen to send: refused as well
 }
 
 type variant struct {
@@ -194,6 +195,49 @@ type call struct {
 	method, path string
 	query        url.Values
 	body         any
+	headers      map[string]string
+}
+
+// homely parameters say how the client works, not what it asks for.
+func homely() []string {
+	return []string{"retrieve_all", "allow_md5_fallback", "do_checksum", "refetch_metric", "image_size", "os_ironic_api_version", "global_request_id"}
+}
+
+// places are the parameters that have a place in the request.
+func (r row) places() ([]string, error) {
+	text, err := json.Marshal([]any{r.Path, r.Query, r.Body, r.If})
+	if err != nil {
+		return nil, err
+	}
+	out := append(homely(), r.Spread...)
+	out = append(out, shapes()[r.Name].takes...)
+	for name := range r.If {
+		out = append(out, name)
+	}
+	for _, m := range mentioned.FindAllSubmatch(text, -1) {
+		out = append(out, string(m[1]))
+	}
+	return out, nil
+}
+
+// refuse names a parameter that is given and would not be sent.
+func (r row) refuse(input []Param, in map[string]any) error {
+	places, err := r.places()
+	if err != nil {
+		return err
+	}
+	taken := shapes()[r.Name].takes
+	for _, p := range input {
+		v := in[p.Name]
+		if p.Required || p.Name == "action_region" || v == nil || yaql.Str(v) == yaql.Str(p.Default) {
+			continue
+		}
+		odd := slices.Contains(r.Irregular, p.Name) && !slices.Contains(taken, p.Name)
+		if odd || !slices.Contains(places, p.Name) {
+			return fmt.Errorf("%s: parameter %s is not supported: leave it out", r.Name, p.Name)
+		}
+	}
+	return nil
 }
 
 func (r row) call(input []Param, in map[string]any) (*call, error) {
@@ -201,10 +245,8 @@ func (r row) call(input []Param, in map[string]any) (*call, error) {
 	for _, p := range input {
 		defaults[p.Name] = p.Default
 	}
-	for _, name := range r.Irregular {
-		if v, given := in[name]; given && v != nil && yaql.Str(v) != yaql.Str(defaults[name]) {
-			return nil, fmt.Errorf("%s: parameter %s is not supported: leave it out", r.Name, name)
-		}
+	if err := r.refuse(input, in); err != nil {
+		return nil, err
 	}
 	path, query := r.Path, map[string]string{}
 	for k, v := range r.Query {
@@ -250,6 +292,14 @@ func (r row) call(input []Param, in map[string]any) (*call, error) {
 	if m, ok := out.body.(map[string]any); ok && r.Bare && len(m) == 0 {
 		out.body = nil
 	}
+	if id := String(all, "global_request_id"); id != "" {
+		out.header("X-OpenStack-Request-ID", id)
+	}
+	if s, has := shapes()[r.Name]; has {
+		if err := s.apply(out, in); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
 	return out, nil
 }
 
@@ -284,6 +334,9 @@ func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p proje
 	if err != nil {
 		return nil, err
 	}
+	if v := String(in, "os_ironic_api_version"); v != "" {
+		client.Microversion = v
+	}
 	target := p.url(client.Endpoint, c.path)
 	if len(c.query) > 0 {
 		target += "?" + c.query.Encode()
@@ -295,7 +348,7 @@ func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p proje
 		answer, err = sendText(ctx, client, c.method, target, text)
 		answer = unwrapOr(answer, r.Key)
 	} else {
-		answer, _, err = request(ctx, client, c.method, target, c.body, nil)
+		answer, _, err = request(ctx, client, c.method, target, c.body, c.headers)
 		answer = unwrapOr(answer, r.Key)
 	}
 	if err != nil || !p.objects {
@@ -363,6 +416,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 var (
+	mentioned   = regexp.MustCompile(`\{(\w+)[}:|]`)                   //nolint:gochecknoglobals // constant
 	placeholder = regexp.MustCompile(`\{(\w+)\}`)                      //nolint:gochecknoglobals // constant
 	whole       = regexp.MustCompile(`^\{(\w+)(:json)?(?:\|(.*))?\}$`) //nolint:gochecknoglobals // constant
 )

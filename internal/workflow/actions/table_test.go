@@ -212,11 +212,108 @@ func TestTableRequests(t *testing.T) {
 	}
 	c := session(t, func(http.ResponseWriter, *http.Request) {})
 	for name, in := range map[string]map[string]any{
-		"cinder.backups_delete": {"backup": "b", "force": true}, // not silently dropped
+		"cinder.volumes_manage": {"host": "h", "ref": map[string]any{}, "cluster": "c"}, // not silently dropped
+		"ironic.driver_update":  {"driver_name": "d", "patch": []any{}, "http_method": "PUT"},
+		"heat.stacks_snapshot":  {"stack_id": "s", "name": "n"},
 		"nova.servers_delete":   {"server": ".."},
 	} {
 		if _, err := run(t, c, name, in); err == nil {
 			t.Errorf("%s %v is taken", name, in)
+		}
+	}
+}
+
+// TestShapesAreTheClients: what the clients were recorded to send for the
+// parameters that the table cannot place.
+func TestShapesAreTheClients(t *testing.T) {
+	type in = map[string]any
+	server := func(more string) string {
+		return `POST /servers {"server":{"flavorRef":"f","imageRef":"i",` + more + `"name":"n"}}`
+	}
+	counted := `"max_count":1,"min_count":1,`
+	boot := func(more in) in {
+		more["name"], more["image"], more["flavor"] = "n", "i", "f"
+		return more
+	}
+	rows := map[string]row{}
+	for _, r := range allRows(t) {
+		rows[r.Name] = r
+	}
+	for _, tt := range []struct {
+		action string
+		in     in
+		want   string // method, path, body, headers; or what the error says
+	}{
+		{"nova.servers_create", boot(in{}), server(counted)},
+		{"nova.servers_create", boot(in{"min_count": int64(2)}), server(`"max_count":2,"min_count":2,`)},
+		{"nova.servers_create", boot(in{"max_count": int64(3)}), server(`"max_count":3,"min_count":1,`)},
+		{"nova.servers_create", boot(in{"min_count": int64(2), "max_count": int64(5)}), server(`"max_count":5,"min_count":2,`)},
+		{"nova.servers_create", boot(in{"security_groups": []any{"a", "b"}}), `POST /servers {"server":{"flavorRef":"f","imageRef":"i",` + counted + `"name":"n","security_groups":[{"name":"a"},{"name":"b"}]}}`},
+		{"nova.servers_create", boot(in{"userdata": "text"}), `POST /servers {"server":{"flavorRef":"f","imageRef":"i",` + counted + `"name":"n","user_data":"dGV4dA=="}}`},
+		{"nova.servers_create", boot(in{"files": in{"/a": "x"}}), `POST /servers {"server":{"flavorRef":"f","imageRef":"i",` + counted + `"name":"n","personality":[{"contents":"eA==","path":"/a"}]}}`},
+		{"nova.servers_create", boot(in{"block_device_mapping": in{"vda": "v1"}}), `POST /servers {"server":{"block_device_mapping":[{"device_name":"vda","volume_id":"v1"}],"flavorRef":"f","imageRef":"i",` + counted + `"name":"n"}}`},
+		{"nova.servers_create", boot(in{"block_device_mapping": in{"vda": "v1:snap:10:1"}}), `POST /servers {"server":{"block_device_mapping":[{"delete_on_termination":"1","device_name":"vda","snapshot_id":"v1","volume_size":"10"}],"flavorRef":"f","imageRef":"i",` + counted + `"name":"n"}}`},
+		{"nova.servers_create", boot(in{"block_device_mapping_v2": []any{in{"uuid": "u"}}}), `POST /servers {"server":{"block_device_mapping_v2":[{"boot_index":0,"delete_on_termination":true,"destination_type":"local","source_type":"image","uuid":"i"},{"uuid":"u"}],"flavorRef":"f","imageRef":"i",` + counted + `"name":"n"}}`},
+		{"nova.servers_create", boot(in{"nics": []any{in{"net-id": "n1", "v4-fixed-ip": "1.2.3.4"}, in{"port-id": "p"}}}), `POST /servers {"server":{"flavorRef":"f","imageRef":"i",` + counted + `"name":"n","networks":[{"fixed_ip":"1.2.3.4","uuid":"n1"},{"port":"p"}]}}`},
+		{"nova.servers_create", boot(in{"nics": []any{}}), server(counted)},
+		{"nova.servers_create", boot(in{"nics": "auto"}), "expected a list"},
+		{"nova.servers_create", boot(in{"nics": []any{in{"net-id": "n", "tag": "t"}}}), "nics[0] has the key tag"},
+		{"nova.servers_create", boot(in{"scheduler_hints": in{"a": "b"}}), `POST /servers {"os:scheduler_hints":{"a":"b"},"server":{"flavorRef":"f","imageRef":"i",` + counted + `"name":"n"}}`},
+		{"nova.servers_create", boot(in{"meta": in{"a": "b"}, "key_name": "k", "availability_zone": "z", "config_drive": true}),
+			`POST /servers {"server":{"availability_zone":"z","config_drive":true,"flavorRef":"f","imageRef":"i","key_name":"k","max_count":1,"metadata":{"a":"b"},"min_count":1,"name":"n"}}`},
+		{"nova.servers_create", boot(in{"host": "h"}), "parameter host is not supported"}, // since 2.74: the client of Mistral refuses it too
+		{"nova.servers_rescue", in{"server": "s"}, `POST /servers/s/action {"rescue":null}`},
+		{"nova.servers_rescue", in{"server": "s", "password": "p", "image": "i"}, `POST /servers/s/action {"rescue":{"adminPass":"p","rescue_image_ref":"i"}}`},
+		{"nova.servers_rebuild", in{"server": "s", "image": "i", "preserve_ephemeral": true, "files": in{"/a": "x"}}, `POST /servers/s/action {"rebuild":{"imageRef":"i","personality":[{"contents":"eA==","path":"/a"}],"preserve_ephemeral":true}}`},
+		{"cinder.backups_delete", in{"backup": "B"}, "DELETE /backups/B null"},
+		{"cinder.backups_delete", in{"backup": "B", "force": true}, `POST /backups/B/action {"os-force_delete":null}`},
+		{"cinder.volume_snapshots_delete", in{"snapshot": "B", "force": true}, `POST /snapshots/B/action {"os-force_delete":null}`},
+		{"keystone.roles_list", in{}, "GET /roles null"},
+		{"keystone.roles_list", in{"user": "u", "project": "p"}, "GET /projects/p/users/u/roles null"},
+		{"keystone.roles_list", in{"group": "g", "domain": "d"}, "GET /domains/d/groups/g/roles null"},
+		{"keystone.roles_list", in{"user": "u", "system": "all"}, "GET /system/users/u/roles null"},
+		{"keystone.roles_list", in{"user": "u", "project": "p", "os_inherit_extension_inherited": true}, "GET /OS-INHERIT/projects/p/users/u/roles/inherited_to_projects null"},
+		{"keystone.roles_list", in{"user": "u"}, "project, domain or system"},
+		{"keystone.limits_create", in{"project": "p", "service": "s", "resource_name": "r", "resource_limit": int64(1), "description": "d", "region": "R"},
+			`POST /limits {"limits":[{"description":"d","project_id":"p","region_id":"R","resource_limit":1,"resource_name":"r","service_id":"s"}]}`},
+		{"keystone.trusts_create", in{"trustee_user": "a", "trustor_user": "b", "role_names": []any{"x"}, "role_ids": []any{"y"}},
+			`POST /OS-TRUST/trusts {"trust":{"impersonation":false,"roles":[{"name":"x"},{"id":"y"}],"trustee_user_id":"a","trustor_user_id":"b"}}`},
+		{"keystone.application_credentials_create", in{"name": "n", "user": "u", "roles": []any{"r1", in{"name": "r2"}}},
+			`POST /users/u/application_credentials {"application_credential":{"name":"n","roles":[{"id":"r1"},{"name":"r2"}],"unrestricted":false}}`},
+		{"keystone.users_create", in{"name": "n", "project": "p"}, `POST /users {"user":{"default_project_id":"p","enabled":true,"name":"n"}}`},
+		{"glance.images_image_import", in{"image_id": "i", "method": "web-download", "uri": "http://x"}, `POST /v2/images/i/import {"method":{"name":"web-download","uri":"http://x"}}`},
+		{"glance.images_image_import", in{"image_id": "i", "stores": []any{"a"}}, `POST /v2/images/i/import {"all_stores_must_succeed":false,"method":{"name":"glance-direct"},"stores":["a"]}`},
+		{"glance.images_image_import", in{"image_id": "i", "all_stores": true, "allow_failure": false}, `POST /v2/images/i/import {"all_stores":true,"method":{"name":"glance-direct"}}`},
+		{"glance.images_image_import", in{"image_id": "i", "backend": "b"}, `POST /v2/images/i/import {"method":{"name":"glance-direct"}} map[x-image-meta-store:b]`},
+		{"glance.images_add_location", in{"image_id": "i", "url": "u", "metadata": in{}, "validation_data": in{"checksum": "c"}},
+			`PATCH /v2/images/i [{"op":"add","path":"/locations/-","value":{"metadata":{},"url":"u","validation_data":{"checksum":"c"}}}]`},
+		{"neutron.update_network", in{"network": "n", "body": in{"network": in{}}, "revision_number": int64(3)}, `PUT /v2.0/networks/n {"network":{}} map[If-Match:revision_number=3]`},
+	} {
+		r := rows[tt.action]
+		input, extra := parseInput(r.Input)
+		a := Action{Name: r.Name, Input: input, Extra: extra}
+		checked, err := a.Check(tt.in)
+		if err != nil {
+			t.Errorf("%s %v: %v", tt.action, tt.in, err)
+			continue
+		}
+		c, err := r.call(input, checked)
+		if err != nil {
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s %v: got %v, want %s", tt.action, tt.in, err, tt.want)
+			}
+			continue
+		}
+		body, err := json.Marshal(c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprintf("%s %s %s", c.method, c.path, body)
+		if len(c.headers) > 0 {
+			got += fmt.Sprint(" ", c.headers)
+		}
+		if got != tt.want {
+			t.Errorf("%s %v:\ngot  %s\nwant %s", tt.action, tt.in, got, tt.want)
 		}
 	}
 }
@@ -254,7 +351,7 @@ const docHead = `# Actions of the workflow service
 Generated from the code; ` + "`openstack action definition list`" + ` shows the same, and besides them the ` + "`tripleo.*`" + ` actions and your own.
 
 **Names and parameters** are those of Mistral: an action of an OpenStack project is the method of that name of the project's Python client, and sends
-what the client sends. A parameter that cannot be sent is refused, not dropped. ` + "`action_region`" + ` picks the region of the catalog. A project that is
+what the client sends. A parameter that cannot be sent is refused, not dropped (nova at version 2.1 of its API, ironic at 1.81 or ` + "`os_ironic_api_version`" + `). ` + "`action_region`" + ` picks the region of the catalog. A project that is
 not in the catalog gives *service ... is not in the catalog*.
 
 **Results** of nova, cinder, keystone, manila and trove are the objects' attributes, and all of them again under ` + "`_info`" + `.
@@ -263,11 +360,11 @@ not in the catalog gives *service ... is not in the catalog*.
 it ends in ERROR unless the task says ` + "`safe-rerun: true`" + `.
 
 **Limits.** ` + "`std.http`, `std.email` and `std.ssh`" + ` reach no loopback, link-local, multicast or metadata address, checked at every connection after name
-resolution, redirects included. Answers have at most 8 MiB, requests end after 60 s unless ` + "`timeout`" + ` says otherwise (at most an hour). An email has at
-most 100 recipients and 8 MiB; ssh at most 100 hosts, 8 MiB of output each and an hour. A script of ` + "`std.js`" + ` runs for 10 s and 256 MiB at most, without files, network and modules.
+resolution, redirects included, unless ` + "`workflow.allow_local` or `workflow.allowed_targets`" + ` of the [configuration](configuration.md) allow it. Answers have at most 8 MiB, requests end after 60 s unless ` + "`timeout`" + ` says otherwise (at most an hour). An email has at
+most 100 recipients and 8 MiB; ssh at most 100 hosts, 8 MiB of output each and an hour. A script of ` + "`std.js`" + ` runs for 10 s (` + "`workflow.js_time`" + `) and 256 MiB (` + "`workflow.js_memory`" + `) at most, without files, network and modules.
 
-**ssh keys.** ` + "`private_key`" + ` is the key's text; ` + "`private_key_filename`" + ` names a file within the server's configured folder of keys, and is refused without one.
-The password also opens a locked key. Without a configured file of known hosts any host key is taken. ` + "`proxy_command`" + ` is refused: it would run on the server.
+**ssh keys.** ` + "`private_key`" + ` is the key's text; ` + "`private_key_filename`" + ` names a file within the folder ` + "`workflow.ssh_keys`" + `, and is refused without one.
+The password also opens a locked key. Without ` + "`workflow.ssh_known_hosts`" + ` any host key is taken, as by Mistral: the host is not verified. ` + "`proxy_command`" + ` is refused: it would run on the server.
 
 | action | input |
 | --- | --- |

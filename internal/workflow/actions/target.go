@@ -37,10 +37,16 @@ func (o StdOptions) guard(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return fmt.Errorf("address %q is not numeric: %w", address, err)
 	}
-	if !o.AllowLocal && forbidden(ap.Addr().WithZone("")) {
-		return fmt.Errorf("requests to %s are not allowed", ap.Addr())
+	ip := ap.Addr().WithZone("")
+	if o.AllowLocal || !forbidden(ip) {
+		return nil
 	}
-	return nil
+	for _, p := range o.Allowed {
+		if p.Contains(ip.Unmap()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("requests to %s are not allowed", ap.Addr())
 }
 
 // withPort adds the port that is meant when none is written.
