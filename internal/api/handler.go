@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/policy"
 )
 
 // Policy says who may call a route. It is checked before the handler runs.
@@ -55,12 +56,15 @@ func (p Policy) allows(id *auth.Identity) bool {
 	}
 }
 
-// Route is one line of a service's contents page.
+// Route is one line of a service's contents page. It has a Policy, or an
+// Action that the service's rules decide on, or both.
 type Route struct {
 	Method  string
 	Pattern string // http.ServeMux pattern without method, e.g. "/v1/nodes/{node}"
 	Policy  Policy
-	Since   string // the microversion that brought it; "" is always
+	Action  string                                       // e.g. "identity:get_user"; "" is decided by Policy alone
+	Target  func(r *http.Request) (policy.Target, error) // what Action is about; nil: nothing
+	Since   string                                       // the microversion that brought it; "" is always
 	Handler func(w http.ResponseWriter, r *http.Request) error
 }
 
@@ -80,6 +84,7 @@ type HandlerOptions struct {
 	Service  string // OpenStack service type, for logs
 	Routes   []Route
 	Auth     auth.Validator
+	Rules    *policy.Enforcer // for routes with an Action
 	Log      *slog.Logger
 	Fault    FaultFunc
 	MaxBody  int64          // bytes; 0 means 4 MiB, negative means unlimited
@@ -100,6 +105,12 @@ func NewHandler(o HandlerOptions) http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string]map[string]bool{}
 	for _, route := range o.Routes {
+		if route.Action != "" && (o.Rules == nil || !o.Rules.Has(route.Action)) {
+			panic("api: route " + route.Method + " " + route.Pattern + " has an action without a rule: " + route.Action)
+		}
+		if route.Action != "" && route.Policy == Unset {
+			route.Policy = Authenticated
+		}
 		if route.Policy == Unset || route.Handler == nil {
 			panic("api: route " + route.Method + " " + route.Pattern + " has no policy or no handler")
 		}
@@ -199,7 +210,33 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		r = r.WithContext(context.WithValue(r.Context(), versionKey{}, version))
 	}
+	if err := e.enforce(r); err != nil {
+		return err
+	}
 	return e.route.Handler(w, r)
+}
+
+// enforce asks the rules. A target that does not exist has no attributes: who
+// may do the action to any gets to hear that it is missing, others do not.
+func (e *endpoint) enforce(r *http.Request) error {
+	if e.route.Action == "" {
+		return nil
+	}
+	id, ok := auth.FromContext(r.Context())
+	if !ok {
+		return Unauthorized("The request you have made requires authentication.")
+	}
+	var target policy.Target
+	if e.route.Target != nil {
+		var err error
+		if target, err = e.route.Target(r); err != nil && asError(err).Kind != KindNotFound {
+			return err
+		}
+	}
+	if !e.o.Rules.Allows(e.route.Action, id, target) {
+		return Forbidden("You are not authorized to perform the requested action: %s.", e.route.Action)
+	}
+	return nil
 }
 
 func (e *endpoint) authenticate(r *http.Request) (*http.Request, error) {
@@ -217,7 +254,7 @@ func (e *endpoint) authenticate(r *http.Request) (*http.Request, error) {
 		}
 		return nil, Unauthorized("The request you have made requires authentication.").Wrap(err)
 	}
-	if !e.route.Policy.allows(id) {
+	if !e.route.Policy.allows(id) || !id.MayRequest(e.o.Service, r.Method, r.URL.Path) {
 		return nil, Forbidden("You are not authorized to perform the requested action.")
 	}
 	return r.WithContext(auth.NewContext(r.Context(), id)), nil

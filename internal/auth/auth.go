@@ -10,6 +10,7 @@ package auth
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,8 +29,10 @@ type Identity struct {
 	TrustID       string   // the trust the token was made from
 	TrustorID     string   // who gave that trust
 	AppCredID     string
-	AuditID       string // unique for each token
-	ParentAuditID string // audit id of the first token of a chain of rescoped tokens
+	Restricted    bool         // made from an application credential that may not make or delete others, nor trusts
+	AccessRules   []AccessRule // the only requests an application credential may make; nil: any
+	AuditID       string       // unique for each token
+	ParentAuditID string       // audit id of the first token of a chain of rescoped tokens
 
 	Token     string // the token itself; never logged
 	IssuedAt  time.Time
@@ -48,6 +51,52 @@ func (i *Identity) HasRole(names ...string) bool {
 
 // IsAdmin says whether the identity has the role admin.
 func (i *Identity) IsAdmin() bool { return i.HasRole("admin") }
+
+// AccessRule allows requests to one service.
+type AccessRule struct {
+	Service string `json:"s"` // service type, e.g. "compute"
+	Method  string `json:"m"`
+	Path    string `json:"p"` // below the service's endpoint; * and {name} stand for one segment, ** for any number
+}
+
+// MayRequest says whether the access rules, if there are any, allow a request.
+func (i *Identity) MayRequest(service, method, path string) bool {
+	if i.AccessRules == nil {
+		return true
+	}
+	return slices.ContainsFunc(i.AccessRules, func(r AccessRule) bool {
+		sameMethod := r.Method == method || r.Method == "GET" && method == "HEAD"
+		return sameMethod && sameService(r.Service, service) && matchPath(segments(r.Path), segments(path))
+	})
+}
+
+// sameService knows the services that go by two types.
+func sameService(rule, service string) bool {
+	return rule == service || rule == "workflowv2" && service == "workflow" || rule == "workflow" && service == "workflowv2"
+}
+
+func segments(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
+
+func matchPath(pattern, path []string) bool {
+	for i, p := range pattern {
+		if p == "**" {
+			for n := i; n <= len(path); n++ {
+				if matchPath(pattern[i+1:], path[n:]) {
+					return true
+				}
+			}
+			return false
+		}
+		if i >= len(path) {
+			return false
+		}
+		wild := p == "*" || strings.HasPrefix(p, "{") && strings.HasSuffix(p, "}")
+		if path[i] == ".." || !wild && p != path[i] {
+			return false
+		}
+	}
+	return len(pattern) == len(path)
+}
 
 // Validator turns a token into the identity behind it. The error is
 // ErrInvalidToken for a token that is malformed, expired or revoked.

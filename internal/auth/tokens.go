@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +26,26 @@ import (
 var ErrInvalidToken = errors.New("invalid token")
 
 // Tokens signs and validates tokens. Several processes that share a key folder
-// accept each other's tokens; the newest key signs, all keys validate.
+// accept each other's tokens: the newest key signs, all keys validate, and a
+// token of an unknown key has the folder read again.
 type Tokens struct {
-	signID  string
-	sign    *ecdsa.PrivateKey
-	keys    map[string]*ecdsa.PublicKey
+	dir     string
+	keys    atomic.Pointer[keyRing]
+	reload  sync.Mutex
+	read    time.Time // when the folder was last read because of an unknown key
 	now     func() time.Time
 	revoked atomic.Pointer[func(*Identity) bool]
 }
+
+// keyRing is what a key folder held at one time. It does not change.
+type keyRing struct {
+	signID string
+	sign   *ecdsa.PrivateKey
+	public map[string]*ecdsa.PublicKey
+}
+
+// reloadEvery bounds how often forged tokens can have the key folder read.
+const reloadEvery = time.Second
 
 type claims struct {
 	jwt.RegisteredClaims
@@ -53,6 +66,9 @@ type claims struct {
 	AppCredID         string   `json:"ac,omitempty"`
 	ParentAuditID     string   `json:"pa,omitempty"`
 
+	Restricted  bool          `json:"res,omitempty"`
+	AccessRules *[]AccessRule `json:"ar,omitempty"` // a list without rules allows nothing
+
 	// IssuedMicro is the time of issue in microseconds since the epoch: iat
 	// has seconds, too coarse to tell a token from one revoked just before it.
 	IssuedMicro int64 `json:"iu,omitempty"`
@@ -64,29 +80,103 @@ func OpenTokens(dir string) (*Tokens, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
+	t := &Tokens{dir: dir, now: time.Now}
+	names, err := keyFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		if _, err := writeKey(dir, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.readKeys()
+}
+
+func keyFiles(dir string) ([]string, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.pem"))
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
-	if len(names) == 0 {
-		name, err := writeKey(dir, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		names = []string{name}
-	}
 	sort.Strings(names)
-	t := &Tokens{keys: map[string]*ecdsa.PublicKey{}, now: time.Now}
+	return names, nil
+}
+
+func (t *Tokens) readKeys() error {
+	names, err := keyFiles(t.dir)
+	if err != nil {
+		return err
+	}
+	ring := &keyRing{public: map[string]*ecdsa.PublicKey{}}
 	for _, name := range names {
 		key, err := readKey(name)
-		if err != nil {
-			return nil, err
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another process has just retired it
 		}
-		t.signID = strings.TrimSuffix(filepath.Base(name), ".pem")
-		t.sign = key
-		t.keys[t.signID] = &key.PublicKey
+		if err != nil {
+			return err
+		}
+		ring.signID = strings.TrimSuffix(filepath.Base(name), ".pem")
+		ring.sign = key
+		ring.public[ring.signID] = &key.PublicKey
 	}
-	return t, nil
+	if ring.sign == nil {
+		return fmt.Errorf("token keys: folder %s has no key any more", t.dir)
+	}
+	t.keys.Store(ring)
+	return nil
+}
+
+// key returns the public key of an id, looking into the folder once more for
+// one that another process may have made.
+func (t *Tokens) key(id string) *ecdsa.PublicKey {
+	if key := t.keys.Load().public[id]; key != nil || id == "" {
+		return key
+	}
+	t.reload.Lock()
+	defer t.reload.Unlock()
+	if now := time.Now(); now.Sub(t.read) >= reloadEvery {
+		t.read = now
+		_ = t.readKeys() // the keys at hand stay; the token is refused
+	}
+	return t.keys.Load().public[id]
+}
+
+const keyTime = "20060102T150405.000000"
+
+// Rotate makes a new signing key once the newest one is older than maxAge, and
+// removes keys whose tokens have all expired: those that stopped signing more
+// than tokenLife ago. It takes up what other processes did to the folder.
+func (t *Tokens) Rotate(maxAge, tokenLife time.Duration) error {
+	t.reload.Lock()
+	defer t.reload.Unlock()
+	names, err := keyFiles(t.dir)
+	if err != nil {
+		return err
+	}
+	made := func(name string) time.Time {
+		at, err := time.Parse(keyTime, strings.TrimSuffix(filepath.Base(name), ".pem"))
+		if err != nil { // a key under the operator's own name
+			return time.Time{}
+		}
+		return at
+	}
+	now := t.now()
+	if len(names) == 0 || now.Sub(made(names[len(names)-1])) > maxAge {
+		name, err := writeKey(t.dir, now)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	for i, name := range names[:len(names)-1] {
+		if successor := made(names[i+1]); !made(name).IsZero() && now.Sub(successor) > tokenLife+time.Hour {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("retire token key: %w", err)
+			}
+		}
+	}
+	return t.readKeys()
 }
 
 func writeKey(dir string, now time.Time) (string, error) {
@@ -98,7 +188,7 @@ func writeKey(dir string, now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode token key: %w", err)
 	}
-	name := filepath.Join(dir, now.UTC().Format("20060102T150405.000000")+".pem")
+	name := filepath.Join(dir, now.UTC().Format(keyTime)+".pem")
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return name, nil // another process was faster
@@ -146,16 +236,24 @@ func (t *Tokens) Issue(id *Identity) error {
 		ProjectDomainID: id.ProjectDomainID, ProjectDomainName: id.ProjectDomainName,
 		DomainID: id.DomainID, DomainName: id.DomainName, System: id.System,
 		Roles: id.Roles, Methods: id.Methods, TrustID: id.TrustID, TrustorID: id.TrustorID,
-		AppCredID: id.AppCredID, ParentAuditID: id.ParentAuditID,
+		AppCredID: id.AppCredID, ParentAuditID: id.ParentAuditID, Restricted: id.Restricted, AccessRules: rulesClaim(id.AccessRules),
 		IssuedMicro: id.IssuedAt.UnixMicro(),
 	})
-	tok.Header["kid"] = t.signID
-	signed, err := tok.SignedString(t.sign)
+	ring := t.keys.Load()
+	tok.Header["kid"] = ring.signID
+	signed, err := tok.SignedString(ring.sign)
 	if err != nil {
 		return fmt.Errorf("sign token: %w", err)
 	}
 	id.Token = signed
 	return nil
+}
+
+func rulesClaim(rules []AccessRule) *[]AccessRule {
+	if rules == nil {
+		return nil
+	}
+	return &rules
 }
 
 // SetRevoked installs the check for tokens that were revoked before they
@@ -182,7 +280,7 @@ func (t *Tokens) Parse(token string) (*Identity, error) {
 	}
 	_, err := jwt.ParseWithClaims(token, &c, func(tok *jwt.Token) (any, error) {
 		kid, _ := tok.Header["kid"].(string)
-		if key, ok := t.keys[kid]; ok {
+		if key := t.key(kid); key != nil {
 			return key, nil
 		}
 		return nil, errors.New("unknown key")
@@ -197,6 +295,13 @@ func (t *Tokens) Parse(token string) (*Identity, error) {
 		DomainID: c.DomainID, DomainName: c.DomainName, System: c.System,
 		Roles: c.Roles, Methods: c.Methods, TrustID: c.TrustID, TrustorID: c.TrustorID,
 		AppCredID: c.AppCredID, AuditID: c.ID, ParentAuditID: c.ParentAuditID, Token: token, ExpiresAt: c.ExpiresAt.UTC(),
+		Restricted: c.Restricted,
+	}
+	if c.AccessRules != nil {
+		id.AccessRules = *c.AccessRules
+		if id.AccessRules == nil {
+			id.AccessRules = []AccessRule{}
+		}
 	}
 	if c.IssuedMicro != 0 {
 		id.IssuedAt = time.UnixMicro(c.IssuedMicro).UTC()

@@ -97,3 +97,132 @@ func TestTokensShareAFolder(t *testing.T) {
 		t.Errorf("two processes with one key folder accept each other's tokens: %v", err)
 	}
 }
+
+// TestRotation lets two processes share a folder across a rotation.
+func TestRotation(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	var both [2]*Tokens
+	for i := range both {
+		var err error
+		if both[i], err = OpenTokens(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := both[0], both[1]
+	old := sample(time.Now())
+	if err := a.Issue(old); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(48 * time.Hour)
+	a.now = func() time.Time { return later }
+	rotate := func(maxAge time.Duration) {
+		t.Helper()
+		if err := a.Rotate(maxAge, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := a.keys.Load().signID
+	rotate(72 * time.Hour)
+	if a.keys.Load().signID != first {
+		t.Error("a key younger than its age limit was replaced")
+	}
+	rotate(24 * time.Hour)
+	if a.keys.Load().signID == first {
+		t.Error("a key older than its age limit still signs")
+	}
+	fresh := sample(time.Now())
+	if err := a.Issue(fresh); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Validate(t.Context(), fresh.Token); err != nil {
+		t.Errorf("the other process finds the new key by itself: %v", err)
+	}
+	if _, err := b.Validate(t.Context(), old.Token); err != nil {
+		t.Errorf("tokens of the key before stay valid: %v", err)
+	}
+	later = later.Add(3 * time.Hour)
+	rotate(24 * time.Hour)
+	if names, err := keyFiles(dir); err != nil || len(names) != 1 {
+		t.Errorf("the folder holds %v (%v), expected the key without valid tokens to be gone", names, err)
+	}
+	if err := b.Rotate(24*time.Hour*365, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Validate(t.Context(), old.Token); !errors.Is(err, ErrInvalidToken) {
+		t.Errorf("a retired key still validates: %v", err)
+	}
+}
+
+func TestAccessRules(t *testing.T) {
+	id := &Identity{AccessRules: []AccessRule{
+		{"compute", "GET", "/v2.1/servers/{id}"}, {"image", "POST", "/v2/images"}, {"object-store", "PUT", "/v1/*/c/**"},
+	}}
+	for _, tc := range []struct {
+		reason, service, method, path string
+		want                          bool
+	}{
+		{"exact", "image", "POST", "/v2/images", true},
+		{"one segment", "compute", "GET", "/v2.1/servers/x", true},
+		{"HEAD goes with GET", "compute", "HEAD", "/v2.1/servers/x", true},
+		{"one segment is not two", "compute", "GET", "/v2.1/servers/x/y", false},
+		{"fewer segments", "compute", "GET", "/v2.1/servers", false},
+		{"another method", "compute", "DELETE", "/v2.1/servers/x", false},
+		{"another service", "image", "GET", "/v2.1/servers/x", false},
+		{"any number of segments", "object-store", "PUT", "/v1/AUTH_p/c/a/b", true},
+		{"none of them too", "object-store", "PUT", "/v1/AUTH_p/c", true},
+		{"no way up", "compute", "GET", "/v2.1/servers/..", false},
+	} {
+		if got := id.MayRequest(tc.service, tc.method, tc.path); got != tc.want {
+			t.Errorf("%s: %s %s is %v, expected %v", tc.reason, tc.method, tc.path, got, tc.want)
+		}
+	}
+	if !(&Identity{}).MayRequest("image", "GET", "/") || (&Identity{AccessRules: []AccessRule{}}).MayRequest("image", "GET", "/") {
+		t.Error("no list allows everything, an empty list nothing")
+	}
+	tokens := openTokens(t)
+	for _, rules := range [][]AccessRule{nil, {}, id.AccessRules} {
+		in := sample(time.Now())
+		in.AccessRules, in.Restricted = rules, true
+		if err := tokens.Issue(in); err != nil {
+			t.Fatal(err)
+		}
+		out, err := tokens.Parse(in.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(in, out); diff != "" {
+			t.Errorf("the token loses rules (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func BenchmarkIssue(b *testing.B) {
+	tokens, id := benchTokens(b)
+	for b.Loop() {
+		if err := tokens.Issue(id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkValidate(b *testing.B) {
+	tokens, id := benchTokens(b)
+	for b.Loop() {
+		if _, err := tokens.Validate(b.Context(), id.Token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchTokens(b *testing.B) (*Tokens, *Identity) {
+	b.Helper()
+	tokens, err := OpenTokens(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := sample(time.Now())
+	if err := tokens.Issue(id); err != nil {
+		b.Fatal(err)
+	}
+	return tokens, id
+}
