@@ -17,14 +17,19 @@ type appCredential struct {
 	roles                                          []string
 	expires                                        time.Time
 	unrestricted                                   bool
+	rules                                          []string // ids of access rules; nil: none were given, so that all requests are allowed
 }
 
-const appCredColumns = `id, user_id, project_id, name, COALESCE(description, ''), secret_hash, roles, expires_at, unrestricted`
+func (c *appCredential) expired(now time.Time) bool {
+	return !c.expires.IsZero() && !c.expires.After(now)
+}
+
+const appCredColumns = `id, user_id, project_id, name, COALESCE(description, ''), secret_hash, roles, expires_at, unrestricted, access_rules`
 
 func scanAppCred(scan func(...any) error) (*appCredential, error) {
 	var c appCredential
 	var unrestricted int64
-	err := scan(&c.id, &c.userID, &c.projectID, &c.name, &c.description, &c.hash, store.JSON(&c.roles), store.Time(&c.expires), &unrestricted)
+	err := scan(&c.id, &c.userID, &c.projectID, &c.name, &c.description, &c.hash, store.JSON(&c.roles), store.Time(&c.expires), &unrestricted, store.JSON(&c.rules))
 	c.unrestricted = unrestricted != 0
 	return &c, store.Wrap(err)
 }
@@ -70,7 +75,7 @@ func (s *Service) byAppCred(r *http.Request, p *principal, id, name string, user
 	switch {
 	case checkErr != nil:
 		return "", checkErr
-	case err != nil || !ok || !cred.expires.IsZero() && !cred.expires.After(s.now()):
+	case err != nil || !ok || cred.expired(s.now()):
 		return "", unauthorized().Wrap(err)
 	}
 	p.appCred = cred
@@ -93,7 +98,10 @@ func (s *Service) scopeAppCred(tx *store.Tx, id *auth.Identity, c *appCredential
 	if err != nil {
 		return err
 	}
-	id.AppCredID = c.id
+	id.AppCredID, id.Restricted = c.id, !c.unrestricted
+	if id.AccessRules, err = s.accessRules(tx, c.rules); err != nil {
+		return err
+	}
 	if !c.expires.IsZero() && c.expires.Before(id.ExpiresAt) {
 		id.ExpiresAt = c.expires
 	}
@@ -112,22 +120,39 @@ func (s *Service) showAppCred(tx *store.Tx, c *appCredential) (document, error) 
 		}
 		roles = append(roles, document{"id": id, "name": d["name"], "domain_id": nil})
 	}
-	return document{
+	doc := document{
 		"id": c.id, "name": c.name, "description": c.description, "project_id": c.projectID, "user_id": c.userID, "roles": roles,
-		"expires_at": isoTime(c.expires), "unrestricted": c.unrestricted, "system": nil,
+		"expires_at": naiveTime(c.expires), "unrestricted": c.unrestricted, "system": nil,
 		"links": document{"self": s.base + "/users/" + c.userID + "/application_credentials/" + c.id},
-	}, nil
+	}
+	if c.rules != nil {
+		shown, err := s.showAccessRules(tx, c.rules)
+		if err != nil {
+			return nil, err
+		}
+		doc["access_rules"] = shown
+	}
+	return doc, nil
+}
+
+// naiveTime is how Keystone writes the expiry of an application credential:
+// without Z, though it is UTC.
+func naiveTime(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000000")
 }
 
 type appCredRequest struct {
 	Cred struct {
-		Name         string     `json:"name"`
-		Description  string     `json:"description"`
-		Secret       string     `json:"secret"`
-		ExpiresAt    *string    `json:"expires_at"`
-		Roles        []nameOrID `json:"roles"`
-		Unrestricted bool       `json:"unrestricted"`
-		AccessRules  []any      `json:"access_rules"`
+		Name         string               `json:"name"`
+		Description  string               `json:"description"`
+		Secret       string               `json:"secret"`
+		ExpiresAt    *string              `json:"expires_at"`
+		Roles        []nameOrID           `json:"roles"`
+		Unrestricted bool                 `json:"unrestricted"`
+		AccessRules  *[]accessRuleRequest `json:"access_rules"`
 	} `json:"application_credential"`
 }
 
@@ -140,16 +165,14 @@ func (s *Service) createAppCred(w http.ResponseWriter, r *http.Request) error {
 	}
 	c, in := caller(r), &req.Cred
 	switch {
-	case c.UserID != r.PathValue("user"):
-		return api.Forbidden("application credentials are made by their own user")
 	case c.ProjectID == "":
 		return api.Invalid("an application credential belongs to a project: the token is not scoped to one")
-	case c.AppCredID != "" || c.TrustID != "":
-		return api.Forbidden("a delegated token may not make application credentials")
+	case c.Restricted || c.AppCredID != "" && c.AccessRules != nil || c.TrustID != "":
+		return api.Forbidden("Using method 'application_credential' is not allowed for managing additional application credentials.")
 	case in.Name == "":
 		return api.Invalid("application_credential.name is required and may not be empty")
-	case len(in.AccessRules) > 0:
-		return api.Invalid("application_credential.access_rules would not be enforced by this cloud's services, so none are accepted")
+	case len(in.Name) > 255:
+		return api.Invalid("application_credential.name is longer than 255 characters")
 	}
 	expires, err := parseExpiry("application_credential.expires_at", in.ExpiresAt, s.now())
 	if err != nil {
@@ -177,9 +200,14 @@ func (s *Service) createAppCred(w http.ResponseWriter, r *http.Request) error {
 		if cred.unrestricted {
 			unrestricted = 1
 		}
-		_, err := tx.Exec(`INSERT INTO identity_app_credentials (id, user_id, project_id, name, description, secret_hash, roles, expires_at, unrestricted)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, cred.id, cred.userID, cred.projectID, cred.name, cred.description, cred.hash,
-			store.JSON(cred.roles), store.At(cred.expires), unrestricted)
+		if in.AccessRules != nil {
+			if cred.rules, err = s.takeAccessRules(tx, c.UserID, *in.AccessRules); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(`INSERT INTO identity_app_credentials (id, user_id, project_id, name, description, secret_hash, roles, expires_at, unrestricted, access_rules)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, cred.id, cred.userID, cred.projectID, cred.name, cred.description, cred.hash,
+			store.JSON(cred.roles), store.At(cred.expires), unrestricted, store.JSON(cred.rules))
 		if isConflict(err) {
 			return api.Conflict("application credential %q exists already", cred.name).Wrap(err)
 		}
@@ -217,9 +245,6 @@ func (s *Service) appCredRoles(tx *store.Tx, c *auth.Identity, cred *appCredenti
 
 func (s *Service) listAppCreds(w http.ResponseWriter, r *http.Request) error {
 	user, name := r.PathValue("user"), r.URL.Query().Get("name")
-	if err := selfOrAdmin(r, user); err != nil {
-		return err
-	}
 	docs := []document{}
 	err := s.db.View(r.Context(), func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
@@ -241,9 +266,6 @@ func (s *Service) listAppCreds(w http.ResponseWriter, r *http.Request) error {
 // oneAppCred answers GET and DELETE of one application credential.
 func (s *Service) oneAppCred(w http.ResponseWriter, r *http.Request) error {
 	user := r.PathValue("user")
-	if err := selfOrAdmin(r, user); err != nil {
-		return err
-	}
 	var doc document
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		c, err := s.appCred(tx, r.PathValue("id"))
@@ -256,6 +278,9 @@ func (s *Service) oneAppCred(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodDelete {
 			doc, err = s.showAppCred(tx, c)
 			return err
+		}
+		if caller(r).Restricted {
+			return api.Forbidden("Using method 'application_credential' is not allowed for managing additional application credentials.")
 		}
 		if _, err := tx.Exec(`DELETE FROM identity_app_credentials WHERE id = ?`, c.id); err != nil {
 			return err

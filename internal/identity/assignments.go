@@ -115,19 +115,22 @@ func (s *Service) expandRoles(tx *store.Tx, ids []string) ([]role, error) {
 func (s *Service) assignmentRoutes() []api.Route {
 	var out []api.Route
 	add := func(prefix, suffix, actorType, targetType string, inherited bool) {
-		base := prefix + "/" + actorType + "s/{actor}/roles"
-		h := s.grantHandler(actorType, targetType, inherited)
-		for _, m := range []string{http.MethodPut, http.MethodHead, http.MethodGet, http.MethodDelete} {
-			out = append(out, api.Route{Method: m, Pattern: base + "/{role}" + suffix, Policy: api.Admin, Handler: h})
+		base, grant, grants := prefix+"/"+actorType+"s/{actor}/roles", "grant", "grants"
+		if targetType == "system" {
+			grant, grants = "system_grant", "system_grants"
 		}
-		out = append(out, api.Route{Method: http.MethodGet, Pattern: base + suffix, Policy: api.Admin, Handler: s.grantList(actorType, targetType, inherited)})
+		h, about := s.grantHandler(actorType, targetType, inherited), s.aboutGrant(actorType, targetType)
+		for method, verb := range map[string]string{put: "create", http.MethodHead: "check", get: "check", del: "revoke"} {
+			out = append(out, on(method, base+"/{role}"+suffix, verb+"_"+grant, about, h))
+		}
+		out = append(out, on(get, base+suffix, "list_"+grants, about, s.grantList(actorType, targetType, inherited)))
 	}
 	for _, actor := range []string{"user", "group"} {
 		for _, target := range []string{"project", "domain"} {
-			add("/v3/"+target+"s/{target}", "", actor, target, false)
-			add("/v3/OS-INHERIT/"+target+"s/{target}", "/inherited_to_projects", actor, target, true)
+			add("/"+target+"s/{target}", "", actor, target, false)
+			add("/OS-INHERIT/"+target+"s/{target}", "/inherited_to_projects", actor, target, true)
 		}
-		add("/v3/system", "", actor, "system", false)
+		add("/system", "", actor, "system", false)
 	}
 	return out
 }
@@ -244,9 +247,6 @@ func (s *Service) grantList(actorType, targetType string, inherited bool) func(h
 // listAssignments answers GET /v3/role_assignments.
 func (s *Service) listAssignments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	if u := q.Get("user.id"); !caller(r).IsAdmin() && (u == "" || u != caller(r).UserID) {
-		return api.Forbidden("You are not authorized to perform the requested action.")
-	}
 	on := func(name string) bool {
 		return q.Has(name) && !strings.EqualFold(q.Get(name), "false") && q.Get(name) != "0"
 	}
@@ -261,16 +261,35 @@ func (s *Service) listAssignments(w http.ResponseWriter, r *http.Request) error 
 				return err
 			}
 		}
+		subtree := map[string]bool{}
+		if root := q.Get("scope.project.id"); on("include_subtree") {
+			if root == "" {
+				return api.Invalid("include_subtree needs scope.project.id")
+			}
+			below, err := s.below(tx, root)
+			if err != nil {
+				return err
+			}
+			for _, p := range below {
+				subtree[str(p["id"])] = true
+			}
+		}
 		match := func(param, value string) bool { return !q.Has(param) || q.Get(param) == value }
 		names := map[string]document{}
 		for _, a := range rows {
 			actorOK := match("user.id", "") || a.actorType == "user" && match("user.id", a.actorID)
 			groupOK := match("group.id", "") || a.actorType == "group" && match("group.id", a.actorID)
-			projectOK := match("scope.project.id", "") || a.targetType == "project" && match("scope.project.id", a.targetID)
+			projectOK := match("scope.project.id", "") || a.targetType == "project" && (match("scope.project.id", a.targetID) || subtree[a.targetID])
 			domainOK := match("scope.domain.id", "") || a.targetType == "domain" && match("scope.domain.id", a.targetID)
 			systemOK := !q.Has("scope.system") || a.targetType == "system"
 			inheritOK := !q.Has("scope.OS-INHERIT:inherited_to") || a.inherited
 			if !(actorOK && groupOK && projectOK && domainOK && systemOK && inheritOK && match("role.id", a.roleID)) {
+				continue
+			}
+			if mine, err := s.inDomain(tx, a, caller(r).DomainID); err != nil || !mine {
+				if err != nil {
+					return err
+				}
 				continue
 			}
 			doc, err := s.showAssignment(tx, a, on("include_names"), names)
@@ -285,6 +304,24 @@ func (s *Service) listAssignments(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	return api.WriteJSON(w, http.StatusOK, document{"role_assignments": out, "links": s.listLinks(r)})
+}
+
+// inDomain says whether an assignment's target belongs to a domain; domain ""
+// is any.
+func (s *Service) inDomain(tx *store.Tx, a assignment, domain string) (bool, error) {
+	switch {
+	case domain == "":
+		return true, nil
+	case a.targetType == "domain":
+		return a.targetID == domain, nil
+	case a.targetType == "project":
+		p, err := s.entities.projects.get(tx, a.targetID)
+		if isNotFound(err) {
+			return false, nil
+		}
+		return err == nil && p["domain_id"] == domain, err
+	}
+	return false, nil
 }
 
 func (s *Service) assignments(tx *store.Tx) ([]assignment, error) {

@@ -2,7 +2,9 @@ package identity
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -32,6 +34,12 @@ type authRequest struct {
 			Token *struct {
 				ID string `json:"id"`
 			} `json:"token"`
+			TOTP *struct {
+				User struct {
+					userRef
+					Passcode string `json:"passcode"`
+				} `json:"user"`
+			} `json:"totp"`
 			AppCred *struct {
 				ID     string   `json:"id"`
 				Name   string   `json:"name"`
@@ -72,11 +80,13 @@ func (s *Service) identify(r *http.Request, req *authRequest) (*principal, error
 		switch {
 		case method == "password" && ident.Password != nil:
 			userID, err = s.byPassword(r, ident.Password.User)
+		case method == "totp" && ident.TOTP != nil:
+			userID, err = s.byTOTP(r, ident.TOTP.User.userRef, ident.TOTP.User.Passcode)
 		case method == "token" && ident.Token != nil:
 			userID, err = s.byToken(r, p, ident.Token.ID)
 		case method == "application_credential" && ident.AppCred != nil:
 			userID, err = s.byAppCred(r, p, ident.AppCred.ID, ident.AppCred.Name, ident.AppCred.User, ident.AppCred.Secret)
-		case method == "password" || method == "token" || method == "application_credential":
+		case method == "password" || method == "token" || method == "totp" || method == "application_credential":
 			return nil, api.Invalid("auth.identity.%s is missing though methods names it", method)
 		default:
 			return nil, unauthorized().Wrap(api.Invalid("authentication method %q is unknown", method))
@@ -129,14 +139,54 @@ func (s *Service) byPassword(r *http.Request, u userRef) (string, error) {
 			return "", err
 		}
 	}
-	ok, checkErr := s.pass.check(str(user["password_hash"]), u.Password)
-	switch {
-	case checkErr != nil:
-		return "", checkErr
-	case err != nil || !ok || user["enabled"] != true:
-		return "", unauthorized().Wrap(err)
+	if err != nil {
+		user = nil
 	}
-	return str(user["id"]), nil
+	return s.provePassword(r, user, u.Password, false)
+}
+
+// provePassword checks a password against a user's, under the rules for
+// lockout and expiry. A user that does not exist (nil) takes as long. Who wants
+// to change a password may prove one that has expired.
+func (s *Service) provePassword(r *http.Request, user document, password string, toChange bool) (string, error) {
+	ok, err := s.pass.check(str(user["password_hash"]), password)
+	if err != nil {
+		return "", err
+	}
+	if user == nil {
+		return "", unauthorized()
+	}
+	id := str(user["id"])
+	var st credentialState
+	err = s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		st, err = s.credentialState(tx, id)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if s.locked(user, st) {
+		return "", unauthorized().Wrap(errors.New("the account is locked after failed attempts"))
+	}
+	if s.cfg.Passwords.LockoutAttempts > 0 && (!ok || st.failures > 0) {
+		err := s.db.Tx(r.Context(), func(tx *store.Tx) error { return s.noteAttempt(tx, id, st, ok) })
+		if err != nil {
+			return "", err
+		}
+	}
+	if !ok || user["enabled"] != true {
+		return "", unauthorized()
+	}
+	if toChange {
+		return id, nil
+	}
+	if at := s.expiry(user, st.setAt); !at.IsZero() && !at.After(s.now()) {
+		return "", api.Unauthorized("The password is expired and needs to be changed for user: %s.", id)
+	}
+	if st.mustChange != 0 && !option(user, "ignore_change_password_upon_first_use") {
+		return "", api.Unauthorized("The password needs to be changed for user: %s.", id)
+	}
+	return id, nil
 }
 
 func (s *Service) byToken(r *http.Request, p *principal, token string) (string, error) {
@@ -219,9 +269,39 @@ func (s *Service) describeUser(tx *store.Tx, id *auth.Identity, userID string) e
 	if user["enabled"] != true || domain["enabled"] != true {
 		return unauthorized()
 	}
+	if !factorsSuffice(user, id.Methods) {
+		return unauthorized().Wrap(errors.New("the user's rules ask for more methods of authentication"))
+	}
 	id.UserID, id.UserName = userID, str(user["name"])
 	id.UserDomainID, id.UserDomainName = str(domain["id"]), str(domain["name"])
 	return nil
+}
+
+// factorsSuffice checks a user's multi_factor_auth_rules: one of the sets of
+// methods must have been proved. A token or an application credential stands
+// for what was proved before it.
+func factorsSuffice(user document, proved []string) bool {
+	options, _ := user["options"].(map[string]any)
+	sets, _ := options["multi_factor_auth_rules"].([]any)
+	if len(sets) == 0 || options["multi_factor_auth_enabled"] == false {
+		return true
+	}
+	for _, m := range proved {
+		if m == "token" || m == "application_credential" || m == "ec2credential" {
+			return true
+		}
+	}
+	for _, set := range sets {
+		methods, _ := set.([]any)
+		all := len(methods) > 0
+		for _, m := range methods {
+			all = all && slices.Contains(proved, str(m))
+		}
+		if all {
+			return true
+		}
+	}
+	return false
 }
 
 func union(a, b []string) []string {

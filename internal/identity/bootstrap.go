@@ -21,14 +21,14 @@ func (s *Service) bootstrap(ctx context.Context) error {
 			return err
 		}
 		roles := map[string]string{}
-		for _, name := range []string{"admin", "member", "reader", "service", "heat_stack_user"} {
+		for _, name := range []string{"admin", "manager", "member", "reader", "service", "heat_stack_user"} {
 			id, err := s.ensure(tx, s.entities.roles, document{"name": name}, `name = ?`, name)
 			if err != nil {
 				return err
 			}
 			roles[name] = id
 		}
-		for _, pair := range [][2]string{{"admin", "member"}, {"member", "reader"}} {
+		for _, pair := range [][2]string{{"admin", "manager"}, {"manager", "member"}, {"member", "reader"}} {
 			if _, err := tx.Exec(`INSERT INTO identity_implied_roles (prior_id, implied_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, roles[pair[0]], roles[pair[1]]); err != nil {
 				return err
 			}

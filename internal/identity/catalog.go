@@ -72,8 +72,9 @@ func (s *Service) loadCatalog(ctx context.Context) ([]catalogService, error) {
 }
 
 // renderCatalog fills the templates in; an endpoint that needs a project is
-// left out where there is none.
-func renderCatalog(catalog []catalogService, projectID, userID string) []document {
+// left out where there is none, and one that is not among the allowed ones
+// where not all are (nil).
+func renderCatalog(catalog []catalogService, projectID, userID string, allowed map[string]bool) []document {
 	pairs := []string{"%(user_id)s", userID, "$(user_id)s", userID}
 	for v := range strings.FieldsSeq(projectVars) {
 		pairs = append(pairs, v, projectID)
@@ -83,12 +84,15 @@ func renderCatalog(catalog []catalogService, projectID, userID string) []documen
 	for _, c := range catalog {
 		endpoints := []document{}
 		for _, e := range c.Endpoints {
-			if projectID == "" && needsProject(e.URL) {
+			if allowed != nil && !allowed[e.ID] || projectID == "" && needsProject(e.URL) {
 				continue
 			}
 			endpoints = append(endpoints, document{
 				"id": e.ID, "interface": e.Interface, "region": e.Region, "region_id": e.Region, "url": fill.Replace(e.URL),
 			})
+		}
+		if allowed != nil && len(endpoints) == 0 {
+			continue
 		}
 		out = append(out, document{"id": c.ID, "type": c.Type, "name": c.Name, "endpoints": endpoints})
 	}
@@ -113,8 +117,16 @@ func (s *Service) getCatalog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var allowed map[string]bool
+	err = s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		allowed, err = s.allowedEndpoints(tx, id.ProjectID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return api.WriteJSON(w, http.StatusOK, document{
-		"catalog": renderCatalog(catalog, id.ProjectID, id.UserID), "links": s.listLinks(r),
+		"catalog": renderCatalog(catalog, id.ProjectID, id.UserID, allowed), "links": s.listLinks(r),
 	})
 }
 

@@ -15,6 +15,18 @@ const defaultDomain = "default"
 
 type entities struct {
 	domains, projects, users, groups, roles, regions, services, endpoints, credentials *entity
+
+	policies, registeredLimits, limits, endpointGroups, consumers *entity
+
+	providers, mappings, protocols, serviceProviders *entity
+}
+
+// all lists the kinds that have the five routes of a resource.
+func (e *entities) all() []*entity {
+	return []*entity{
+		e.domains, e.projects, e.users, e.groups, e.roles, e.regions, e.services, e.endpoints, e.credentials,
+		e.policies, e.endpointGroups, e.consumers, e.providers, e.mappings, e.serviceProviders,
+	}
 }
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
@@ -27,11 +39,13 @@ func newEntities(s *Service) entities {
 	e := entities{}
 	e.actors(s)
 	e.catalog(s)
+	e.complements(s)
+	e.federation(s)
 	return e
 }
 
 func idField() field          { return field{name: "id"} }
-func nameField() field        { return field{name: "name", required: true} }
+func nameField(max int) field { return field{name: "name", required: true, max: max} }
 func descriptionField() field { return field{name: "description", def: ""} }
 func enabledField() field     { return field{name: "enabled", typ: boolean, def: true} }
 func domainField() field      { return field{name: "domain_id", immutable: true} }
@@ -40,21 +54,17 @@ func domainField() field      { return field{name: "domain_id", immutable: true}
 func (e *entities) actors(s *Service) {
 	e.domains = &entity{
 		s: s, singular: "domain", plural: "domains", table: "identity_domains",
-		fields: []field{idField(), nameField(), descriptionField(), enabledField()},
-		own: func(r *http.Request, doc document) error {
-			return mine(caller(r).DomainID == doc["id"] || caller(r).UserDomainID == doc["id"])
-		},
+		fields:  []field{idField(), nameField(64), descriptionField(), enabledField()},
 		changed: s.domainChanged, deleting: s.domainDeleting,
 	}
 	e.projects = &entity{
-		s: s, singular: "project", plural: "projects", table: "identity_projects",
-		fields: []field{idField(), nameField(), domainField(), {name: "parent_id", immutable: true}, descriptionField(), enabledField()},
-		own: func(r *http.Request, doc document) error {
-			return mine(caller(r).ProjectID == doc["id"])
-		},
+		s: s, singular: "project", plural: "projects", table: "identity_projects", inDomain: true,
+		fields:   []field{idField(), nameField(64), domainField(), {name: "parent_id", immutable: true}, descriptionField(), enabledField()},
 		incoming: s.projectIncoming, changed: s.projectChanged, deleting: s.projectDeleting,
 		show: func(doc document) {
-			doc["is_domain"] = false
+			if doc["is_domain"] == nil {
+				doc["is_domain"] = false
+			}
 			if doc["tags"] == nil {
 				doc["tags"] = []any{}
 			}
@@ -64,22 +74,18 @@ func (e *entities) actors(s *Service) {
 		},
 	}
 	e.users = &entity{
-		s: s, singular: "user", plural: "users", table: "identity_users",
-		fields: []field{idField(), nameField(), domainField(), {name: "default_project_id"}, {name: "description"}, enabledField(), {name: "password_hash"}},
-		own: func(r *http.Request, doc document) error {
-			return mine(caller(r).UserID == doc["id"])
-		},
+		s: s, singular: "user", plural: "users", table: "identity_users", inDomain: true,
+		fields:   []field{idField(), nameField(255), domainField(), {name: "default_project_id"}, {name: "description"}, enabledField(), {name: "password_hash"}},
 		incoming: s.userIncoming, changed: s.userChanged, deleting: s.userDeleting, show: showUser,
 	}
 	e.groups = &entity{
-		s: s, singular: "group", plural: "groups", table: "identity_groups",
-		fields:   []field{idField(), nameField(), domainField(), descriptionField()},
+		s: s, singular: "group", plural: "groups", table: "identity_groups", inDomain: true,
+		fields:   []field{idField(), nameField(255), domainField(), descriptionField()},
 		incoming: s.domainIncoming, deleting: s.groupDeleting,
 	}
 	e.roles = &entity{
 		s: s, singular: "role", plural: "roles", table: "identity_roles",
-		fields: []field{idField(), nameField(), {name: "domain_id", immutable: true}, {name: "description"}},
-		own:    func(*http.Request, document) error { return nil },
+		fields: []field{idField(), nameField(255), {name: "domain_id", immutable: true}, {name: "description"}},
 		show: func(doc document) {
 			if doc["options"] == nil {
 				doc["options"] = document{}
@@ -94,7 +100,6 @@ func (e *entities) catalog(s *Service) {
 	e.regions = &entity{
 		s: s, singular: "region", plural: "regions", table: "identity_regions",
 		fields:   []field{{name: "id", clientID: true}, descriptionField(), {name: "parent_region_id"}},
-		own:      func(*http.Request, document) error { return nil },
 		incoming: s.regionIncoming, deleting: s.regionDeleting,
 	}
 	e.services = &entity{
@@ -112,19 +117,12 @@ func (e *entities) catalog(s *Service) {
 	}
 	e.credentials = &entity{
 		s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
-		fields: []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
-		own: func(r *http.Request, doc document) error {
-			return mine(caller(r).UserID == doc["user_id"])
-		},
+		fields:   []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
 		incoming: s.credentialIncoming,
+		listed: func(r *http.Request, doc document) bool {
+			return caller(r).UserID == doc["user_id"] || s.rules.Allows("cloud_reader", caller(r), nil)
+		},
 	}
-}
-
-func mine(yes bool) error {
-	if yes {
-		return nil
-	}
-	return api.Forbidden("not yours")
 }
 
 // domainIncoming puts a new document into a domain that exists.
@@ -136,7 +134,7 @@ func (s *Service) domainIncoming(tx *store.Tx, old, doc document) error {
 		doc["domain_id"] = defaultDomain
 	}
 	if _, err := s.entities.domains.get(tx, str(doc["domain_id"])); err != nil {
-		return api.Invalid("domain %v does not exist", doc["domain_id"]).Wrap(err)
+		return api.NotFound("Could not find domain: %v.", doc["domain_id"]).Wrap(err)
 	}
 	return nil
 }
@@ -160,8 +158,15 @@ func (s *Service) domainDeleting(tx *store.Tx, doc document) error {
 			return err
 		}
 	}
-	if _, err := tx.Exec(`DELETE FROM identity_assignments WHERE target_type = 'domain' AND target_id = ?`, doc["id"]); err != nil {
-		return err
+	for _, q := range []string{
+		`DELETE FROM identity_assignments WHERE target_type = 'domain' AND target_id = ?`,
+		`DELETE FROM identity_limits WHERE domain_id = ?`,
+		`DELETE FROM identity_roles WHERE domain_id = ?`,
+		`DELETE FROM identity_providers WHERE domain_id = ?`,
+	} {
+		if _, err := tx.Exec(q, doc["id"]); err != nil {
+			return err
+		}
 	}
 	return s.revoke(tx, "domain", str(doc["id"]))
 }
@@ -190,11 +195,14 @@ func removeAll(tx *store.Tx, e *entity, domain any) error {
 
 func (s *Service) projectIncoming(tx *store.Tx, old, doc document) error {
 	if doc["is_domain"] == true {
-		return api.Invalid("a project that is a domain is created as a domain")
+		return api.Invalid("project.is_domain cannot be changed")
 	}
 	delete(doc, "is_domain")
+	if err := checkProjectTags(doc); err != nil {
+		return err
+	}
 	if old != nil {
-		return nil
+		return s.projectUpdating(tx, old, doc)
 	}
 	parent := str(doc["parent_id"])
 	if parent == "" || parent == str(doc["domain_id"]) {
@@ -220,6 +228,38 @@ func (s *Service) projectIncoming(tx *store.Tx, old, doc document) error {
 		return api.Invalid("project.domain_id is %q but the parent is in domain %v", d, up["domain_id"])
 	}
 	doc["domain_id"] = up["domain_id"]
+	if up["enabled"] != true {
+		return api.Forbidden("cannot create a project below project %s, which is disabled", parent)
+	}
+	above, err := s.above(tx, parent)
+	if err != nil {
+		return err
+	}
+	if len(above) >= maxProjectDepth-1 {
+		return api.Forbidden("Max hierarchy depth of %d reached below project %s.", maxProjectDepth, parent)
+	}
+	return nil
+}
+
+// projectUpdating keeps the hierarchy whole: what is above an enabled project
+// is enabled.
+func (s *Service) projectUpdating(tx *store.Tx, old, doc document) error {
+	if old["enabled"] == doc["enabled"] {
+		return nil
+	}
+	if doc["enabled"] == true {
+		if up, err := s.entities.projects.get(tx, str(doc["parent_id"])); err == nil && up["enabled"] != true {
+			return api.Forbidden("Cannot enable project %v since it has disabled parents.", doc["id"])
+		}
+		return nil
+	}
+	var n int64
+	if err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM identity_projects WHERE parent_id = ? AND enabled = 1`, doc["id"]); err != nil {
+		return err
+	}
+	if n > 0 {
+		return api.Forbidden("Cannot disable project %v since its subtree contains enabled projects.", doc["id"])
+	}
 	return nil
 }
 
@@ -245,6 +285,8 @@ func (s *Service) projectDeleting(tx *store.Tx, doc document) error {
 		`DELETE FROM identity_app_credentials WHERE project_id = ?`,
 		`DELETE FROM identity_credentials WHERE project_id = ?`,
 		`DELETE FROM identity_trusts WHERE project_id = ?`,
+		`DELETE FROM identity_limits WHERE project_id = ?`,
+		`UPDATE identity_users SET default_project_id = NULL WHERE default_project_id = ?`,
 	} {
 		if _, err := tx.Exec(q, doc["id"]); err != nil {
 			return err
@@ -327,7 +369,12 @@ func (s *Service) credentialIncoming(tx *store.Tx, _, doc document) error {
 	if _, err := s.entities.users.get(tx, str(doc["user_id"])); err != nil {
 		return api.Invalid("user %v does not exist", doc["user_id"]).Wrap(err)
 	}
-	if blob, ok := doc["blob"].(map[string]any); ok { // older clients send the object itself
+	return textBlob(doc)
+}
+
+// textBlob turns a blob that an older client sends as an object into text.
+func textBlob(doc document) error {
+	if blob, ok := doc["blob"].(map[string]any); ok {
 		b, err := json.Marshal(blob)
 		if err != nil {
 			return err

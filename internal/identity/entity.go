@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -34,6 +36,7 @@ type field struct {
 	immutable bool
 	def       any  // value when a create request gives none
 	clientID  bool // id only: the client may choose it
+	max       int  // characters; 0: only the body's bound
 }
 
 // entity is a kind of Keystone resource: a table, a path and the rules the
@@ -41,12 +44,27 @@ type field struct {
 type entity struct {
 	s                       *Service
 	singular, plural, table string
+	path                    string // of the collection below /v3/; "" is plural
+	putID                   bool   // made by PUT under an id of the client's choice
+	inDomain                bool   // belongs to a domain, by default the caller's
 	fields                  []field
-	own                     func(r *http.Request, doc document) error // who may read one; nil: admin
+	listed                  func(r *http.Request, doc document) bool // whether a list shows a document; nil: each
 	incoming                func(tx *store.Tx, old, doc document) error
 	changed                 func(tx *store.Tx, old, doc document) error // after update
 	deleting                func(tx *store.Tx, doc document) error
 	show                    func(doc document) // before a document leaves
+	hide                    func(doc document) // the same, but not for who has just made it
+	links                   []string           // collections below a document
+}
+
+// kind is the word for it in rules and actions.
+func (e *entity) kind() string { return e.singular }
+
+func (e *entity) collection() string {
+	if e.path != "" {
+		return e.path
+	}
+	return e.plural
 }
 
 func (e *entity) field(name string) *field {
@@ -223,8 +241,8 @@ func (e *entity) fill(doc document) error {
 		if v, _ := doc[f.name].(string); f.required && strings.TrimSpace(v) == "" {
 			return api.Invalid("%s.%s is required and may not be empty", e.singular, f.name)
 		}
-		if v, ok := doc[f.name].(string); ok && f.name == "name" && len(v) > 255 {
-			return api.Invalid("%s.name is longer than 255 characters", e.singular)
+		if v, ok := doc[f.name].(string); ok && f.max > 0 && utf8.RuneCountInString(v) > f.max {
+			return api.Invalid("%s.%s is longer than %d characters", e.singular, f.name, f.max)
 		}
 	}
 	return nil
@@ -235,11 +253,23 @@ func (e *entity) reply(w http.ResponseWriter, status int, doc document) error {
 }
 
 func (e *entity) present(doc document) document {
+	if e.hide != nil {
+		e.hide(doc)
+	}
+	return e.presentNew(doc)
+}
+
+func (e *entity) presentNew(doc document) document {
 	if e.show != nil {
 		e.show(doc)
 	}
 	id, _ := doc["id"].(string)
-	doc["links"] = document{"self": e.s.base + "/" + e.plural + "/" + url.PathEscape(id)}
+	self := e.s.base + "/" + e.collection() + "/" + url.PathEscape(id)
+	links := document{"self": self}
+	for _, l := range e.links {
+		links[l] = self + "/" + l
+	}
+	doc["links"] = links
 	return doc
 }
 
@@ -259,6 +289,12 @@ func (e *entity) handleCreate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if e.putID {
+		doc["id"] = r.PathValue("id")
+	}
+	if e.inDomain && str(doc["domain_id"]) == "" && str(doc["parent_id"]) == "" {
+		doc["domain_id"] = homeDomain(r)
+	}
 	err = e.s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		if err := e.fill(doc); err != nil {
 			return err
@@ -273,7 +309,7 @@ func (e *entity) handleCreate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return e.reply(w, http.StatusCreated, doc)
+	return api.WriteJSON(w, http.StatusCreated, document{e.singular: e.presentNew(doc)})
 }
 
 func (e *entity) handleGet(w http.ResponseWriter, r *http.Request) error {
@@ -282,10 +318,6 @@ func (e *entity) handleGet(w http.ResponseWriter, r *http.Request) error {
 		doc, err = e.get(tx, r.PathValue("id"))
 		return err
 	})
-	allowed := caller(r).IsAdmin() || caller(r).HasRole("service")
-	if !allowed && (err != nil || e.own == nil || e.own(r, doc) != nil) {
-		return api.Forbidden("You are not authorized to perform the requested action.")
-	}
 	if err != nil {
 		return err
 	}
@@ -305,7 +337,24 @@ func (e *entity) handleList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return e.replyList(w, r, docs)
+	return e.replyList(w, r, e.shown(r, docs))
+}
+
+// shown keeps what the caller may see of a list: who is scoped to a domain sees
+// what belongs to it.
+func (e *entity) shown(r *http.Request, docs []document) []document {
+	domain := caller(r).DomainID
+	return slices.DeleteFunc(docs, func(d document) bool {
+		return e.inDomain && domain != "" && d["domain_id"] != domain || e.listed != nil && !e.listed(r, d)
+	})
+}
+
+// homeDomain is the domain of what a caller makes without naming one.
+func homeDomain(r *http.Request) string {
+	if d := caller(r).DomainID; d != "" {
+		return d
+	}
+	return defaultDomain
 }
 
 // filters turns query parameters into a WHERE clause: "name=x" and Keystone's
@@ -388,8 +437,12 @@ func (e *entity) handleUpdate(w http.ResponseWriter, r *http.Request) error {
 			if (k == "id" || f != nil && f.immutable) && v != old[k] {
 				return api.Invalid("%s.%s cannot be changed", e.singular, k)
 			}
-			if s, _ := v.(string); f != nil && f.required && strings.TrimSpace(s) == "" {
+			text, _ := v.(string)
+			if f != nil && f.required && strings.TrimSpace(text) == "" {
 				return api.Invalid("%s.%s is required and may not be empty", e.singular, k)
+			}
+			if f != nil && f.max > 0 && utf8.RuneCountInString(text) > f.max {
+				return api.Invalid("%s.%s is longer than %d characters", e.singular, k, f.max)
 			}
 			doc[k] = v
 		}

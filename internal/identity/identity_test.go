@@ -88,9 +88,9 @@ func TestTokenScopes(t *testing.T) {
 		scope  *gophercloud.AuthScope
 		roles  []string
 	}{
-		{"project with implied roles", &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"}, []string{"admin", "member", "reader"}},
-		{"project by domain id", &gophercloud.AuthScope{ProjectName: "admin", DomainID: "default"}, []string{"admin", "member", "reader"}},
-		{"system", &gophercloud.AuthScope{System: true}, []string{"admin", "member", "reader"}},
+		{"project with implied roles", &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"}, []string{"admin", "manager", "member", "reader"}},
+		{"project by domain id", &gophercloud.AuthScope{ProjectName: "admin", DomainID: "default"}, []string{"admin", "manager", "member", "reader"}},
+		{"system", &gophercloud.AuthScope{System: true}, []string{"admin", "manager", "member", "reader"}},
 		{"no scope, no default project", nil, nil},
 	} {
 		res, err := auth(gophercloud.AuthOptions{Scope: tc.scope})
@@ -312,7 +312,7 @@ func TestOthersAreRefused(t *testing.T) {
 	admin := s.Admin()
 	c := must[*gophercloud.ServiceClient](t)(s.User("eve", "demo", "member").Identity())
 	for _, path := range []string{
-		"users", "users/" + admin.UserID, "projects", "projects/" + admin.ProjectID, "role_assignments", "credentials",
+		"users", "users/" + admin.UserID, "projects", "projects/" + admin.ProjectID, "role_assignments",
 		"services", "endpoints", "users/" + admin.UserID + "/projects", "users/" + admin.UserID + "/application_credentials",
 		"users/" + admin.UserID + "/credentials/OS-EC2", "OS-TRUST/trusts", "users/unknown", "credentials/unknown",
 	} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/policy"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -46,7 +47,16 @@ type Config struct {
 	Catalog   []CatalogEntry
 	Bootstrap Bootstrap
 	TokenLife time.Duration // 0 means 4 h
+	KeyLife   time.Duration // after which a new key signs tokens; 0 means 30 days
+	Passwords PasswordRules
+	Policy    PolicyFile
 	Now       func() time.Time
+}
+
+// PolicyFile is an operator's policy file: oslo.policy's YAML.
+type PolicyFile struct {
+	Name string // for errors
+	Data []byte // empty: the defaults
 }
 
 // Service is Keystone.
@@ -58,6 +68,7 @@ type Service struct {
 	base     string // ".../v3"
 	pass     *passwords
 	revoked  *revocations
+	rules    *policy.Enforcer
 	entities entities
 
 	mu      sync.Mutex
@@ -81,6 +92,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.TokenLife == 0 {
 		cfg.TokenLife = 4 * time.Hour
 	}
+	if cfg.KeyLife == 0 {
+		cfg.KeyLife = 30 * 24 * time.Hour
+	}
+	if err := cfg.Passwords.prepare(); err != nil {
+		return nil, err
+	}
+	enforcer, err := newRules(cfg.Policy.Name, cfg.Policy.Data)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
 	if cfg.Bootstrap.ServiceUser == "" {
 		cfg.Bootstrap.ServiceUser = "tripleo"
 	}
@@ -90,7 +111,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, db: cfg.DB, tokens: cfg.Tokens, now: cfg.Now,
-		base: strings.TrimSuffix(cfg.BaseURL, "/") + "/v3", pass: pass, revoked: newRevocations(),
+		base: strings.TrimSuffix(cfg.BaseURL, "/") + "/v3", pass: pass, revoked: newRevocations(), rules: enforcer,
 	}
 	s.entities = newEntities(s)
 	sub, err := fs.Sub(migrations, "migrations")
@@ -114,7 +135,7 @@ func New(cfg Config) (*Service, error) {
 // Handler answers Keystone's API; paths begin at "/".
 func (s *Service) Handler() http.Handler {
 	return api.NewHandler(api.HandlerOptions{
-		Service: "identity", Routes: s.routes(), Auth: s.tokens, Log: s.cfg.Log, Fault: fault, MaxBody: 1 << 20,
+		Service: "identity", Routes: s.routes(), Auth: s.tokens, Rules: s.rules, Log: s.cfg.Log, Fault: fault, MaxBody: 1 << 20,
 	})
 }
 
@@ -149,6 +170,9 @@ func (s *Service) Run(ctx context.Context) error {
 			if err := s.pruneRevocations(ctx); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Error("cannot prune token revocations", "error", err)
 			}
+			if err := s.tokens.Rotate(s.cfg.KeyLife, s.cfg.TokenLife); err != nil {
+				s.cfg.Log.Error("cannot rotate the keys of tokens", "error", err)
+			}
 		}
 	}
 }
@@ -170,12 +194,4 @@ func caller(r *http.Request) *auth.Identity {
 		return &auth.Identity{}
 	}
 	return id
-}
-
-// selfOrAdmin refuses callers that are neither the user nor admin.
-func selfOrAdmin(r *http.Request, userID string) error {
-	if id := caller(r); id.UserID == userID || id.IsAdmin() {
-		return nil
-	}
-	return api.Forbidden("You are not authorized to perform the requested action.")
 }

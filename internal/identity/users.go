@@ -10,7 +10,9 @@ import (
 func showUser(doc document) {
 	delete(doc, "password_hash")
 	delete(doc, "password")
-	doc["password_expires_at"] = nil
+	if _, ok := doc["password_expires_at"]; !ok {
+		doc["password_expires_at"] = nil
+	}
 	if doc["options"] == nil {
 		doc["options"] = document{}
 	}
@@ -32,6 +34,9 @@ func (s *Service) userIncoming(tx *store.Tx, old, doc document) error {
 	switch p := doc["password"].(type) {
 	case nil:
 	case string:
+		if err := s.cfg.Passwords.fits(p); err != nil {
+			return err
+		}
 		hash, err := s.pass.hash(p)
 		if err != nil {
 			return err
@@ -42,11 +47,56 @@ func (s *Service) userIncoming(tx *store.Tx, old, doc document) error {
 	}
 	delete(doc, "password")
 	delete(doc, "password_expires_at")
+	if pid := str(doc["default_project_id"]); pid != "" && pid == str(doc["domain_id"]) {
+		return api.Invalid("user.default_project_id is a domain, expected a project")
+	}
+	return checkUserOptions(doc)
+}
+
+// checkUserOptions knows Keystone's resource options of users; null removes one.
+func checkUserOptions(doc document) error {
+	if doc["options"] == nil {
+		return nil
+	}
+	options, ok := doc["options"].(map[string]any)
+	if !ok {
+		return api.Invalid("user.options is %v, expected an object", doc["options"])
+	}
+	for name, v := range options {
+		_, isBool := v.(bool)
+		_, isList := v.([]any)
+		switch name {
+		case "ignore_change_password_upon_first_use", "ignore_password_expiry", "ignore_lockout_failure_attempts", "lock_password",
+			"multi_factor_auth_enabled", "ignore_user_inactivity":
+			if !isBool && v != nil {
+				return api.Invalid("user.options.%s is %v, expected true or false", name, v)
+			}
+		case "multi_factor_auth_rules":
+			if !isList && v != nil {
+				return api.Invalid("user.options.%s is %v, expected a list of lists of methods", name, v)
+			}
+		default:
+			return api.Invalid("user.options has no option %q", name)
+		}
+		if v == nil {
+			delete(options, name)
+		}
+	}
 	return nil
 }
 
 func (s *Service) userChanged(tx *store.Tx, old, doc document) error {
 	id := str(doc["id"])
+	if doc["password_hash"] != old["password_hash"] {
+		if err := s.remember(tx, id, str(old["password_hash"]), true); err != nil {
+			return err
+		}
+	}
+	if doc["enabled"] == true && old["enabled"] == false { // an administrator's way to open a locked account
+		if _, err := tx.Exec(`UPDATE identity_users SET failures = 0, failed_at = 0 WHERE id = ?`, id); err != nil {
+			return err
+		}
+	}
 	if doc["enabled"] == false && old["enabled"] == true {
 		if err := s.revokeTrustee(tx, id); err != nil {
 			return err
@@ -102,32 +152,62 @@ func (s *Service) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err := api.ReadJSON(r, &body); err != nil {
 		return err
 	}
-	id := r.PathValue("id")
+	id, now := r.PathValue("id"), body.User.Password
 	user, err := s.viewDoc(r, s.entities.users, id)
 	if err != nil {
 		return unauthorized().Wrap(err)
 	}
-	if ok, err := s.pass.check(str(user["password_hash"]), body.User.Original); err != nil || !ok {
-		return unauthorized().Wrap(err)
+	if _, err := s.provePassword(r, user, body.User.Original, true); err != nil {
+		return err
 	}
-	if body.User.Password == "" {
+	if now == "" {
 		return api.Invalid("user.password is required and may not be empty")
 	}
-	hash, err := s.pass.hash(body.User.Password)
+	if option(user, "lock_password") {
+		return api.Invalid("the password of user %s is locked and cannot be changed by its user", id)
+	}
+	if err := s.cfg.Passwords.fits(now); err != nil {
+		return err
+	}
+	hash, err := s.pass.hash(now)
 	if err != nil {
 		return err
 	}
-	err = s.db.Tx(r.Context(), func(tx *store.Tx) error {
-		if _, err := tx.Exec(`UPDATE identity_users SET password_hash = ? WHERE id = ?`, hash, id); err != nil {
-			return err
-		}
-		return s.revoke(tx, "user", id)
-	})
+	err = s.db.Tx(r.Context(), func(tx *store.Tx) error { return s.ownPassword(tx, user, now, hash) })
 	if err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// ownPassword sets a password that its user has chosen, if the rules allow it.
+func (s *Service) ownPassword(tx *store.Tx, user document, password, hash string) error {
+	id, current := str(user["id"]), str(user["password_hash"])
+	st, err := s.credentialState(tx, id)
+	if err != nil {
+		return err
+	}
+	if age := s.now().Sub(st.setAt); st.mustChange == 0 && s.cfg.Passwords.MinimumAge > 0 && age < s.cfg.Passwords.MinimumAge {
+		return api.Invalid("Cannot change password before minimum age %s is met.", s.cfg.Passwords.MinimumAge)
+	}
+	used, err := s.usedBefore(tx, id, current, password)
+	if err != nil {
+		return err
+	}
+	if used {
+		return api.Invalid("Changed password cannot be identical to the last %d.", s.cfg.Passwords.UniqueLast)
+	}
+	if n, err := tx.Exec(`UPDATE identity_users SET password_hash = ? WHERE id = ? AND password_hash = ?`, hash, id, current); err != nil || n == 0 {
+		if err == nil {
+			err = api.Conflict("the password of user %s was changed at the same time", id)
+		}
+		return err
+	}
+	if err := s.remember(tx, id, current, false); err != nil {
+		return err
+	}
+	return s.revoke(tx, "user", id)
 }
 
 func (s *Service) viewDoc(r *http.Request, e *entity, id string) (doc document, err error) {
@@ -140,18 +220,11 @@ func (s *Service) viewDoc(r *http.Request, e *entity, id string) (doc document, 
 
 // userProjects lists the projects a user has a role on.
 func (s *Service) userProjects(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	if err := selfOrAdmin(r, id); err != nil {
-		return err
-	}
-	return s.replyProjects(w, r, id)
+	return s.replyProjects(w, r, r.PathValue("id"))
 }
 
 func (s *Service) userGroups(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	if err := selfOrAdmin(r, id); err != nil {
-		return err
-	}
 	var docs []document
 	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
 		docs, err = s.entities.groups.list(tx, ` WHERE id IN (SELECT group_id FROM identity_group_members WHERE user_id = ?) ORDER BY id`, id)
