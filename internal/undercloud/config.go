@@ -39,6 +39,8 @@ type Config struct {
 	Blob         Blob
 	Messaging    Messaging
 	Workflow     Workflow
+	Identity     Identity
+	Image        Image
 }
 
 // Messaging is what Zaqar may do.
@@ -105,7 +107,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -154,6 +156,8 @@ func LoadConfig(path string) (Config, error) {
 	if b := top.Get("blob"); b != nil {
 		r.s3(r.section(b, "blob", "s3").Get("s3"), &c.Blob.S3)
 	}
+	r.identitySection(top.Get("identity"), &c.Identity)
+	r.imageSection(top.Get("image"), &c.Image)
 	if m := top.Get("messaging"); m != nil {
 		m = r.section(m, "messaging", "max_messages_post_size", "require_confirmation", "smtp")
 		r.number(m, "max_messages_post_size", &c.Messaging.MaxPostSize)

@@ -58,7 +58,14 @@ func (u *Undercloud) makeServices() error {
 }
 
 func (u *Undercloud) makeIdentity() (service, error) {
+	c := &u.cfg.Identity
+	rules, err := policyFile(c.PolicyFile)
+	if err != nil {
+		return service{}, err
+	}
 	s, err := identity.New(identity.Config{
+		Policy: identity.PolicyFile{Name: c.PolicyFile, Data: rules}, Passwords: c.Passwords,
+		TokenLife: time.Duration(c.TokenHours) * time.Hour, KeyLife: time.Duration(c.KeyDays) * 24 * time.Hour,
 		DB: u.db, Bus: u.bus, Log: u.log, Tokens: u.tokens, BaseURL: u.baseURL + "/identity", Region: u.cfg.Region,
 		Catalog: u.catalog(),
 		Bootstrap: identity.Bootstrap{
