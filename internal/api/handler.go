@@ -216,8 +216,9 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	return e.route.Handler(w, r)
 }
 
-// enforce asks the rules. A target that does not exist has no attributes: who
-// may do the action to any gets to hear that it is missing, others do not.
+// enforce asks the rules. A target that does not exist (a Target with the error
+// not found) has no attributes: who may do the action to any gets to hear that
+// it is missing, others do not.
 func (e *endpoint) enforce(r *http.Request) error {
 	if e.route.Action == "" {
 		return nil
@@ -229,7 +230,7 @@ func (e *endpoint) enforce(r *http.Request) error {
 	var target policy.Target
 	if e.route.Target != nil {
 		var err error
-		if target, err = e.route.Target(r); err != nil && asError(err).Kind != KindNotFound {
+		if target, err = e.route.Target(r); err != nil && (target == nil || asError(err).Kind != KindNotFound) {
 			return err
 		}
 	}

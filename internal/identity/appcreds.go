@@ -224,12 +224,17 @@ func (s *Service) createAppCred(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusCreated, document{"application_credential": doc})
 }
 
-// appCredRoles gives the credential the roles asked for, which the caller's
-// token must hold; all of the token's if none are named.
+// appCredRoles gives the credential the roles asked for, which the user must
+// have on the project; all of the token's if none are named.
 func (s *Service) appCredRoles(tx *store.Tx, c *auth.Identity, cred *appCredential, want []nameOrID) error {
 	have, err := s.rolesByName(tx, c.Roles)
 	if err != nil {
 		return err
+	}
+	if len(want) > 0 && c.AppCredID == "" {
+		if have, err = s.effectiveRoles(tx, c.UserID, "project", c.ProjectID); err != nil {
+			return err
+		}
 	}
 	for _, h := range have {
 		named := slices.ContainsFunc(want, func(n nameOrID) bool { return n.ID == h.ID || n.ID == "" && n.Name == h.Name })
@@ -238,7 +243,7 @@ func (s *Service) appCredRoles(tx *store.Tx, c *auth.Identity, cred *appCredenti
 		}
 	}
 	if len(want) > 0 && len(cred.roles) != len(want) {
-		return api.Invalid("application_credential.roles names a role that the token does not hold")
+		return api.Invalid("application_credential.roles names a role that the user does not have on the project")
 	}
 	return nil
 }

@@ -93,7 +93,8 @@ func (s *Service) above(tx *store.Tx, projectID string) ([]string, error) {
 		SELECT id FROM up`, projectID)
 }
 
-// expandRoles adds implied roles and returns names.
+// expandRoles adds implied roles and returns names. Roles of a domain serve to
+// imply others and are in no token themselves.
 func (s *Service) expandRoles(tx *store.Tx, ids []string) ([]role, error) {
 	out := []role{}
 	if len(ids) == 0 {
@@ -107,7 +108,7 @@ func (s *Service) expandRoles(tx *store.Tx, ids []string) ([]role, error) {
 	}, `WITH RECURSIVE have (id) AS (
 			SELECT id FROM identity_roles WHERE id IN `+store.In(len(ids))+`
 			UNION SELECT i.implied_id FROM identity_implied_roles i JOIN have ON have.id = i.prior_id)
-		SELECT r.id, r.name FROM identity_roles r JOIN have ON have.id = r.id ORDER BY r.name`, store.Args(ids)...)
+		SELECT r.id, r.name FROM identity_roles r JOIN have ON have.id = r.id WHERE COALESCE(r.domain_id, '') = '' ORDER BY r.name`, store.Args(ids)...)
 	return out, err
 }
 

@@ -192,7 +192,7 @@ func (s *Service) provePassword(r *http.Request, user document, password string,
 func (s *Service) byToken(r *http.Request, p *principal, token string) (string, error) {
 	id, err := s.tokens.Validate(r.Context(), token)
 	if err != nil {
-		return "", unauthorized().Wrap(err)
+		return "", api.NotFound("Could not find token.").Wrap(err) // as Keystone: 401 is for who did not prove a user
 	}
 	if id.TrustID != "" {
 		return "", api.Forbidden("a token made from a trust cannot be exchanged for another")

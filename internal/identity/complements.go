@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -100,7 +101,10 @@ func (e *entities) federation(s *Service) {
 	e.protocols = &entity{
 		s: s, singular: "protocol", plural: "protocols", table: "identity_protocols",
 		fields: []field{{name: "id", clientID: true}, {name: "idp_id", immutable: true}, {name: "mapping_id", required: true}},
-		incoming: func(_ *store.Tx, _, doc document) error {
+		incoming: func(tx *store.Tx, _, doc document) error {
+			if _, err := s.entities.mappings.get(tx, str(doc["mapping_id"])); err != nil {
+				return api.Invalid("mapping %v does not exist", doc["mapping_id"]).Wrap(err)
+			}
 			return onlyKnown("protocol", doc, "id", "idp_id", "mapping_id", "remote_id_attribute")
 		},
 	}
@@ -115,6 +119,11 @@ func (e *entities) federation(s *Service) {
 			{name: "relay_state_prefix", def: "ss:mem:"},
 		},
 		incoming: func(_ *store.Tx, _, doc document) error {
+			for _, k := range []string{"auth_url", "sp_url"} {
+				if u, err := url.Parse(str(doc[k])); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+					return api.Invalid("service_provider.%s is %v, expected an http or https URL", k, doc[k])
+				}
+			}
 			return onlyKnown("service_provider", doc, "id", "auth_url", "sp_url", "description", "enabled", "relay_state_prefix")
 		},
 	}

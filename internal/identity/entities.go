@@ -340,8 +340,11 @@ func (s *Service) catalogChanged(tx *store.Tx, _, _ document) error {
 
 func (s *Service) endpointIncoming(tx *store.Tx, _, doc document) error {
 	tx.AfterCommit(s.forgetCatalog)
-	if region := str(doc["region"]); region != "" && str(doc["region_id"]) == "" {
-		doc["region_id"] = region // the older name of the field
+	if region := str(doc["region"]); region != "" { // the older name of the field, which makes regions as it goes
+		if _, err := tx.Exec(`INSERT INTO identity_regions (id, description, parent_region_id, extra) VALUES (?, '', NULL, '{}') ON CONFLICT DO NOTHING`, region); err != nil {
+			return err
+		}
+		doc["region_id"] = region
 	}
 	delete(doc, "region")
 	if _, err := s.entities.services.get(tx, str(doc["service_id"])); err != nil {

@@ -422,8 +422,17 @@ func (e *entity) handleUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	doc, err := e.update(r, patch)
+	if err != nil {
+		return err
+	}
+	return e.reply(w, http.StatusOK, doc)
+}
+
+// update changes the attributes of a document that patch names.
+func (e *entity) update(r *http.Request, patch document) (document, error) {
 	var doc document
-	err = e.s.db.Tx(r.Context(), func(tx *store.Tx) error {
+	err := e.s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		old, err := e.get(tx, r.PathValue("id"))
 		if err != nil {
 			return err
@@ -459,10 +468,7 @@ func (e *entity) handleUpdate(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return e.reply(w, http.StatusOK, doc)
+	return doc, err
 }
 
 func (e *entity) handleDelete(w http.ResponseWriter, r *http.Request) error {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth/policy"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
@@ -59,6 +60,36 @@ func (s *Service) createProject(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.entities.projects.reply(w, http.StatusCreated, asProject(doc))
+}
+
+// domainToo lets a project be changed that is a domain, by who may change
+// domains.
+func (s *Service) domainToo(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		e, id := s.entities.domains, r.PathValue("id")
+		if _, err := s.viewDoc(r, e, id); err != nil {
+			return handler(w, r)
+		}
+		action := map[string]string{patch: "identity:update_domain", del: "identity:delete_domain"}[r.Method]
+		if !s.rules.Allows(action, caller(r), policy.Target{"target.domain.id": id}) {
+			return api.Forbidden("You are not authorized to perform the requested action: %s.", action)
+		}
+		if r.Method == del {
+			return e.handleDelete(w, r)
+		}
+		changes, err := s.entities.projects.decode(r)
+		if err != nil {
+			return err
+		}
+		for _, k := range []string{"is_domain", "domain_id", "parent_id"} {
+			delete(changes, k)
+		}
+		doc, err := e.update(r, changes)
+		if err != nil {
+			return err
+		}
+		return s.entities.projects.reply(w, http.StatusOK, asProject(doc))
+	}
 }
 
 // listProjects answers GET /v3/projects.

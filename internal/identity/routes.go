@@ -39,6 +39,7 @@ func (s *Service) routes() []api.Route {
 		on(put, "/regions/{id}", "create_region", nil, s.putRegion),
 
 		on(get, "/OS-TRUST/trusts", "list_trusts", s.aboutTrust, s.listTrusts),
+		on(get, "/OS-TRUST/trusts/{$}", "list_trusts", s.aboutTrust, s.listTrusts),
 		on(post, "/OS-TRUST/trusts", "create_trust", s.aboutTrust, s.createTrust),
 		on(get, "/OS-TRUST/trusts/{id}", "get_trust", s.aboutTrust, s.getTrust),
 		on(del, "/OS-TRUST/trusts/{id}", "delete_trust", s.aboutTrust, s.deleteTrust),
@@ -75,16 +76,17 @@ func (e *entity) routes() []api.Route {
 		list = ownDomain
 	}
 	about := e.s.about(e, "id")
-	create, listAll, show := e.handleCreate, e.handleList, e.handleGet
+	create, listAll, show, update, remove := e.handleCreate, e.handleList, e.handleGet, e.handleUpdate, e.handleDelete
 	if e == e.s.entities.projects {
 		create, listAll, show = e.s.createProject, e.s.listProjects, e.s.getProject
+		update, remove = e.s.domainToo(update), e.s.domainToo(remove)
 	}
 	return []api.Route{
 		on(createMethod, createAt, "create_"+e.singular, e.fromBody, create),
 		on(get, all, "list_"+e.plural, list, listAll),
 		on(get, one, "get_"+e.singular, about, show),
-		on(patch, one, "update_"+e.singular, about, e.handleUpdate),
-		on(del, one, "delete_"+e.singular, about, e.handleDelete),
+		on(patch, one, "update_"+e.singular, about, update),
+		on(del, one, "delete_"+e.singular, about, remove),
 	}
 }
 

@@ -168,7 +168,10 @@ func (s *Service) aboutTrust(r *http.Request) (policy.Target, error) {
 			}
 			return err
 		})
-		return t, err
+		if err != nil {
+			return nil, err // ids of trusts cannot be guessed: who knows one may hear that it is gone
+		}
+		return t, nil
 	case r.Method == http.MethodPost:
 		var in trustRequest
 		if err := body(r, &in); err != nil {

@@ -89,6 +89,17 @@ func (s *Service) tokenBody(r *http.Request, id *auth.Identity) (document, error
 		if allowed, err = s.allowedEndpoints(tx, id.ProjectID); err != nil {
 			return err
 		}
+		providers, err := s.entities.serviceProviders.list(tx, ` WHERE enabled = 1 ORDER BY id`)
+		if err != nil {
+			return err
+		}
+		if len(providers) > 0 {
+			list := []document{}
+			for _, p := range providers {
+				list = append(list, document{"id": p["id"], "auth_url": p["auth_url"], "sp_url": p["sp_url"]})
+			}
+			body["service_providers"] = list
+		}
 		if id.TrustID != "" {
 			t, err := s.trust(tx, id.TrustID)
 			if err != nil {
