@@ -48,7 +48,7 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, during, after str
 	if err != nil {
 		return err
 	}
-	got, err := s.receive(r, key, m)
+	got, err := s.receive(r.Context(), r.Body, r.ContentLength, key, m)
 	if err == nil {
 		err = s.finish(r.Context(), id, key, during, after, got)
 	}
@@ -69,10 +69,12 @@ type received struct {
 	md5, sha512   string
 }
 
-func (s *Service) receive(r *http.Request, key string, m *image) (received, error) {
+// receive checks and stores an image's data; length is how many bytes there
+// should be, negative if that is not known.
+func (s *Service) receive(ctx context.Context, data io.Reader, length int64, key string, m *image) (received, error) {
 	var got received
 	head := make([]byte, headSize)
-	n, err := io.ReadFull(r.Body, head)
+	n, err := io.ReadFull(data, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return got, err
 	}
@@ -85,15 +87,15 @@ func (s *Service) receive(r *http.Request, key string, m *image) (received, erro
 	}
 	body := io.Reader(bytes.NewReader(head))
 	if !short {
-		body = io.MultiReader(body, io.LimitReader(r.Body, maxImage))
+		body = io.MultiReader(body, io.LimitReader(data, maxImage))
 	}
 	h := newHasher(body)
-	info, err := s.blobs.Put(r.Context(), key, h)
+	info, err := s.blobs.Put(ctx, key, h)
 	sum := h.close()
 	if err != nil {
 		return got, err
 	}
-	if r.ContentLength >= 0 && info.Size != r.ContentLength {
+	if length >= 0 && info.Size != length {
 		return got, io.ErrUnexpectedEOF
 	}
 	got.size, got.md5, got.sha512 = info.Size, info.MD5, hex.EncodeToString(sum)
@@ -256,27 +258,6 @@ func (b *blobReader) Close() {
 		_ = b.open.Close() // only read from
 		b.open = nil
 	}
-}
-
-// importStaged answers POST /v2/images/{id}/import.
-func (s *Service) importStaged(w http.ResponseWriter, r *http.Request) error {
-	var req struct {
-		Method struct {
-			Name string `json:"name"`
-		} `json:"method"`
-	}
-	if err := readJSON(w, r, &req); err != nil {
-		return err
-	}
-	if req.Method.Name != "glance-direct" {
-		return api.Invalid("import method is %q, this cloud offers: glance-direct", req.Method.Name)
-	}
-	err := s.transition(r, "active", "staged")
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusAccepted)
-	return nil
 }
 
 // transition moves an image to a state from one of those given.

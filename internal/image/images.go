@@ -48,6 +48,9 @@ func (m *image) document() document {
 	for k, v := range m.properties {
 		doc[k] = v
 	}
+	if m.status == "active" || m.status == "deactivated" {
+		doc["stores"] = storeName
+	}
 	var algo any
 	if m.hash != nil {
 		algo = "sha512"
@@ -230,7 +233,7 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Location", s.cfg.BaseURL+"/v2/images/"+m.id)
-	w.Header().Set("OpenStack-image-import-methods", "glance-direct")
+	w.Header().Set("OpenStack-image-import-methods", importMethods)
 	return api.WriteJSON(w, http.StatusCreated, m.document())
 }
 
@@ -360,7 +363,7 @@ func (s *Service) delete(w http.ResponseWriter, r *http.Request) error {
 		if _, err := tx.Exec(`DELETE FROM image_images WHERE id = ?`, m.id); err != nil {
 			return err
 		}
-		if m.status == "saving" || m.status == "uploading" {
+		if m.status == "saving" || m.status == "uploading" || m.status == "importing" && m.blobKey != "" {
 			return nil // who receives the data finds the image gone
 		}
 		s.cfg.Bus.PublishTx(tx, "image/"+m.id)

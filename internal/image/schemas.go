@@ -67,6 +67,19 @@ func memberSchema() document {
 	}
 }
 
+func taskSchema() document {
+	text := document{"type": []string{"null", "string"}}
+	return document{
+		"name": "task",
+		"properties": document{
+			"id": text, "type": document{"type": "string", "enum": []string{"import", "api_image_import"}}, "status": document{"type": "string", "enum": []string{"pending", "processing", "success", "failure"}},
+			"owner": text, "message": text, "image_id": text, "request_id": text, "user_id": text, "self": text, "schema": text,
+			"input": document{"type": []string{"null", "object"}}, "result": document{"type": []string{"null", "object"}},
+			"created_at": text, "updated_at": text, "expires_at": text,
+		},
+	}
+}
+
 // schema answers GET /v2/schemas/{name}.
 func (s *Service) schema(w http.ResponseWriter, r *http.Request) error {
 	list := func(plural string, one document) document {
@@ -86,6 +99,10 @@ func (s *Service) schema(w http.ResponseWriter, r *http.Request) error {
 		out = list("images", imageSchema())
 	case "member":
 		out = memberSchema()
+	case "task":
+		out = taskSchema()
+	case "tasks":
+		out = list("tasks", taskSchema())
 	case "members":
 		out = list("members", memberSchema())
 	default:

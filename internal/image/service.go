@@ -14,6 +14,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/policy"
 	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
@@ -44,6 +45,11 @@ type Config struct {
 	Blob    blob.Store
 	BaseURL string // as clients reach it, e.g. http://127.0.0.1:8000/image
 	Now     func() time.Time
+
+	PolicyName string // of PolicyData, for errors
+	PolicyData []byte // an operator's policy file; empty: the defaults
+
+	ImportFromPrivate bool // web-download may fetch from any address and port, not public ones only
 }
 
 // Service is Glance.
@@ -51,6 +57,7 @@ type Service struct {
 	cfg   Config
 	db    *store.DB
 	blobs blob.Store
+	rules *policy.Enforcer
 	now   func() time.Time
 }
 
@@ -71,8 +78,13 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(ctx, "image", sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: cfg.DB, blobs: cfg.Blob, now: cfg.Now}
+	rules, err := newRules(cfg.PolicyName, cfg.PolicyData)
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	s := &Service{cfg: cfg, db: cfg.DB, blobs: cfg.Blob, rules: rules, now: cfg.Now}
 	cfg.Jobs.Register(kindGarbage, 1, s.collectGarbage)
+	cfg.Jobs.Register(kindImport, imports, s.runImport)
 	return s, s.recover(ctx)
 }
 
@@ -85,8 +97,13 @@ func (s *Service) Run(ctx context.Context) error {
 // Handler answers Glance's API; paths begin at "/".
 func (s *Service) Handler() http.Handler {
 	return api.NewHandler(api.HandlerOptions{
-		Service: "image", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: -1, // readJSON bounds, and upload
+		Service: "image", Routes: s.routes(), Auth: s.cfg.Auth, Rules: s.rules, Log: s.cfg.Log, Fault: fault, MaxBody: -1, // readJSON bounds, and upload
 	})
+}
+
+// on is a route that the rules decide on.
+func on(method, pattern, action string, handler func(http.ResponseWriter, *http.Request) error) api.Route {
+	return api.Route{Method: method, Pattern: pattern, Action: action, Handler: handler}
 }
 
 func (s *Service) routes() []api.Route {
@@ -94,32 +111,46 @@ func (s *Service) routes() []api.Route {
 		get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 		all, one                   = "/v2/images", "/v2/images/{id}"
 	)
-	return []api.Route{
+	// about is a route about one image.
+	about := func(method, suffix, action string, handler func(http.ResponseWriter, *http.Request) error) api.Route {
+		route := on(method, one+suffix, action, handler)
+		route.Target = s.about
+		return route
+	}
+	routes := []api.Route{
 		{Method: get, Pattern: "/{$}", Policy: api.Public, Handler: s.versions},
 		{Method: get, Pattern: "/versions", Policy: api.Public, Handler: s.versions},
-		{Method: get, Pattern: "/v2/schemas/{name}", Policy: api.Authenticated, Handler: s.schema},
-		{Method: get, Pattern: "/v2/info/import", Policy: api.Authenticated, Handler: s.importInfo},
-		{Method: get, Pattern: "/v2/info/stores", Policy: api.Authenticated, Handler: s.storesInfo},
+		on(get, "/v2/schemas/{name}", "get_schema", s.schema),
+		on(get, "/v2/schemas/metadefs/{name}", "get_schema", s.metadefSchema),
+		on(get, "/v2/info/import", "get_import_info", s.importInfo),
+		on(get, "/v2/info/stores", "get_stores_info", s.storesInfo),
+		on(get, "/v2/info/usage", "get_images", s.usage),
 
-		{Method: post, Pattern: all, Policy: api.Member, Handler: s.create},
-		{Method: get, Pattern: all, Policy: api.Reader, Handler: s.list},
-		{Method: get, Pattern: one, Policy: api.Reader, Handler: s.show},
-		{Method: patch, Pattern: one, Policy: api.Member, Handler: s.update},
-		{Method: del, Pattern: one, Policy: api.Member, Handler: s.delete},
-		{Method: put, Pattern: one + "/file", Policy: api.Member, Handler: s.upload},
-		{Method: get, Pattern: one + "/file", Policy: api.Reader, Handler: s.download},
-		{Method: put, Pattern: one + "/stage", Policy: api.Member, Handler: s.stage},
-		{Method: post, Pattern: one + "/import", Policy: api.Member, Handler: s.importStaged},
-		{Method: post, Pattern: one + "/actions/deactivate", Policy: api.Admin, Handler: s.deactivate},
-		{Method: post, Pattern: one + "/actions/reactivate", Policy: api.Admin, Handler: s.reactivate},
-		{Method: put, Pattern: one + "/tags/{tag}", Policy: api.Member, Handler: s.addTag},
-		{Method: del, Pattern: one + "/tags/{tag}", Policy: api.Member, Handler: s.removeTag},
-		{Method: post, Pattern: one + "/members", Policy: api.Member, Handler: s.addMember},
-		{Method: get, Pattern: one + "/members", Policy: api.Reader, Handler: s.listMembers},
-		{Method: get, Pattern: one + "/members/{member}", Policy: api.Reader, Handler: s.showMember},
-		{Method: put, Pattern: one + "/members/{member}", Policy: api.Member, Handler: s.setMember},
-		{Method: del, Pattern: one + "/members/{member}", Policy: api.Member, Handler: s.removeMember},
+		on(get, "/v2/tasks", "get_tasks", s.listTasks),
+		on(post, "/v2/tasks", "tasks_api_access", s.createTask),
+		on(get, "/v2/tasks/{id}", "get_task", s.showTask),
+
+		on(post, all, "add_image", s.create),
+		on(get, all, "get_images", s.list),
+		about(get, "", "get_image", s.show),
+		about(patch, "", "modify_image", s.update),
+		about(del, "", "delete_image", s.delete),
+		about(put, "/file", "upload_image", s.upload),
+		about(get, "/file", "download_image", s.download),
+		about(put, "/stage", "stage_image", s.stage),
+		about(post, "/import", "import_image", s.importImage),
+		about(get, "/tasks", "get_tasks", s.imageTasks),
+		about(post, "/actions/deactivate", "deactivate", s.deactivate),
+		about(post, "/actions/reactivate", "reactivate", s.reactivate),
+		about(put, "/tags/{tag}", "modify_image", s.addTag),
+		about(del, "/tags/{tag}", "modify_image", s.removeTag),
+		about(post, "/members", "add_member", s.addMember),
+		about(get, "/members", "get_members", s.listMembers),
+		about(get, "/members/{member}", "get_member", s.showMember),
+		about(put, "/members/{member}", "modify_member", s.setMember),
+		about(del, "/members/{member}", "delete_member", s.removeMember),
 	}
+	return append(routes, s.metadefRoutes()...)
 }
 
 // fault writes Glance's error page.
@@ -153,7 +184,7 @@ type document = map[string]any
 // versions answers GET / (300) and GET /versions (200).
 func (s *Service) versions(w http.ResponseWriter, r *http.Request) error {
 	versions := []document{}
-	for i, id := range []string{"v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"} {
+	for i, id := range []string{"v2.12", "v2.11", "v2.10", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"} {
 		status := "SUPPORTED"
 		if i == 0 {
 			status = "CURRENT"
@@ -167,12 +198,25 @@ func (s *Service) versions(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, status, document{"versions": versions})
 }
 
-func (s *Service) importInfo(w http.ResponseWriter, _ *http.Request) error {
-	return api.WriteJSON(w, http.StatusOK, document{"import-methods": document{
-		"description": "Import methods available.", "type": "array", "value": []string{"glance-direct"},
-	}})
-}
-
 func (s *Service) storesInfo(w http.ResponseWriter, _ *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, document{"stores": []document{{"id": "blob", "description": "the undercloud's blob store", "default": "true"}}})
+}
+
+// usage answers GET /v2/info/usage: what the caller's project has. There are
+// no quotas: -1 is no limit.
+func (s *Service) usage(w http.ResponseWriter, r *http.Request) error {
+	var images, bytes, staged, uploads int64
+	err := s.db.View(r.Context(), func(tx *store.Tx) error {
+		return tx.Get([]any{&images, &bytes, &staged, &uploads}, `SELECT COUNT(*), COALESCE(SUM(size), 0),
+			COALESCE(SUM(CASE WHEN status = 'staged' THEN size ELSE 0 END), 0), COALESCE(SUM(CASE WHEN status IN ('saving', 'uploading', 'importing') THEN 1 ELSE 0 END), 0)
+			FROM image_images WHERE owner = ?`, caller(r).ProjectID)
+	})
+	if err != nil {
+		return err
+	}
+	of := func(n int64) document { return document{"limit": -1, "usage": n} }
+	const mib = 1 << 20
+	return api.WriteJSON(w, http.StatusOK, document{"usage": document{
+		"image_count_total": of(images), "image_size_total": of((bytes + mib - 1) / mib), "image_stage_total": of((staged + mib - 1) / mib), "image_count_uploading": of(uploads),
+	}})
 }

@@ -175,7 +175,7 @@ func (s *Service) collectGarbage(ctx context.Context, _ jobs.Job) jobs.Result {
 			return err
 		}
 		for _, k := range keys {
-			_, err := tx.Exec(`UPDATE image_images SET status = 'queued', blob_key = '' WHERE blob_key = ? AND status IN ('saving', 'uploading')`, k)
+			_, err := tx.Exec(`UPDATE image_images SET status = 'queued', blob_key = '' WHERE blob_key = ? AND status IN ('saving', 'uploading', 'importing')`, k)
 			if err != nil {
 				return err
 			}

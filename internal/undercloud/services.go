@@ -133,7 +133,13 @@ func (u *Undercloud) makeObjectStore() (service, error) {
 }
 
 func (u *Undercloud) makeImage() (service, error) {
+	c := &u.cfg.Image
+	rules, err := policyFile(c.PolicyFile)
+	if err != nil {
+		return service{}, err
+	}
 	s, err := image.New(image.Config{
+		PolicyName: c.PolicyFile, PolicyData: rules, ImportFromPrivate: c.ImportFromLocal,
 		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Blob: u.blobs, BaseURL: u.baseURL + "/image",
 	})
 	if err != nil {
