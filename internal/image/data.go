@@ -106,8 +106,8 @@ func (s *Service) receive(ctx context.Context, data io.Reader, length int64, key
 }
 
 // finish makes the received data the image's, unless the image was deleted
-// meanwhile.
-func (s *Service) finish(ctx context.Context, id, key, during, after string, got received) error {
+// meanwhile; also is done in the same transaction.
+func (s *Service) finish(ctx context.Context, id, key, during, after string, got received, also ...func(*store.Tx) error) error {
 	return s.db.Tx(ctx, func(tx *store.Tx) error {
 		m, err := get(tx, id)
 		if isNotFound(err) || err == nil && (m.status != during || m.blobKey != key) {
@@ -122,6 +122,11 @@ func (s *Service) finish(ctx context.Context, id, key, during, after string, got
 		m.status, m.size, m.checksum, m.hash = after, &got.size, &got.md5, &got.sha512
 		if got.virtual > 0 {
 			m.virtualSize = &got.virtual
+		}
+		for _, f := range also {
+			if err := f(tx); err != nil {
+				return err
+			}
 		}
 		s.cfg.Bus.PublishTx(tx, "image/"+id)
 		return s.save(tx, m)

@@ -3,7 +3,7 @@
 // States and what moves between them:
 //
 //	queued --upload--> saving --done--> active <--> deactivated
-//	queued --stage--> uploading --done--> staged --import--> importing --> active
+//	queued --stage--> uploading --done--> staged --import--> active
 //	queued --import from a URL--> importing --done--> active
 //
 // A broken upload, a content that is not of the declared format and a crash

@@ -338,7 +338,7 @@ func TestImportAndDeactivate(t *testing.T) {
 	if err := imagedata.Stage(ctx, c, m.ID, strings.NewReader("data")).ExtractErr(); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, "an import method we do not have", imageimport.Create(ctx, c, m.ID, imageimport.CreateOpts{Name: "web-download", URI: "http://192.0.2.1/"}).ExtractErr(), http.StatusBadRequest)
+	wantStatus(t, "an import method we do not have", imageimport.Create(ctx, c, m.ID, imageimport.CreateOpts{Name: "copy-image", URI: "http://192.0.2.1/"}).ExtractErr(), http.StatusBadRequest)
 	if err := imageimport.Create(ctx, c, m.ID, imageimport.CreateOpts{Name: imageimport.GlanceDirectMethod}).ExtractErr(); err != nil {
 		t.Fatal(err)
 	}

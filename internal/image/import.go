@@ -41,8 +41,9 @@ type importRequest struct {
 	AllStores bool     `json:"all_stores,omitempty"`
 }
 
-// importImage answers POST /v2/images/{id}/import: the image is importing and
-// the task exists once 202 is said; the job does the rest, also after a crash.
+// importImage answers POST /v2/images/{id}/import. Staged data are the image's
+// at once: nothing has to be moved. What comes from elsewhere is the work of a
+// job, which goes on after a crash.
 func (s *Service) importImage(w http.ResponseWriter, r *http.Request) error {
 	var req importRequest
 	if err := readJSON(w, r, &req); err != nil {
@@ -76,6 +77,10 @@ func (s *Service) importImage(w http.ResponseWriter, r *http.Request) error {
 			return api.Invalid("Properties disk_format, container_format must be set prior to importing data.")
 		}
 		m.status = "importing"
+		if from == "staged" {
+			m.status = "active"
+			s.cfg.Bus.PublishTx(tx, "image/"+m.id)
+		}
 		delete(m.properties, failedImport)
 		if err := s.save(tx, m); err != nil {
 			return err
@@ -94,6 +99,10 @@ func (s *Service) startTask(tx *store.Tx, r *http.Request, image, kind string, r
 	t := &task{
 		id: uuid.NewString(), imageID: image, owner: c.ProjectID, userID: c.UserID, requestID: api.RequestID(r.Context()), kind: kind,
 		status: "pending", input: req, created: now, updated: now,
+	}
+	if req.Method.Name == "glance-direct" {
+		t.status, t.expires = "success", now.Add(taskLife)
+		return t.insert(tx)
 	}
 	if err := t.insert(tx); err != nil {
 		return err
@@ -183,16 +192,8 @@ func (s *Service) runImport(ctx context.Context, job jobs.Job) jobs.Result {
 				return err
 			}
 		}
-		switch {
-		case m.status != "importing":
-			return fmt.Errorf("image is %s, expected importing", m.status)
-		case t.input.Method.Name == "glance-direct":
-			m.status = "active"
-			s.cfg.Bus.PublishTx(tx, "image/"+m.id)
-			if err := s.save(tx, m); err != nil {
-				return err
-			}
-			t.status = "success"
+		if m.status != "importing" { // another task or an upload has filled it
+			t.status, t.message = "failure", "Import failed: the image is "+shownStatus(m.status)+"."
 			return s.saveTask(tx, t)
 		}
 		if err := s.discard(tx, m.blobKey, s.now()); err != nil { // of a run that a crash ended
@@ -216,7 +217,10 @@ func (s *Service) runImport(ctx context.Context, job jobs.Job) jobs.Result {
 	if ctx.Err() != nil {
 		return jobs.Fail(ctx.Err()) // a shutdown: the next start begins again
 	}
-	if err := s.endImport(ctx, t, key, err); err != nil {
+	if err != nil {
+		err = s.failImport(ctx, t, key, err)
+	}
+	if err != nil {
 		return jobs.Fail(err)
 	}
 	return jobs.Done()
@@ -249,31 +253,30 @@ func (s *Service) fetch(ctx context.Context, t *task, m *image, key string) erro
 		}
 		return err
 	}
-	return s.finish(ctx, m.id, key, "importing", "active", got)
+	return s.finish(ctx, m.id, key, "importing", "active", got, func(tx *store.Tx) error {
+		t.status, t.message = "success", ""
+		return s.saveTask(tx, t)
+	})
 }
 
-// endImport writes down how a download ended: a failed one leaves the image
-// queued, with the reason in its task.
-func (s *Service) endImport(ctx context.Context, t *task, key string, failed error) error {
+// failImport leaves the image queued, with the reason in its task.
+func (s *Service) failImport(ctx context.Context, t *task, key string, failed error) error {
 	return s.db.Tx(ctx, func(tx *store.Tx) error {
-		t.status, t.message = "success", ""
-		if failed != nil {
-			t.status, t.message = "failure", importMessage(failed)
-			m, err := get(tx, t.imageID)
-			if err != nil && !isNotFound(err) {
+		t.status, t.message = "failure", importMessage(failed)
+		m, err := get(tx, t.imageID)
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+		if err == nil && m.status == "importing" && m.blobKey == key {
+			m.status, m.blobKey = "queued", ""
+			m.properties[failedImport] = storeName
+			s.cfg.Bus.PublishTx(tx, "image/"+m.id)
+			if err := s.save(tx, m); err != nil {
 				return err
 			}
-			if err == nil && m.status == "importing" && m.blobKey == key {
-				m.status, m.blobKey = "queued", ""
-				m.properties[failedImport] = storeName
-				s.cfg.Bus.PublishTx(tx, "image/"+m.id)
-				if err := s.save(tx, m); err != nil {
-					return err
-				}
-			}
-			if err := s.discard(tx, key, s.now()); err != nil {
-				return err
-			}
+		}
+		if err := s.discard(tx, key, s.now()); err != nil {
+			return err
 		}
 		return s.saveTask(tx, t)
 	})
