@@ -90,12 +90,16 @@ func (s *Service) implication(w http.ResponseWriter, r *http.Request) error {
 			if i["name"] == "admin" {
 				return api.Forbidden("role admin may not be implied by another role")
 			}
-			full, err := s.entities.roles.get(tx, implied)
+			above, err := s.entities.roles.get(tx, prior)
 			if err != nil {
 				return err
 			}
-			if prior, err := s.entities.roles.get(tx, prior); err != nil || str(full["domain_id"]) != "" && prior["domain_id"] != full["domain_id"] {
-				return api.Forbidden("role %s belongs to a domain and may be implied by roles of that domain only", implied).Wrap(err)
+			below, err := s.entities.roles.get(tx, implied)
+			if err != nil {
+				return err
+			}
+			if str(below["domain_id"]) != "" && str(above["domain_id"]) == "" {
+				return api.Forbidden("role %s belongs to a domain and may not be implied by role %s, which belongs to none", implied, prior)
 			}
 			_, err = tx.Exec(`INSERT INTO identity_implied_roles (prior_id, implied_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, prior, implied)
 			return err

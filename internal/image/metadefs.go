@@ -546,7 +546,11 @@ func (s *Service) metadefSchema(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return api.NotFound("there is no schema metadefs/%s", name)
 	}
-	schema := document{"name": name, "properties": one, "additionalProperties": name == "property"}
+	shown := name
+	if name == "resource_type" {
+		shown = "resource_type_association"
+	}
+	schema := document{"name": shown, "properties": one, "additionalProperties": name == "property"}
 	if singular, ok := single[name]; ok {
 		key := name
 		if name == "resource_types" {
