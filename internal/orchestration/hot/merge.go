@@ -154,7 +154,7 @@ func (m *merger) strategyOf(name string, strategies *yaml11.Node) (string, error
 
 // combine merges two values of a parameter by its type.
 func (m *merger) combine(name string, old, v any, deep bool) (any, error) {
-	typ := ""
+	var typ string
 	if m.types != nil {
 		if m.known == nil {
 			m.known = m.types()

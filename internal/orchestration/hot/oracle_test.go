@@ -523,9 +523,7 @@ func TestVersionsAsHeat(t *testing.T) {
 	var ours []string
 	for _, v := range hot.Versions() {
 		ours = append(ours, v.Name)
-		for _, a := range v.Aliases {
-			ours = append(ours, a)
-		}
+		ours = append(ours, v.Aliases...)
 	}
 	slices.Sort(names)
 	slices.Sort(ours)
