@@ -41,7 +41,7 @@ func (c *workflowClient) send(ctx context.Context, method, path string, in, out 
 	default:
 		opts.JSONBody = v
 	}
-	_, err := c.Request(ctx, method, c.ServiceURL(path), opts)
+	_, err := c.Request(ctx, method, c.ServiceURL(path), opts) //nolint:bodyclose // gophercloud closes it: JSONResponse is set, or KeepResponseBody is not
 	var bad gophercloud.ErrUnexpectedResponseCode
 	if errors.As(err, &bad) {
 		var fault struct{ Faultstring string }
