@@ -113,9 +113,9 @@ func (c *content) openPart(p *part, off, n int64) (io.ReadCloser, error) {
 		return nil, api.Conflict("manifests are nested more than %d deep", maxNesting)
 	}
 	o := p.o
-	if o.link != nil {
+	for hops := 0; o.link != nil; hops++ {
 		to, err := c.s.lookup(c.ctx, o.link.target(), "")
-		if err != nil {
+		if err != nil || hops == maxLinks {
 			return nil, api.Conflict("segment %s cannot be read", p.at.path()).Wrap(err)
 		}
 		o = to

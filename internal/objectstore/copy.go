@@ -85,7 +85,7 @@ func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) e
 	}
 	keepLink := q.Get("symlink") == "get"
 	if !keepLink {
-		if src, body, err = s.follow(r, from, src, body); err != nil {
+		if src, body, err = s.follow(r, from, src, body, func(target) {}); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func (s *Service) revalidate(r *http.Request, to *call, o *object) error {
 			continue
 		}
 		if err := s.authorize(r, to, g.target(o.account), reading); err != nil {
-			return err
+			return api.Invalid("segment %s cannot be read", g.Path).Wrap(err)
 		}
 	}
 	res := &bulkResult{}

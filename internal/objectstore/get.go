@@ -60,10 +60,10 @@ func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) err
 	if q.Get("symlink") == "get" && o.link != nil {
 		o.link.write(h)
 	} else if o.link != nil {
-		if o, body, err = s.follow(r, c, o, body); err != nil {
+		o, body, err = s.follow(r, c, o, body, func(t target) { h.Set("Content-Location", escapePath(t.path())) })
+		if err != nil {
 			return err
 		}
-		h.Set("Content-Location", escapePath(o.path()))
 	}
 	if err := s.segmentsAllowed(r, c, o); err != nil {
 		return err

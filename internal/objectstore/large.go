@@ -268,11 +268,7 @@ func (s *Service) assemble(tx *store.Tx, o *object, wanted []wantedSegment, res 
 		sums = append(sums, sum)
 	}
 	o.etag = etagOf(sums)
-	data, err := json.Marshal(o.slo)
-	if err != nil {
-		return fmt.Errorf("encode manifest: %w", err)
-	}
-	o.manifestETag = etagOf([]string{string(data)})
+	o.manifestETag = etagOf([]string{string(manifestJSON(o.slo, false))})
 	return nil
 }
 
@@ -291,10 +287,7 @@ func (s *Service) segment(tx *store.Tx, o *object, want wantedSegment) (seg sloS
 	if t == o.target {
 		return seg, "", "Manifest object name cannot be included in the manifest", nil
 	}
-	row, err := s.get(tx, t)
-	if err == nil && row.link != nil {
-		row, err = s.get(tx, row.link.target())
-	}
+	row, err := s.resolve(tx, t)
 	if isNotFound(err) {
 		return seg, "", "404 Not Found", nil
 	}
@@ -345,8 +338,25 @@ func (g *sloSegment) cut() string {
 // segments or, with format=raw, what can be PUT again.
 func (s *Service) writeManifest(w http.ResponseWriter, r *http.Request, o *object) error {
 	raw := r.URL.Query().Get("format") == "raw"
+	data := manifestJSON(o.slo, raw)
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	if raw {
+		h.Set("Content-Type", o.contentType)
+		h["Etag"] = []string{etagOf([]string{string(data)})}
+	}
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(data) // the client may have gone
+	}
+	return nil
+}
+
+// manifestJSON is what clients see of a manifest.
+func manifestJSON(segments []sloSegment, raw bool) []byte {
 	out := []map[string]any{}
-	for _, g := range o.slo {
+	for _, g := range segments {
 		item := map[string]any{}
 		switch {
 		case g.Data != nil:
@@ -364,22 +374,7 @@ func (s *Service) writeManifest(w http.ResponseWriter, r *http.Request, o *objec
 		}
 		out = append(out, item)
 	}
-	data, err := json.Marshal(out)
-	if err != nil {
-		return fmt.Errorf("encode manifest: %w", err)
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	if raw {
-		h.Set("Content-Type", o.contentType)
-		h["Etag"] = []string{etagOf([]string{string(data)})}
-	}
-	h.Set("Content-Length", strconv.Itoa(len(data)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(data) // the client may have gone
-	}
-	return nil
+	return mustJSON(out)
 }
 
 // deleteManifest removes a static large object and its segments; with async

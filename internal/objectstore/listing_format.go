@@ -77,6 +77,9 @@ func (e *entry) item() listingItem {
 		if l.ETag != "" {
 			it.SymlinkETag, it.SymlinkBytes = l.ETag, &l.Bytes
 		}
+		if l.SLO != "" {
+			it.SLOETag = `"` + l.SLO + `"`
+		}
 	}
 	if e.versioned {
 		it.VersionID, it.IsLatest = versionID(e.version), &e.latest

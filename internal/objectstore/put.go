@@ -45,6 +45,9 @@ func (s *Service) putObject(w http.ResponseWriter, r *http.Request, c *call) err
 		if err := s.pinLink(r, c, o.link); err != nil {
 			return err
 		}
+		if r.Header.Get("Content-Type") == "" && o.link.Type != "" {
+			o.contentType = o.link.Type
+		}
 	}
 	b, err := s.receive(r.Context(), r.Body, r.ContentLength)
 	if err != nil {
@@ -238,14 +241,14 @@ func (s *Service) expiry(h http.Header) (time.Time, error) {
 		case errors.Is(err, strconv.ErrRange) && !strings.HasPrefix(v, "-"):
 			n = maxExpiry
 		case err != nil:
-			return time.Time{}, api.Invalid("Non-integer %s", name).Named(plainText)
+			return time.Time{}, api.Invalid("Non-integer %s", name)
 		}
 		if name == "X-Delete-After" {
 			n = min(n, maxExpiry) + now.Unix()
 		}
 		at := time.Unix(min(n, maxExpiry), 0)
 		if !at.After(now) {
-			return time.Time{}, api.Invalid("%s in past", name).Named(plainText)
+			return time.Time{}, api.Invalid("%s in past", name)
 		}
 		return at, nil
 	}
@@ -304,9 +307,7 @@ func (s *Service) postObject(w http.ResponseWriter, r *http.Request, c *call) er
 		if err != nil {
 			return noContainer(err)
 		}
-		if link = o.link; link != nil {
-			return nil
-		}
+		link = o.link
 		if r.Header.Get("X-Symlink-Target") != "" {
 			return api.Invalid("A PUT request is required to set a symlink target")
 		}

@@ -140,7 +140,7 @@ func checkName(what, v string, limit int) error {
 	case len(v) > limit:
 		return api.Invalid("%s name length of %d longer than %d", strings.ToUpper(what[:1])+what[1:], len(v), limit)
 	case !utf8.ValidString(v) || strings.ContainsRune(v, 0):
-		return api.PreconditionFailed("Invalid UTF8 or contains NULL").Named(plainText)
+		return api.PreconditionFailed("Invalid UTF8 or contains NULL")
 	case what == "container" && strings.Contains(v, "/"):
 		return api.Invalid("the container name holds a slash")
 	}

@@ -137,17 +137,19 @@ func (s *Service) NodeHandler() http.Handler {
 	})
 }
 
-// plainText marks errors whose text is all of the answer, as clients know it.
-const plainText = "plain"
-
 // fault writes Swift's error page.
 func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 	h := w.Header()
 	body := f.Message
-	if f.Err == nil || f.Err.Type != plainText {
+	kind := "text/plain; charset=UTF-8"
+	switch f.Status {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		// Clients read these as they are.
+	default:
+		kind = "text/html; charset=UTF-8"
 		body = "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
 	}
-	h.Set("Content-Type", "text/html; charset=UTF-8")
+	h.Set("Content-Type", kind)
 	if f.Err != nil && f.Err.Type == deletedType {
 		h.Set("Content-Type", deletedType)
 	}

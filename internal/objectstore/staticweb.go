@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -30,8 +31,7 @@ func (s *Service) staticWeb(w http.ResponseWriter, r *http.Request, c *call) (do
 		return false, nil
 	}
 	_, known := auth.FromContext(r.Context())
-	mode := r.Header.Get("X-Web-Mode")
-	if known && !truthy(mode) || !known && mode != "" && !truthy(mode) {
+	if known && !truthy(r.Header.Get("X-Web-Mode")) {
 		return false, nil
 	}
 	m := c.con.meta
@@ -74,12 +74,7 @@ func (v *web) serve() error {
 }
 
 func (v *web) redirect() error {
-	// The path as the client said it, before the service's prefix was cut off.
-	uri, _, _ := strings.Cut(v.r.RequestURI, "?")
-	if u, err := url.Parse(uri); err == nil && u.IsAbs() {
-		uri = u.EscapedPath()
-	}
-	v.w.Header().Set("Location", uri+"/")
+	v.w.Header().Set("Location", api.BaseURL(v.r)+prefixOf(v.r)+rawPath(v.r)+"/")
 	v.w.WriteHeader(http.StatusMovedPermanently)
 	return nil
 }
@@ -117,7 +112,7 @@ func (v *web) object(name string, code int) error {
 		return err
 	}
 	defer func() { body.Close() }()
-	if o, body, err = v.s.follow(v.r, &c, o, body); err != nil {
+	if o, body, err = v.s.follow(v.r, &c, o, body, func(target) {}); err != nil {
 		return err
 	}
 	if err := v.s.segmentsAllowed(v.r, &c, o); err != nil {

@@ -21,6 +21,8 @@ type symlink struct {
 	ETag      string `json:"etag,omitempty"`
 	Bytes     int64  `json:"bytes,omitempty"`
 	Foreign   bool   `json:"foreign,omitempty"` // the account was named
+	Type      string `json:"type,omitempty"`    // content type of a static link's target
+	SLO       string `json:"slo,omitempty"`     // what gives the target, if it is a static large object, its ETag
 }
 
 func (l *symlink) target() target { return target{l.Account, l.Container, l.Object} }
@@ -76,36 +78,48 @@ func (s *Service) pinLink(r *http.Request, c *call, l *symlink) error {
 	if err := s.authorize(r, c, l.target(), reading); err != nil {
 		return err
 	}
-	o, content, err := s.openObject(r.Context(), l.target(), "")
-	for range maxLinks {
-		if err == nil && o.link != nil {
-			content.Close()
-			o, content, err = s.openObject(r.Context(), o.link.target(), "")
-		}
+	o, err := s.lookup(r.Context(), l.target(), "")
+	if status(err) == http.StatusNotFound {
+		return api.Conflict("X-Symlink-Target does not exist")
 	}
 	if err != nil {
-		if status(err) == http.StatusNotFound {
-			return api.Conflict("X-Symlink-Target does not exist")
-		}
 		return err
 	}
-	content.Close()
-	if content.etag != l.ETag {
-		return api.Conflict("Object Etag %q does not match X-Symlink-Target-Etag header %q", content.etag, l.ETag)
+	if have := o.rawETag(); have != l.ETag {
+		return api.Conflict("Object Etag '%s' does not match X-Symlink-Target-Etag header '%s'", have, l.ETag)
 	}
-	l.Bytes = content.size
+	l.Bytes, l.Type = o.size, o.contentType
+	if o.slo != nil {
+		l.SLO = o.etag
+	}
+	if o.link != nil && o.link.ETag != "" {
+		l.Bytes = o.link.Bytes
+	}
 	return nil
 }
 
-// follow returns what a chain of symlinks leads to and how it is called; o and
-// its content itself if it is no link.
-func (s *Service) follow(r *http.Request, c *call, o *object, body *content) (*object, *content, error) {
+// rawETag is the ETag of what an object's row itself holds: that of a
+// manifest, not of what it stands for.
+func (o *object) rawETag() string {
+	switch {
+	case o.slo != nil:
+		return o.manifestETag
+	case o.link != nil && o.link.ETag != "":
+		return o.link.ETag
+	}
+	return o.etag
+}
+
+// follow returns what a chain of symlinks leads to; o and its content itself if
+// it is no link. at is told each place on the way, also when it is the last.
+func (s *Service) follow(r *http.Request, c *call, o *object, body *content, at func(target)) (*object, *content, error) {
 	for hops := 0; o.link != nil; hops++ {
 		body.Close()
+		link := o.link
+		at(link.target())
 		if hops == maxLinks {
 			return nil, nil, api.Conflict("Too many levels of symbolic links, maximum allowed is %d", maxLinks)
 		}
-		link := o.link
 		if err := s.authorize(r, c, link.target(), reading); err != nil {
 			return nil, nil, err
 		}
@@ -113,19 +127,22 @@ func (s *Service) follow(r *http.Request, c *call, o *object, body *content) (*o
 		if o, body, err = s.openObject(r.Context(), link.target(), ""); err != nil {
 			return nil, nil, err
 		}
-		if link.ETag != "" && o.link == nil && body.etag != link.ETag {
+		if link.ETag != "" && o.rawETag() != link.ETag {
 			body.Close()
-			return nil, nil, api.Conflict("Object Etag %q does not match X-Symlink-Target-Etag header %q", body.etag, link.ETag)
+			return nil, nil, api.Conflict("Object Etag '%s' does not match X-Symlink-Target-Etag header '%s'", o.rawETag(), link.ETag)
 		}
 	}
 	return o, body, nil
 }
 
-// linkHere returns the link at t, if there is one.
-func linkHere(tx *store.Tx, t target) (*symlink, error) {
-	o, err := findRow(tx, t)
-	if err != nil || o == nil {
-		return nil, err
+// resolve follows symlinks in a transaction, without asking who may.
+func (s *Service) resolve(tx *store.Tx, t target) (*object, error) {
+	o, err := s.get(tx, t)
+	for hops := 0; err == nil && o.link != nil; hops++ {
+		if hops == maxLinks {
+			return nil, api.Conflict("Too many levels of symbolic links, maximum allowed is %d", maxLinks)
+		}
+		o, err = s.get(tx, o.link.target())
 	}
-	return o.link, nil
+	return o, err
 }

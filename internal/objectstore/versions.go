@@ -144,7 +144,7 @@ func (s *Service) keepVersion(tx *store.Tx, con *container, o, old *object) (*ob
 			return nil, s.archive(tx, old)
 		}
 	case versioningStack, versioningHistory:
-		if old != nil && old.dlo == "" { // a dynamic manifest is not kept, as in Swift
+		if old != nil {
 			return nil, s.moveAway(tx, con, old)
 		}
 	case versioningOff:
@@ -267,20 +267,18 @@ func (s *Service) delete(tx *store.Tx, con *container, t target) (deleteResult, 
 			return res, s.archive(tx, old)
 		}
 	case versioningHistory:
-		if !visible {
-			break
+		if old != nil {
+			if err := s.moveAway(tx, con, old); err != nil {
+				return res, err
+			}
 		}
-		if err := s.moveAway(tx, con, old); err != nil {
-			return res, err
-		}
+		res.missing = !visible
 		marker := s.marker(t, old)
 		marker.target = target{t.account, con.archiveContainer(), archiveName(t.object, marker.modified)}
 		marker.version = 0
 		return res, s.replace(tx, marker, nil)
 	case versioningStack:
-		if visible {
-			return res, s.bringBack(tx, con, old)
-		}
+		return res, s.bringBack(tx, con, t, old)
 	case versioningOff:
 	}
 	if !visible {
@@ -301,31 +299,36 @@ func (s *Service) marker(t target, old *object) *object {
 
 const emptyMD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
-// bringBack replaces an object by the newest version of the older mode.
-func (s *Service) bringBack(tx *store.Tx, con *container, old *object) error {
-	prefix := archivePrefix(old.object)
-	from := target{account: old.account, container: con.archiveContainer()}
-	for {
+// bringBack replaces an object (old, which may be nil) by the newest version of
+// the older mode. A delete marker, of a time when the mode was history, says
+// that there was nothing: it goes with the object, or before one that is to
+// come back.
+func (s *Service) bringBack(tx *store.Tx, con *container, t target, old *object) error {
+	prefix := archivePrefix(t.object)
+	from := target{account: t.account, container: con.archiveContainer()}
+	for popped := false; ; popped = true {
 		last, err := scanObject(from, tx.QueryRow(`SELECT `+objectColumns+` FROM objectstore_objects
 			WHERE account = ? AND container = ? AND name >= ? AND name < ? ORDER BY name DESC LIMIT 1`,
 			from.account, from.container, prefix, prefix+afterAll).Scan)
-		if isNotFound(err) {
+		switch {
+		case isNotFound(err) && old != nil:
 			return s.remove(tx, old)
-		}
-		if err != nil {
+		case isNotFound(err) && popped:
+			return nil
+		case err != nil:
 			return err
-		}
-		if last.contentType == deletedType { // of a time when the mode was history
-			if err := s.remove(tx, last); err != nil {
+		case last.contentType != deletedType:
+			if err := s.unlink(tx, last); err != nil {
 				return err
 			}
-			continue
+			last.target = t
+			return s.replace(tx, last, old)
+		case old != nil:
+			return s.remove(tx, old)
 		}
-		if err := s.unlink(tx, last); err != nil {
+		if err := s.remove(tx, last); err != nil {
 			return err
 		}
-		last.target = old.target
-		return s.replace(tx, last, old)
 	}
 }
 
