@@ -67,11 +67,8 @@ func (s *Service) listContainer(w http.ResponseWriter, r *http.Request, c *call)
 		return err
 	}
 	versioned := c.con.meta[metaVersionsEnabled] != ""
-	if q.versions && !versioned && r.URL.Query().Has("version_marker") {
-		return api.Invalid("Missing marker or container is not versioned")
-	}
-	if q.versions && q.versionMarker != "" {
-		if _, err := parseVersionID(q.versionMarker); err != nil {
+	if q.versions {
+		if err := checkVersionsQuery(r, c, q, versioned); err != nil {
 			return err
 		}
 	}
@@ -84,7 +81,7 @@ func (s *Service) listContainer(w http.ResponseWriter, r *http.Request, c *call)
 		entries, err = q.run(func(b bounds, limit int, take func(*entry) bool) error {
 			where, args := b.where(q.reverse)
 			return each(tx, take, func(scan func(...any) error) (*entry, error) {
-				e := &entry{account: c.account}
+				e := &entry{account: c.account, container: c.container}
 				return e, scan(&e.Name, &e.Hash, &e.Bytes, &e.ContentType, store.Time(&e.Modified), &e.manifestETag, store.JSON(&e.link), &e.version)
 			}, `SELECT name, etag, size, content_type, modified, manifest_etag, link, version FROM objectstore_objects WHERE account = ? AND container = ?`+where,
 				append([]any{c.account, c.container}, append(args, limit)...)...)
@@ -95,6 +92,22 @@ func (s *Service) listContainer(w http.ResponseWriter, r *http.Request, c *call)
 		return err
 	}
 	return q.write(w, "container", c.container, entries)
+}
+
+// checkVersionsQuery refuses listings of versions that make no sense. Versions
+// are for the account's own users: an ACL shares what is current.
+func checkVersionsQuery(r *http.Request, c *call, q *listingQuery, versioned bool) error {
+	if !c.owner && !ownerMay(r, c.account, reading) {
+		return denied(r)
+	}
+	if q.versionMarker == "" {
+		return nil
+	}
+	if q.marker == "" || !versioned {
+		return api.Invalid("version_marker param requires marker, and a container with X-Versions-Enabled")
+	}
+	_, err := parseVersionID(q.versionMarker)
+	return err
 }
 
 // putContainer makes a container or updates its metadata; with extract-archive

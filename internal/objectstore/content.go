@@ -110,7 +110,7 @@ func (c *content) openPart(p *part, off, n int64) (io.ReadCloser, error) {
 		return c.s.open(c.ctx, p.o, off, n)
 	}
 	if c.depth >= maxNesting {
-		return nil, api.Conflict("manifests are nested more than %d deep", maxNesting)
+		return nil, api.Conflict("There was a conflict when trying to complete your request.").Wrap(errTooDeep)
 	}
 	o := p.o
 	for hops := 0; o.link != nil; hops++ {
@@ -131,6 +131,8 @@ func (c *content) openPart(p *part, off, n int64) (io.ReadCloser, error) {
 	sub.off = off
 	return nested{sub}, nil
 }
+
+var errTooDeep = errors.New("manifests are nested too deeply") //nolint:gochecknoglobals // a sentinel
 
 // nested is a manifest as the segment of another.
 type nested struct{ *content }

@@ -75,6 +75,9 @@ func copyAccount(r *http.Request, header, unset string) (string, error) {
 // leads to, unless it asks for the link.
 func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) error {
 	q := r.URL.Query()
+	if err := versionAllowed(r, from, q.Get("version-id"), reading); err != nil {
+		return err
+	}
 	src, body, err := s.openObject(r.Context(), from.target, q.Get("version-id"))
 	if err != nil {
 		return err
@@ -113,8 +116,10 @@ func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) e
 		o.link = src.link
 	}
 	if o.slo != nil {
-		if err := s.revalidate(r, to, o); err != nil {
+		if res, err := s.revalidate(r, to, o); err != nil {
 			return err
+		} else if len(res.errs) > 0 {
+			return res.refuse(w, r)
 		}
 		body = s.plain(r.Context(), &object{etag: emptyMD5})
 	}
@@ -163,24 +168,18 @@ func copiedRange(r *http.Request, body *content) (io.Reader, int64, error) {
 
 // revalidate checks that the segments of a copied manifest are there in the
 // account it is copied to.
-func (s *Service) revalidate(r *http.Request, to *call, o *object) error {
+func (s *Service) revalidate(r *http.Request, to *call, o *object) (*bulkResult, error) {
+	res := &bulkResult{slo: true}
 	var wanted []wantedSegment
 	for _, g := range o.slo {
 		size := g.Full
 		wanted = append(wanted, wantedSegment{Path: g.Path, Etag: g.Hash, Size: &size, Rng: g.Rng, Data: base64.StdEncoding.EncodeToString(g.Data)})
-		if g.Data != nil {
-			continue
-		}
-		if err := s.authorize(r, to, g.target(o.account), reading); err != nil {
-			return api.Invalid("segment %s cannot be read", g.Path).Wrap(err)
-		}
 	}
-	res := &bulkResult{}
-	err := s.db.View(r.Context(), func(tx *store.Tx) error { return s.assemble(tx, o, wanted, res) })
-	if err == nil && len(res.errs) > 0 {
-		err = api.Invalid("segment %s: %s", res.errs[0][0], res.errs[0][1])
+	s.mayRead(r, to, wanted, res)
+	if len(res.errs) > 0 {
+		return res, nil
 	}
-	return err
+	return res, s.db.View(r.Context(), func(tx *store.Tx) error { return s.assemble(tx, o, wanted, res) })
 }
 
 // copiedRow makes the row of a copy: with the source's metadata, over which

@@ -40,9 +40,12 @@ func (s *Service) lookup(ctx context.Context, t target, version string) (*object
 // getObject answers GET and HEAD of an object, at once or by long poll.
 func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) error {
 	q := r.URL.Query()
-	version := q.Get("version-id")
-	if version != "" && version != "null" && (c.con == nil || c.con.meta[metaVersionsEnabled] == "") {
-		return api.Invalid("version-aware operations require that the container is versioned")
+	version := ""
+	if c.tempURL == "" { // which is for what is current
+		version = q.Get("version-id")
+	}
+	if err := versionAllowed(r, c, version, reading); err != nil {
+		return err
 	}
 	o, body, err := s.await(r, c, version)
 	if err != nil {
@@ -50,12 +53,12 @@ func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) err
 	}
 	defer func() { body.Close() }()
 	h := w.Header()
-	if c.con != nil && c.con.meta[metaVersionsEnabled] != "" || version == "null" {
-		h.Set("X-Object-Version-Id", versionID(o.version))
-	}
 	if o.contentType == deletedType && version != "" {
 		h.Set("X-Object-Version-Id", version)
 		return (&api.Error{Kind: api.KindNotFound, Message: "The resource could not be found.", Type: deletedType})
+	}
+	if o.version != 0 && version == "" {
+		h.Set("Content-Location", escapePath(o.path())+"?version-id="+versionID(o.version))
 	}
 	if q.Get("symlink") == "get" && o.link != nil {
 		o.link.write(h)
@@ -64,6 +67,9 @@ func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) err
 		if err != nil {
 			return err
 		}
+	}
+	if o.version != 0 || version == "null" || o.target == c.target && c.con != nil && c.con.meta[metaVersionsEnabled] != "" {
+		h.Set("X-Object-Version-Id", versionID(o.version))
 	}
 	if err := s.segmentsAllowed(r, c, o); err != nil {
 		return err
@@ -87,6 +93,22 @@ func (s *Service) getObject(w http.ResponseWriter, r *http.Request, c *call) err
 		tempURLDisposition(h, r, o)
 	}
 	return s.send(w, r, o, body)
+}
+
+// versionAllowed checks a request with version-id: versions are for the
+// account's own users.
+func versionAllowed(r *http.Request, c *call, id string, want intent) error {
+	switch {
+	case id == "" || id == "null":
+		return nil
+	case c.tempURL != "":
+		return api.Invalid("version-id is not allowed with a temporary URL")
+	case c.con == nil || c.con.meta[metaVersionsEnabled] == "":
+		return api.Invalid("version-aware operations require that the container is versioned")
+	case !c.owner && !ownerMay(r, c.account, want):
+		return denied(r)
+	}
+	return nil
 }
 
 // send answers with an object's content as the request's conditions and ranges

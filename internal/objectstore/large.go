@@ -201,14 +201,7 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, c *call) e
 		return api.Invalid("a static manifest cannot be a dynamic one or a symlink at once")
 	}
 	res := &bulkResult{status: "201 Created", slo: true}
-	for _, want := range wanted { // before the transaction: it may read other rows
-		if want.Path == "" {
-			continue
-		}
-		if err := s.authorize(r, c, sloSegment{Path: want.Path}.target(c.account), reading); err != nil {
-			res.fail(want.Path, fmt.Sprintf("%d %s", status(err), http.StatusText(status(err))))
-		}
-	}
+	s.mayRead(r, c, wanted, res) // before the transaction: it reads other rows
 	err = s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		con, err := getContainer(tx, o.account, o.container)
 		if err != nil {
@@ -246,6 +239,18 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, c *call) e
 	}
 	created(w, o)
 	return nil
+}
+
+// mayRead checks that the caller may read all segments.
+func (s *Service) mayRead(r *http.Request, c *call, wanted []wantedSegment, res *bulkResult) {
+	for _, want := range wanted {
+		if want.Path == "" {
+			continue
+		}
+		if err := s.authorize(r, c, sloSegment{Path: want.Path}.target(c.account), reading); err != nil {
+			res.fail(want.Path, fmt.Sprintf("%d %s", status(err), http.StatusText(status(err))))
+		}
+	}
 }
 
 // assemble looks the segments up and fills in what the manifest stands for;
@@ -381,7 +386,11 @@ func manifestJSON(segments []sloSegment, raw bool) []byte {
 // the segments expire at once and the expirer takes them.
 func (s *Service) deleteManifest(w http.ResponseWriter, r *http.Request, c *call) error {
 	res := &bulkResult{deletes: true, status: "200 OK"}
-	o, err := s.lookup(r.Context(), c.target, r.URL.Query().Get("version-id"))
+	version := r.URL.Query().Get("version-id")
+	if err := versionAllowed(r, c, version, writing); err != nil {
+		return err
+	}
+	o, err := s.lookup(r.Context(), c.target, version)
 	if err != nil {
 		return err
 	}
@@ -419,6 +428,17 @@ func (s *Service) deleteManifest(w http.ResponseWriter, r *http.Request, c *call
 	}
 	// The segments first: while the manifest is there, a second DELETE finds them.
 	for i := len(allowed) - 1; i >= 0; i-- {
+		if i == 0 && version != "" {
+			err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
+				_, err := s.deleteVersion(tx, c.target, version)
+				return err
+			})
+			if err != nil {
+				return noContainer(err)
+			}
+			res.done++
+			break
+		}
 		if err := s.deleteOne(r.Context(), allowed[i], res); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package objectstore
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,7 @@ type entry struct {
 	Modified                        time.Time
 
 	account      string
+	container    string
 	manifestETag string // static large objects only
 	link         *symlink
 	version      int64
@@ -72,6 +75,9 @@ func parseListing(r *http.Request) (*listingQuery, error) {
 		return nil, api.NotAcceptable("listings come as text/plain, application/json or application/xml")
 	}
 	if l.versions {
+		if l.format != "json" && (q.Get("format") != "" || r.Header.Get("Accept") != "" && !strings.Contains(r.Header.Get("Accept"), "*/*")) {
+			return nil, api.NotAcceptable("a listing of versions comes as application/json")
+		}
 		l.format = "json"
 	}
 	return l, nil
@@ -232,7 +238,7 @@ func (p *page) take(e *entry) bool {
 	case sub != p.sub:
 		p.sub, p.same = sub, 0
 		if l.path == nil && sub != l.marker {
-			p.out = append(p.out, entry{Subdir: sub, versioned: l.versions})
+			p.out = append(p.out, entry{Subdir: sub})
 		}
 	}
 	if p.same++; p.same < skipAfter {
@@ -259,43 +265,44 @@ func (l *listingQuery) subdir(name string) string {
 	return name[:len(l.prefix)+i+len(l.delimiter)]
 }
 
-// listVersions is the listing of a container with all versions: by name, the
-// current one first, then from the newest to the oldest.
+// listVersions is the listing of a container with all versions: by name, then
+// from the newest to the oldest; all the other way round in reverse.
 func (s *Service) listVersions(tx *store.Tx, c *call, q *listingQuery) ([]entry, error) {
-	if c.con.meta[metaVersionsEnabled] == "" {
-		q.versionMarker = ""
-	}
-	var pending []entry
+	var out []entry
 	if q.versionMarker != "" && q.marker != "" { // the rest of the marker's versions
 		after, err := parseVersionID(q.versionMarker)
 		if err != nil {
 			return nil, err
 		}
-		rest, err := versionsOf(tx, c, q.marker)
+		rest, err := versionsOf(tx, c, q.marker, q.reverse)
 		if err != nil {
 			return nil, err
 		}
-		for i, e := range rest {
-			if e.version == after {
-				pending = rest[i+1:]
+		for _, e := range rest {
+			if behind := e.rank() < rankOf(after, rest); behind != q.reverse && e.version != after {
+				out = append(out, e)
 			}
 		}
+		out = out[:min(len(out), q.limit)]
 	}
 	names, err := q.run(func(b bounds, limit int, take func(*entry) bool) error {
 		where, args := b.where(q.reverse)
+		where = strings.TrimSuffix(where, " LIMIT ?")
 		in := append([]any{c.account, c.container}, args...)
+		order := " ORDER BY name"
+		if q.reverse {
+			order += " DESC"
+		}
 		return each(tx, take, func(scan func(...any) error) (*entry, error) {
-			e := &entry{versioned: true}
+			e := &entry{}
 			return e, scan(&e.Name)
-		}, `SELECT name FROM (
-			SELECT name FROM objectstore_objects WHERE account = ? AND container = ?`+strings.TrimSuffix(where, " LIMIT ?")+`) AS a
-			UNION SELECT name FROM (SELECT DISTINCT name FROM objectstore_versions WHERE account = ? AND container = ?`+strings.TrimSuffix(where, " LIMIT ?")+`) AS b
-			ORDER BY name`+map[bool]string{true: " DESC"}[q.reverse]+` LIMIT ?`, append(append(in, in...), limit)...)
+		}, `SELECT name FROM (SELECT name FROM objectstore_objects WHERE account = ? AND container = ?`+where+`) AS a
+			UNION SELECT name FROM (SELECT DISTINCT name FROM objectstore_versions WHERE account = ? AND container = ?`+where+`) AS b`+order+` LIMIT ?`,
+			append(append(append([]any{}, in...), in...), limit)...)
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := pending[:min(len(pending), q.limit)]
 	for _, n := range names {
 		if len(out) >= q.limit {
 			break
@@ -304,7 +311,7 @@ func (s *Service) listVersions(tx *store.Tx, c *call, q *listingQuery) ([]entry,
 			out = append(out, n)
 			continue
 		}
-		all, err := versionsOf(tx, c, n.Name)
+		all, err := versionsOf(tx, c, n.Name, q.reverse)
 		if err != nil {
 			return nil, err
 		}
@@ -313,28 +320,45 @@ func (s *Service) listVersions(tx *store.Tx, c *call, q *listingQuery) ([]entry,
 	return out, nil
 }
 
+// rank orders versions: by id, and what has none by its time.
+func (e *entry) rank() int64 {
+	if e.version == 0 {
+		return e.Modified.UnixMicro()
+	}
+	return e.version
+}
+
+func rankOf(version int64, all []entry) int64 {
+	for i := range all {
+		if all[i].version == version {
+			return all[i].rank()
+		}
+	}
+	return version
+}
+
 // versionsOf returns the versions of one object, the newest first.
-func versionsOf(tx *store.Tx, c *call, name string) ([]entry, error) {
+func versionsOf(tx *store.Tx, c *call, name string, reverse bool) ([]entry, error) {
 	var out []entry
 	const columns = `name, etag, size, content_type, modified, manifest_etag, link, version`
 	where := ` WHERE account = ? AND container = ? AND name = ?`
+	hasCurrent := false
 	err := tx.Each(func(scan func(...any) error) error {
 		e := entry{account: c.account, versioned: true}
 		var current int64
 		err := scan(&current, &e.Name, &e.Hash, &e.Bytes, &e.ContentType, store.Time(&e.Modified), &e.manifestETag, store.JSON(&e.link), &e.version)
 		e.latest = current == 1
+		hasCurrent = hasCurrent || e.latest
 		out = append(out, e)
 		return err
-	}, `SELECT 1, `+columns+` FROM objectstore_objects`+where+` UNION ALL SELECT 0, `+columns+` FROM objectstore_versions`+where+` ORDER BY 6 DESC, 1 DESC`,
+	}, `SELECT 1, `+columns+` FROM objectstore_objects`+where+` UNION ALL SELECT 0, `+columns+` FROM objectstore_versions`+where,
 		c.account, c.container, name, c.account, c.container, name)
-	if len(out) > 0 && err == nil {
-		hasCurrent := false
-		for _, e := range out {
-			hasCurrent = hasCurrent || e.latest
-		}
-		if !hasCurrent && out[0].ContentType == deletedType {
-			out[0].latest = true
-		}
+	sort.Slice(out, func(i, j int) bool { return out[i].rank() > out[j].rank() })
+	if len(out) > 0 && !hasCurrent && out[0].ContentType == deletedType {
+		out[0].latest = true
+	}
+	if reverse {
+		slices.Reverse(out)
 	}
 	return out, err
 }

@@ -57,6 +57,7 @@ type listingItem struct {
 	SymlinkPath  string  `json:"symlink_path,omitempty"`
 	SymlinkETag  string  `json:"symlink_etag,omitempty"`
 	SymlinkBytes *int64  `json:"symlink_bytes,omitempty"`
+	VersionLink  bool    `json:"version_symlink,omitempty"`
 	VersionID    string  `json:"version_id,omitempty"`
 	IsLatest     *bool   `json:"is_latest,omitempty"`
 }
@@ -80,6 +81,9 @@ func (e *entry) item() listingItem {
 		if l.SLO != "" {
 			it.SLOETag = `"` + l.SLO + `"`
 		}
+	}
+	if e.version != 0 && !e.versioned {
+		it.SymlinkPath, it.VersionLink = escapePath("/v1/"+e.account+"/"+e.container+"/"+e.Name)+"?version-id="+versionID(e.version), true
 	}
 	if e.versioned {
 		it.VersionID, it.IsLatest = versionID(e.version), &e.latest

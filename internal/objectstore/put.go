@@ -89,8 +89,8 @@ func (s *Service) putVersion(w http.ResponseWriter, r *http.Request, c *call) er
 	if r.ContentLength != 0 {
 		return api.Invalid("PUT version-id requests require a zero byte body")
 	}
-	if c.con == nil || c.con.meta[metaVersionsEnabled] == "" {
-		return api.Invalid("version-aware operations require that the container is versioned")
+	if err := versionAllowed(r, c, r.URL.Query().Get("version-id"), writing); err != nil {
+		return err
 	}
 	var o *object
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) (err error) {
@@ -360,8 +360,8 @@ func (s *Service) deleteObject(w http.ResponseWriter, r *http.Request, c *call) 
 		return noContainer(store.ErrNotFound)
 	}
 	id := q.Get("version-id")
-	if id != "" && id != "null" && c.con.meta[metaVersionsEnabled] == "" {
-		return api.Invalid("version-aware operations require that the container is versioned")
+	if err := versionAllowed(r, c, id, writing); err != nil {
+		return err
 	}
 	var res deleteResult
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,12 +141,9 @@ func (s *Service) NodeHandler() http.Handler {
 // fault writes Swift's error page.
 func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 	h := w.Header()
-	body := f.Message
-	kind := "text/plain; charset=UTF-8"
-	switch f.Status {
-	case http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		// Clients read these as they are.
-	default:
+	body, kind := f.Message, "text/plain; charset=UTF-8" // clients read these as they are
+	if !slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, f.Status) ||
+		strings.HasPrefix(body, "There was a conflict") {
 		kind = "text/html; charset=UTF-8"
 		body = "<html><h1>" + http.StatusText(f.Status) + "</h1><p>" + html.EscapeString(f.Message) + "</p></html>"
 	}

@@ -212,7 +212,7 @@ func (v *web) list(prefix string) error {
 			size, date = humanBytes(e.Bytes), e.Modified.UTC().Format("2006-01-02 15:04:05")
 		}
 		fmt.Fprintf(&b, "   <tr class=\"%s\"><td class=\"colname\"><a href=\"%s\">%s</a></td><td class=\"colsize\">%s</td><td class=\"coldate\">%s</td></tr>\n",
-			html.EscapeString(class), html.EscapeString("./"+url.PathEscape(name)), html.EscapeString(name), size, date)
+			html.EscapeString(class), html.EscapeString(hrefOf(name)), html.EscapeString(name), size, date)
 	}
 	b.WriteString("  </table>\n </body>\n</html>\n")
 	h := v.w.Header()
@@ -223,6 +223,16 @@ func (v *web) list(prefix string) error {
 		_, _ = v.w.Write([]byte(b.String())) // the client may have gone
 	}
 	return nil
+}
+
+// hrefOf is a relative reference to a name: one that cannot be taken for a
+// scheme, another host or a query.
+func hrefOf(name string) string {
+	ref := strings.NewReplacer("%2F", "/", ":", "%3A").Replace(url.PathEscape(name))
+	if strings.HasPrefix(ref, "/") || ref == "" {
+		return "./" + ref
+	}
+	return ref
 }
 
 func humanBytes(n int64) string {

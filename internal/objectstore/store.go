@@ -251,9 +251,12 @@ func (s *Service) checkQuota(tx *store.Tx, con *container, o *object, b *body, o
 	}
 	grow, more := size, int64(1)
 	if old != nil {
-		grow, more = size-old.size, 0
+		more = 0
 	}
-	if limit, ok := con.meta.quota("X-Container-Meta-Quota-Bytes"); ok && con.bytes+grow > limit && grow > 0 {
+	if old != nil && con.versioning() != versioningEnabled { // which keeps the old as well
+		grow -= old.size
+	}
+	if limit, ok := con.meta.quota("X-Container-Meta-Quota-Bytes"); ok && con.bytes+con.versionBytes+grow > limit && grow > 0 {
 		return api.TooLarge("Upload exceeds quota.")
 	}
 	if limit, ok := con.meta.quota("X-Container-Meta-Quota-Count"); ok && con.objects+more > limit && more > 0 {

@@ -81,26 +81,17 @@ func again(next, now time.Time) jobs.Result {
 	return jobs.After(max(0, next.Sub(now)))
 }
 
-// expireObjects is the job that deletes objects and versions whose X-Delete-At
-// has come. They have been invisible since then.
+// expireObjects is the job that deletes objects whose X-Delete-At has come.
+// They have been invisible since then.
 func (s *Service) expireObjects(ctx context.Context, _ jobs.Job) jobs.Result {
 	var next time.Time
 	removed := 0
-	err := s.db.Tx(ctx, func(tx *store.Tx) error {
-		removed, next = 0, time.Time{}
-		for _, table := range []string{"objectstore_objects", "objectstore_versions"} {
-			n, err := s.expireIn(tx, table)
-			if err != nil {
-				return err
-			}
-			removed += n
+	err := s.db.Tx(ctx, func(tx *store.Tx) (err error) {
+		next = time.Time{}
+		if removed, err = s.expireSome(tx); err != nil || removed > 0 {
+			return err
 		}
-		if removed > 0 {
-			return nil
-		}
-		return tx.Get([]any{store.Time(&next)}, `SELECT MIN(expires) FROM (
-			SELECT MIN(expires) AS expires FROM objectstore_objects WHERE expires > 0
-			UNION ALL SELECT MIN(expires) AS expires FROM objectstore_versions WHERE expires > 0) AS e`)
+		return tx.Get([]any{store.Time(&next)}, `SELECT MIN(expires) FROM objectstore_objects WHERE expires > 0`)
 	})
 	switch {
 	case err != nil:
@@ -111,21 +102,24 @@ func (s *Service) expireObjects(ctx context.Context, _ jobs.Job) jobs.Result {
 	return again(next, s.now())
 }
 
-func (s *Service) expireIn(tx *store.Tx, table string) (int, error) {
-	var due []*object
+func (s *Service) expireSome(tx *store.Tx) (int, error) {
+	var due []target
 	err := tx.Each(func(scan func(...any) error) error {
 		var t target
-		o, err := scanObject(t, func(dest ...any) error { return scan(append([]any{&t.account, &t.container}, dest...)...) })
-		o.account, o.container = t.account, t.container
-		due = append(due, o)
+		err := scan(&t.account, &t.container, &t.object)
+		due = append(due, t)
 		return err
-	}, `SELECT account, container, `+objectColumns+` FROM `+table+` WHERE expires > 0 AND expires <= ? ORDER BY expires LIMIT 500`, store.At(s.now()))
+	}, `SELECT account, container, name FROM objectstore_objects WHERE expires > 0 AND expires <= ? ORDER BY expires LIMIT 500`, store.At(s.now()))
 	if err != nil {
 		return 0, err
 	}
-	for _, o := range due {
-		if table == "objectstore_versions" {
-			err = s.removeVersion(tx, o)
+	for _, t := range due {
+		o, err := getRow(tx, t)
+		if err != nil {
+			return 0, err
+		}
+		if o.version != 0 { // what expires is that it is current; the version stays
+			err = s.archive(tx, o)
 		} else {
 			err = s.remove(tx, o)
 		}

@@ -160,6 +160,7 @@ func (s *Service) archive(tx *store.Tx, old *object) error {
 	if old.version == 0 {
 		old.version = old.modified.UnixMicro()
 	}
+	old.expires = time.Time{}
 	return s.addVersion(tx, old)
 }
 
@@ -200,7 +201,7 @@ func (s *Service) getVersion(tx *store.Tx, t target, version int64) (*object, er
 			return nil, err
 		}
 	}
-	if s.expired(o) {
+	if version == 0 && s.expired(o) {
 		return nil, store.ErrNotFound
 	}
 	return o, nil
@@ -300,36 +301,42 @@ func (s *Service) marker(t target, old *object) *object {
 const emptyMD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 // bringBack replaces an object (old, which may be nil) by the newest version of
-// the older mode. A delete marker, of a time when the mode was history, says
-// that there was nothing: it goes with the object, or before one that is to
-// come back.
+// the older mode. Delete markers are of a time when the mode was history: one
+// says that there was nothing, so it goes before what is to come back; if there
+// are several, one goes and nothing comes back yet.
 func (s *Service) bringBack(tx *store.Tx, con *container, t target, old *object) error {
 	prefix := archivePrefix(t.object)
 	from := target{account: t.account, container: con.archiveContainer()}
-	for popped := false; ; popped = true {
-		last, err := scanObject(from, tx.QueryRow(`SELECT `+objectColumns+` FROM objectstore_objects
-			WHERE account = ? AND container = ? AND name >= ? AND name < ? ORDER BY name DESC LIMIT 1`,
-			from.account, from.container, prefix, prefix+afterAll).Scan)
-		switch {
-		case isNotFound(err) && old != nil:
-			return s.remove(tx, old)
-		case isNotFound(err) && popped:
-			return nil
-		case err != nil:
+	var kept []*object // the two newest
+	err := tx.Each(func(scan func(...any) error) error {
+		o, err := scanObject(from, scan)
+		kept = append(kept, o)
+		return err
+	}, `SELECT `+objectColumns+` FROM objectstore_objects WHERE account = ? AND container = ? AND name >= ? AND name < ? ORDER BY name DESC LIMIT 2`,
+		from.account, from.container, prefix, prefix+afterAll)
+	if err != nil {
+		return err
+	}
+	marked := len(kept) > 0 && kept[0].contentType == deletedType
+	switch {
+	case old != nil && (len(kept) == 0 || marked):
+		return s.remove(tx, old)
+	case len(kept) == 0:
+		return store.ErrNotFound
+	case marked:
+		if err := s.remove(tx, kept[0]); err != nil {
 			return err
-		case last.contentType != deletedType:
-			if err := s.unlink(tx, last); err != nil {
-				return err
-			}
-			last.target = t
-			return s.replace(tx, last, old)
-		case old != nil:
-			return s.remove(tx, old)
 		}
-		if err := s.remove(tx, last); err != nil {
-			return err
+		if kept = kept[1:]; len(kept) == 0 || kept[0].contentType == deletedType {
+			return nil
 		}
 	}
+	back := kept[0]
+	if err := s.unlink(tx, back); err != nil {
+		return err
+	}
+	back.target = t
+	return s.replace(tx, back, old)
 }
 
 // deleteVersion answers DELETE with version-id.
@@ -343,9 +350,12 @@ func (s *Service) deleteVersion(tx *store.Tx, t target, id string) (deleteResult
 	if err != nil {
 		return res, err
 	}
-	if current != nil && current.version == version {
+	switch {
+	case current != nil && current.version == version:
 		res.current = "null"
 		return res, s.remove(tx, current)
+	case version == 0 && current != nil: // the version stays, but is current no more
+		return res, s.archive(tx, current)
 	}
 	res.current = "null"
 	if current != nil {

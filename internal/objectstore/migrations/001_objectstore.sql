@@ -57,7 +57,6 @@ CREATE TABLE objectstore_versions (
 	version BIGINT NOT NULL,
 	PRIMARY KEY (account, container, name, version)
 );
-CREATE INDEX objectstore_versions_expires ON objectstore_versions (expires) WHERE expires > 0;
 CREATE INDEX objectstore_versions_body ON objectstore_versions (body_key) WHERE inline = 0 AND body_key <> '';
 CREATE TABLE objectstore_bodies (
 	key TEXT PRIMARY KEY,
