@@ -27,6 +27,7 @@ const (
 	KindUnprocessable
 	KindPreconditionFailed
 	KindFull
+	KindLengthRequired
 )
 
 var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
@@ -38,6 +39,7 @@ var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
 	KindMethodNotAllowed: http.StatusMethodNotAllowed, KindUnprocessable: http.StatusUnprocessableEntity,
 	KindPreconditionFailed: http.StatusPreconditionFailed,
 	KindFull:               http.StatusInsufficientStorage,
+	KindLengthRequired:     http.StatusLengthRequired,
 }
 
 // Error is an error whose Message may be shown to the client. Its cause, if

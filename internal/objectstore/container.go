@@ -172,7 +172,7 @@ func (s *Service) mergeContainer(tx *store.Tx, r *http.Request, c *call) error {
 	if err := con.applyVersioning(h); err != nil {
 		return err
 	}
-	_, err = tx.Exec(`UPDATE objectstore_containers SET meta = ? WHERE account = ? AND name = ?`, store.JSON(con.meta), c.account, c.container)
+	_, err = tx.Exec(`UPDATE objectstore_containers SET meta = ?, modified = ? WHERE account = ? AND name = ?`, store.JSON(con.meta), store.At(s.now()), c.account, c.container)
 	s.bus.PublishTx(tx, target{account: c.account, container: c.container}.topics()...)
 	return err
 }

@@ -24,10 +24,8 @@ func (s *Service) copyObject(w http.ResponseWriter, r *http.Request, c *call) er
 	if err := s.load(r, to); err != nil {
 		return err
 	}
-	if err := s.authorizeHere(r, to, writing); err != nil {
-		return err
-	}
-	return s.copy(w, r, c, to)
+	// A source that does not exist is told first.
+	return s.copy(w, r, c, to, func() error { return s.authorizeHere(r, to, writing) })
 }
 
 // copyFrom answers PUT with X-Copy-From.
@@ -55,7 +53,7 @@ func (s *Service) copyFrom(w http.ResponseWriter, r *http.Request, c *call) erro
 	if err := s.authorizeHere(r, from, reading); err != nil {
 		return err
 	}
-	return s.copy(w, r, from, c)
+	return s.copy(w, r, from, c, func() error { return nil })
 }
 
 func copyAccount(r *http.Request, header, unset string) (string, error) {
@@ -73,7 +71,7 @@ func copyAccount(r *http.Request, header, unset string) (string, error) {
 // copy makes an object of another's content. What is copied of a manifest is
 // its content, unless the request asks for the manifest; of a symlink, what it
 // leads to, unless it asks for the link.
-func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) error {
+func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call, allowed func() error) error {
 	q := r.URL.Query()
 	if err := versionAllowed(r, from, q.Get("version-id"), reading); err != nil {
 		return err
@@ -85,6 +83,9 @@ func (s *Service) copy(w http.ResponseWriter, r *http.Request, from, to *call) e
 	defer func() { body.Close() }()
 	if src.contentType == deletedType && q.Has("version-id") {
 		return api.NotFound("The resource could not be found.")
+	}
+	if err := allowed(); err != nil {
+		return err
 	}
 	keepLink := q.Get("symlink") == "get"
 	if !keepLink {

@@ -34,6 +34,9 @@ func (s *Service) putObject(w http.ResponseWriter, r *http.Request, c *call) err
 	case r.ContentLength > maxObject:
 		return api.TooLarge("Your request is too large: an object holds at most %d bytes; use a large object manifest", int64(maxObject))
 	}
+	if r.RequestURI != "" && r.ContentLength == 0 && r.Header.Get("Content-Length") == "" { // came over a socket without
+		return &api.Error{Kind: api.KindLengthRequired, Message: "Missing Content-Length header."}
+	}
 	o, err := s.newObject(r, c.target)
 	if err != nil {
 		return err
@@ -194,6 +197,8 @@ func guessType(name string) string {
 		return "text/x-python"
 	case ".txt":
 		return "text/plain"
+	case ".wav":
+		return "audio/x-wav"
 	default:
 		if t := mime.TypeByExtension(ext); t != "" {
 			return t

@@ -39,8 +39,8 @@ var (
 // parseRanges reads a Range header (RFC 9110, section 14.2). errNoRange for a
 // header to be passed over.
 func parseRanges(header string, size int64) ([]byteRange, error) {
-	text, ok := strings.CutPrefix(header, "bytes=")
-	if !ok {
+	unit, text, ok := strings.Cut(header, "=")
+	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
 		return nil, errNoRange
 	}
 	var out []byteRange

@@ -141,6 +141,13 @@ func (s *Service) NodeHandler() http.Handler {
 // fault writes Swift's error page.
 func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 	h := w.Header()
+	if f.Status == http.StatusUnauthorized {
+		account, _, _ := strings.Cut(strings.TrimPrefix(rawPath(r), "/v1/"), "/")
+		if account == "" {
+			account = "unknown"
+		}
+		h.Set("Www-Authenticate", `Swift realm="`+account+`"`)
+	}
 	body, kind := f.Message, "text/plain; charset=UTF-8" // clients read these as they are
 	if !slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, f.Status) ||
 		strings.HasPrefix(body, "There was a conflict") {
