@@ -99,6 +99,12 @@ func reroute(r *http.Request) *http.Request {
 	}
 	r = r.Clone(context.WithValue(r.Context(), rawPathKey{}, escaped))
 	r.URL.Path, r.URL.RawPath = path, ""
+	for name, values := range r.Header { // as servers do that keep headers as CGI has them
+		if strings.HasPrefix(name, "X-") && strings.Contains(name, "_") {
+			r.Header[http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))] = values
+			delete(r.Header, name)
+		}
+	}
 	if r.Header.Get("X-Auth-Token") == "" && r.Header.Get("X-Storage-Token") != "" {
 		r.Header.Set("X-Auth-Token", r.Header.Get("X-Storage-Token"))
 	}
