@@ -77,14 +77,9 @@ func (s *Service) account(want intent, h callHandler) func(http.ResponseWriter, 
 		}
 		c := &call{target: t, owner: ownerMay(r, t.account, owning)}
 		if !ownerMay(r, t.account, want) {
-			granted, err := s.accountGrant(r, t.account)
-			if err != nil {
+			if err := s.byACL(r, c, t.account, nil, want); err != nil {
 				return err
 			}
-			if granted < needs(want) {
-				return denied(r)
-			}
-			c.owner = granted == owning
 		}
 		return h(w, r, c)
 	}
@@ -157,12 +152,7 @@ func (s *Service) load(r *http.Request, c *call) error {
 		if isNotFound(err) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
 		c.con = &con
-		m, err := getAccountMeta(tx, c.account)
-		con.foreignDomain = m.foreignDomain()
 		return err
 	})
 }
@@ -199,20 +189,25 @@ func (s *Service) authorize(r *http.Request, c *call, t target, want intent) err
 
 // byACL checks the container's and the account's ACL. A container that does
 // not exist answers like one that the caller may not see.
-func (s *Service) byACL(r *http.Request, c *call, account string, con *container, want intent) error {
+func (s *Service) byACL(r *http.Request, c *call, name string, con *container, want intent) error {
+	var account meta
+	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		account, err = getAccountMeta(tx, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	if con != nil && want != owning {
 		acl := con.meta["X-Container-Read"]
 		if want == writing {
 			acl = con.meta["X-Container-Write"]
 		}
-		if aclAllows(acl, r, aclScope{account, con.foreignDomain}, want) {
+		if aclAllows(acl, r, aclScope{name, account.foreignDomain()}, want) {
 			return nil
 		}
 	}
-	granted, err := s.accountGrant(r, account)
-	if err != nil {
-		return err
-	}
+	granted := account.grant(r, name)
 	if granted < needs(want) {
 		return denied(r)
 	}
@@ -255,23 +250,15 @@ func needs(want intent) intent {
 	return want
 }
 
-// accountGrant returns the most that the account's ACL grants the caller.
-func (s *Service) accountGrant(r *http.Request, account string) (intent, error) {
+// grant returns the most that the account's ACL grants the caller.
+func (m meta) grant(r *http.Request, account string) intent {
 	id, known := auth.FromContext(r.Context())
-	if !known {
-		return nothing, nil
-	}
-	var m meta
-	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		m, err = getAccountMeta(tx, account)
-		return err
-	})
-	if err != nil || m[metaAccountACL] == "" {
-		return nothing, err
+	if !known || m[metaAccountACL] == "" {
+		return nothing
 	}
 	acl, err := parseAccountACL(m[metaAccountACL])
-	if err != nil {
-		return nothing, nil //nolint:nilerr // it was checked when it was set
+	if err != nil { // it was checked when it was set
+		return nothing
 	}
 	scope := aclScope{account, m.foreignDomain()}
 	has := func(entries []string) bool {
@@ -279,13 +266,13 @@ func (s *Service) accountGrant(r *http.Request, account string) (intent, error) 
 	}
 	switch {
 	case has(acl.Admin):
-		return owning, nil
+		return owning
 	case has(acl.ReadWrite):
-		return writing, nil
+		return writing
 	case has(acl.ReadOnly):
-		return reading, nil
+		return reading
 	}
-	return nothing, nil
+	return nothing
 }
 
 type accountACL struct {

@@ -112,6 +112,9 @@ func (s *Service) precheck(r *http.Request, c *call) error {
 	if c.con == nil {
 		return noContainer(store.ErrNotFound)
 	}
+	if r.ContentLength <= maxInline && r.Header.Get("If-None-Match") == "" { // soon enough in the transaction
+		return nil
+	}
 	return s.db.View(r.Context(), func(tx *store.Tx) error {
 		if err := s.checkIfNone(tx, r, c.target); err != nil {
 			return err

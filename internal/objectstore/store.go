@@ -17,7 +17,6 @@ type container struct {
 	objects, bytes    int64
 
 	versions, versionBytes int64 // those that are not current, delete markers included
-	foreignDomain          bool  // see aclScope; set by load
 }
 
 // object is a row of objectstore_objects or objectstore_versions.
