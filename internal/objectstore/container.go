@@ -100,11 +100,11 @@ func checkVersionsQuery(r *http.Request, c *call, q *listingQuery, versioned boo
 	if !c.owner && !ownerMay(r, c.account, reading) {
 		return denied(r)
 	}
-	if q.versionMarker == "" {
+	if q.versionMarker == "" || !versioned { // where nothing was ever kept the marker alone says it
 		return nil
 	}
-	if q.marker == "" || !versioned {
-		return api.Invalid("version_marker param requires marker, and a container with X-Versions-Enabled")
+	if q.marker == "" {
+		return api.Invalid("version_marker param requires marker")
 	}
 	_, err := parseVersionID(q.versionMarker)
 	return err
