@@ -27,7 +27,6 @@ type call struct {
 	owner   bool   // of the account: sees keys and ACLs
 	tempURL string // "", or what the key of the temporary URL belongs to: "account" or "container"
 	con     *container
-	link    string // the path that symlinks led to; "" without
 }
 
 type callHandler func(w http.ResponseWriter, r *http.Request, c *call) error

@@ -218,7 +218,7 @@ func (x *extraction) take(t io.Reader, h *tar.Header, to target) error {
 	}
 	if err := checkAttributes(o.headers); err != nil {
 		x.res.fail(h.Name, "400 Bad Request")
-		return nil
+		return nil //nolint:nilerr // told to the client
 	}
 	b, err := x.s.receive(x.r.Context(), t, h.Size)
 	if err != nil {

@@ -7,6 +7,10 @@
 // object is replaced or deleted, the key stands in objectstore_garbage, so
 // whatever a crash leaves is found without searching.
 //
+// Versions (X-Versions-Enabled) are rows of objectstore_versions beside the
+// current ones, so that listings of what is current stay as fast as without;
+// the two older modes move rows to another container. Neither copies a body.
+//
 // A GET or HEAD with If-None-Match and X-Long-Poll: SECONDS (at most 120) is
 // answered when the object differs from the ETag given, with 304 when the time
 // is over: so agents learn of new metadata at once. Every change is announced
