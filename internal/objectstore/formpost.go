@@ -196,7 +196,7 @@ func (f *form) answer(w http.ResponseWriter, st formStatus) error {
 		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
 		w.WriteHeader(st.code)
 		_, _ = io.WriteString(w, body) // the client may have gone
-		return nil //nolint:nilerr // a redirect that is none is passed over
+		return nil                     //nolint:nilerr // a redirect that is none is passed over
 	}
 	q := u.Query()
 	q.Set("status", strconv.Itoa(st.code))
