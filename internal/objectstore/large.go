@@ -47,7 +47,7 @@ func (s *Service) segmentsAllowed(r *http.Request, c *call, o *object) error {
 		return nil
 	}
 	seen := map[string]bool{}
-	con, _, _ := strings.Cut(o.dlo, "/")
+	con, _ := dloPlace(o.dlo)
 	targets := []target{{o.account, con, ""}}
 	for _, g := range o.slo {
 		targets = append(targets, g.target(o.account))
@@ -69,7 +69,7 @@ func (s *Service) segmentsAllowed(r *http.Request, c *call, o *object) error {
 
 // dynamic collects the segments of a dynamic large object.
 func (s *Service) dynamic(ctx context.Context, o *object, c *content) error {
-	con, prefix, _ := strings.Cut(o.dlo, "/")
+	con, prefix := dloPlace(o.dlo)
 	c.size = 0
 	var sums []string
 	err := s.db.View(ctx, func(tx *store.Tx) error {

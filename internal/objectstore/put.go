@@ -176,15 +176,26 @@ func dloHeader(h http.Header) (string, error) {
 	if m == "" {
 		return "", nil
 	}
+	m = strings.TrimPrefix(m, "/")
 	text, err := unescape(m)
 	if err != nil {
 		return "", api.Invalid("X-Object-Manifest is %q: %v", m, err)
 	}
-	text = strings.TrimPrefix(text, "/")
 	if con, prefix, ok := strings.Cut(text, "/"); !ok || con == "" || prefix == "" || strings.ContainsAny(m, "?&") || strings.HasPrefix(prefix, "/") {
 		return "", api.Invalid("X-Object-Manifest must be in the format container/prefix")
 	}
-	return text, nil
+	return m, nil
+}
+
+// dloPlace is the container and prefix of a dynamic large object's segments;
+// the header is kept as it was sent.
+func dloPlace(manifest string) (container, prefix string) {
+	text, err := unescape(manifest)
+	if err != nil { // it was checked when it was set
+		text = manifest
+	}
+	container, prefix, _ = strings.Cut(text, "/")
+	return container, prefix
 }
 
 func guessType(name string) string {

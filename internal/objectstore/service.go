@@ -149,6 +149,9 @@ func fault(w http.ResponseWriter, r *http.Request, f api.Fault) {
 		h.Set("Www-Authenticate", `Swift realm="`+account+`"`)
 	}
 	body, kind := f.Message, "text/plain; charset=UTF-8" // clients read these as they are
+	if !strings.ContainsAny(body, "<>&") {
+		kind = "text/html; charset=UTF-8" // as Swift says; what a browser could take for markup stays text
+	}
 	if !slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, f.Status) ||
 		strings.HasPrefix(body, "There was a conflict") {
 		kind = "text/html; charset=UTF-8"

@@ -193,7 +193,7 @@ func (v *web) list(prefix string) error {
 	var b strings.Builder
 	b.WriteString("<!DOCTYPE html>\n<html>\n <head>\n  <title>" + title + "</title>\n")
 	if css := m["X-Container-Meta-Web-Listings-Css"]; css != "" {
-		href := strings.Repeat("../", strings.Count(prefix, "/")) + css
+		href := strings.Repeat("../", strings.Count(prefix, "/")) + escapePath(css)
 		if strings.HasPrefix(css, "http://") || strings.HasPrefix(css, "https://") || strings.HasPrefix(css, "/") {
 			href = css
 		}
