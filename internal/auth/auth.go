@@ -9,6 +9,7 @@ package auth
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func (i *Identity) MayRequest(service, method, path string) bool {
 		return true
 	}
 	return slices.ContainsFunc(i.AccessRules, func(r AccessRule) bool {
-		sameMethod := r.Method == method || r.Method == "GET" && method == "HEAD"
+		sameMethod := r.Method == method || r.Method == http.MethodGet && method == http.MethodHead
 		return sameMethod && sameService(r.Service, service) && matchPath(segments(r.Path), segments(path))
 	})
 }

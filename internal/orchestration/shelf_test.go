@@ -2,7 +2,6 @@ package orchestration_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -235,7 +234,7 @@ outputs: {d: {value: {get_attr: [v, display_description]}}}
 				t.Errorf("%d objects are left: %v", len(s.objects), s.objects)
 			}
 			if t.Failed() {
-				t.Log(fmt.Sprintf("calls:\n%s", all))
+				t.Logf("calls:\n%s", all)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (u *undercloud) as(userID, password, project, method, address string, body 
 		u.T.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if resp.StatusCode != 201 {
+	if resp.StatusCode != http.StatusCreated {
 		u.T.Fatalf("token: %s", resp.Status)
 	}
 	if req, err = http.NewRequestWithContext(u.T.Context(), method, address, strings.NewReader(text(body))); err != nil {
@@ -121,7 +121,7 @@ func (u *undercloud) report(d map[string]any, stackID string, outputs map[string
 	user, password, project := input(d, "deploy_user_id").(string), input(d, "deploy_password").(string), input(d, "deploy_project_id").(string)
 	if q := input(d, "deploy_queue_id"); q != nil {
 		code, out := u.as(user, password, project, "POST", u.URL+"/messaging/v2/queues/"+q.(string)+"/messages", map[string]any{"messages": []any{map[string]any{"body": outputs, "ttl": 600}}})
-		if code != 201 {
+		if code != http.StatusCreated {
 			u.T.Fatalf("message: %d %s", code, out)
 		}
 		return
@@ -139,7 +139,7 @@ func (u *undercloud) report(d map[string]any, stackID string, outputs map[string
 	if code, out := u.as(user, password, project, "GET", base+"server/metadata", nil); code != 403 {
 		u.T.Errorf("metadata of another resource: %d %s", code, out)
 	}
-	if code, out := u.as(user, password, project, "POST", base+input(d, "deploy_resource_name").(string)+"/signal", outputs); code != 200 {
+	if code, out := u.as(user, password, project, "POST", base+input(d, "deploy_resource_name").(string)+"/signal", outputs); code != http.StatusOK {
 		u.T.Fatalf("signal: %d %s", code, out)
 	}
 	_ = stackID
@@ -306,7 +306,7 @@ outputs:
 			switch {
 			case tc.name == "heat-token":
 				address, method = attrs["endpoint"].(string), "POST"
-				req, err := http.NewRequestWithContext(t.Context(), "POST", address, strings.NewReader(tc.body))
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(tc.body))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -317,7 +317,7 @@ outputs:
 					t.Fatal(err)
 				}
 				_ = resp.Body.Close()
-				if resp.StatusCode != 200 {
+				if resp.StatusCode != http.StatusOK {
 					t.Fatalf("signal: %s", resp.Status)
 				}
 				address = ""

@@ -17,12 +17,12 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 		fails          bool
 		status         int
 	}{
-		{"a read waits for nothing", "GET", func(w http.ResponseWriter) { w.WriteHeader(200) }, 0, false, 200},
-		{"a change", "POST", func(w http.ResponseWriter) { w.WriteHeader(201); _, _ = w.Write([]byte("id-1")) }, 1, false, 201},
+		{"a read waits for nothing", "GET", func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) }, 0, false, 200},
+		{"a change", "POST", func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = w.Write([]byte("id-1")) }, 1, false, 201},
 		{"a change that writes no status", "PUT", func(w http.ResponseWriter) { _, _ = w.Write([]byte("id-1")) }, 1, false, 200},
 		{"a change that writes nothing", "DELETE", func(http.ResponseWriter) {}, 1, false, 200},
-		{"a refusal changed nothing", "POST", func(w http.ResponseWriter) { w.WriteHeader(409) }, 0, false, 409},
-		{"a disk that fails", "POST", func(w http.ResponseWriter) { w.WriteHeader(201); _, _ = w.Write([]byte("id-1")) }, 1, true, 500},
+		{"a refusal changed nothing", "POST", func(w http.ResponseWriter) { w.WriteHeader(http.StatusConflict) }, 0, false, 409},
+		{"a disk that fails", "POST", func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = w.Write([]byte("id-1")) }, 1, true, 500},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			w := httptest.NewRecorder()

@@ -126,7 +126,7 @@ func cronExpression(v string, _ time.Time) error {
 		return nil
 	}
 	if _, err := cron.ParseStandard(v); err != nil || len(strings.Fields(v)) != 5 && !strings.HasPrefix(v, "@") {
-		return fmt.Errorf("invalid CRON expression %q, expected five fields: minute, hour, day of month, month, day of week", v)
+		return fmt.Errorf("invalid CRON expression %q, expected five fields: minute, hour, day of the month, the month, day of the week", v)
 	}
 	return nil
 }

@@ -259,34 +259,6 @@ func isID(s string) bool {
 // marker is the description by which a resource finds what it made before a crash.
 func (r *Resource) marker() string { return "heat resource " + r.ID }
 
-// createOnce makes a thing under path/key unless an attempt before a crash has made it already.
-func (r *Resource) createOnce(ctx context.Context, c client, path, key string, body *Map) (*Map, error) {
-	if r.Data["creating"] == true {
-		m, err := c.call(ctx, "GET", path+"?description="+url.QueryEscape(r.marker()), nil)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range items(m, key+"s") {
-			if str(e, "description") == r.marker() {
-				return e, r.SetID(ctx, str(e, "id"))
-			}
-		}
-	}
-	r.Data["creating"] = true
-	if err := r.Host.Save(ctx, r); err != nil {
-		return nil, err
-	}
-	if _, ok := body.Get("description"); !ok {
-		body.Set("description", r.marker())
-	}
-	m, err := c.call(ctx, "POST", path, yaml11.MapOf(key, body))
-	if err != nil {
-		return nil, err
-	}
-	made := submap(m, key)
-	return made, r.SetID(ctx, str(made, "id"))
-}
-
 // remove deletes a thing; gone is fine.
 func (c client) remove(ctx context.Context, path string) error {
 	if _, err := c.call(ctx, "DELETE", path, nil); err != nil && !isNotFound(err) {
