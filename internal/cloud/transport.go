@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -65,6 +66,9 @@ func (l *Local) RoundTrip(r *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
+	if length := wireLength(in); length != "" {
+		in.Header.Set("Content-Length", length)
+	}
 	pr, pw := io.Pipe()
 	w := &localWriter{header: http.Header{}, body: pw, ready: make(chan struct{})}
 	go func() {
@@ -99,6 +103,18 @@ func (l *Local) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: w.sent, Body: &localBody{PipeReader: pr, err: r.Context().Err, stop: sync.OnceFunc(func() { close(stop) })},
 		ContentLength: -1, Request: r,
 	}, nil
+}
+
+// wireLength is the Content-Length that net/http's client would send: always
+// that of a known body, and 0 for the methods that are expected to have one.
+func wireLength(r *http.Request) string {
+	switch {
+	case r.ContentLength > 0:
+		return strconv.FormatInt(r.ContentLength, 10)
+	case r.Body == http.NoBody && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch):
+		return "0"
+	}
+	return ""
 }
 
 type localBody struct {

@@ -7,10 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
+
+	"github.com/tripleo/tripleo/internal/cloud"
 )
 
 // imageCache is where images are built once for all runs.
@@ -52,19 +57,44 @@ func (h *house) crashWhen(what string, limit time.Duration, condition func() (bo
 // anyNode says whether a node is in one of the provision states.
 func (h *house) anyNode(states ...string) func() (bool, string) {
 	return func() (bool, string) {
-		out, text, err := h.command(time.Minute, "openstack", "baremetal", "node", "list", "-f", "value", "-c", "Provisioning State")
+		found, err := h.nodeStates()
 		if err != nil {
-			return false, text
+			return false, err.Error()
 		}
-		for line := range strings.SplitSeq(out, "\n") {
-			for _, s := range states {
-				if strings.TrimSpace(line) == s {
-					return true, out
-				}
-			}
-		}
-		return false, out
+		return slices.ContainsFunc(found, func(s string) bool { return slices.Contains(states, s) }), fmt.Sprint(found)
 	}
+}
+
+// nodeStates asks Ironic itself: a client's process takes longer to start than
+// a state may last.
+func (h *house) nodeStates() ([]string, error) {
+	rc, err := os.ReadFile(filepath.Join(h.data(), "undercloudrc"))
+	if err != nil {
+		return nil, err
+	}
+	value := func(name string) string {
+		_, rest, _ := strings.Cut(string(rc), "export "+name+"=")
+		v, _, _ := strings.Cut(rest, "\n")
+		return v
+	}
+	session, err := cloud.New(cloud.Options{AuthURL: value("OS_AUTH_URL")}).Password(h.t.Context(), "admin", value("OS_PASSWORD"), "admin", "Default")
+	if err != nil {
+		return nil, err
+	}
+	ironic, err := session.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	page, err := nodes.List(ironic, nodes.ListOpts{}).AllPages(h.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	all, err := nodes.ExtractNodes(page)
+	var out []string
+	for _, n := range all {
+		out = append(out, n.ProvisionState)
+	}
+	return out, err
 }
 
 // background runs our command line and delivers how it ended.

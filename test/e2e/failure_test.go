@@ -206,7 +206,7 @@ func TestBrokenImageAndScriptOnAContainerMachine(t *testing.T) {
 	deploy := []string{"overcloud", "deploy", "--templates", plan, "-e", filepath.Join(h.dir, "small.yaml")}
 	body := h.largestBlob()
 	flipBit(t, body)
-	h.wrongChecksum(deploy)
+	h.rotten(deploy)
 	flipBit(t, body)
 	id := h.exit3(deploy)
 	replaceIn(t, filepath.Join(h.dir, "small.yaml"), "exit 3", "exit 0")
@@ -259,20 +259,18 @@ func flipBit(t *testing.T, path string) {
 	}
 }
 
-func (h *house) wrongChecksum(deploy []string) {
+// rotten deploys an image whose body in the store has rotted: the store hands
+// out no byte that it cannot verify, and the machine says where that ends.
+func (h *house) rotten(deploy []string) {
 	h.t.Helper()
 	text := h.tripleoFails(2*time.Minute, deploy...)
 	image := strings.TrimSpace(h.openstackText("image", "show", "overcloud-full", "-f", "value", "-c", "id"))
-	hash := regexp.MustCompile(`[0-9a-f]{128}`).FindString(h.openstackText("image", "show", "overcloud-full", "-f", "json"))
-	said := []string{"Compute.0.Server\n", "node.yaml:6:", "compute-0 (bare-metal node node-0)", "checksum mismatch", image, "expected sha512 " + hash}
+	said := []string{"Compute.0.Server\n", "node.yaml:6:", "compute-0 (bare-metal node node-0)", "broke off before byte", "may be damaged", image}
 	contains(h.t, "deploy", text, said...)
 	contains(h.t, "overcloud failures", h.tripleo(time.Minute, "overcloud", "failures"), said...)
 	forPeople(h.t, text)
-	if m := regexp.MustCompile(`expected sha512 ([0-9a-f]{128}), the \d+ downloaded bytes have ([0-9a-f]{128})`).FindStringSubmatch(text); m == nil || m[1] == m[2] {
-		h.t.Errorf("expected and actual checksum are not shown:\n%s", text)
-	}
 	node := h.openstackText("baremetal", "node", "show", "node-0", "-f", "value", "-c", "provision_state", "-c", "last_error")
-	contains(h.t, "the node", node, "deploy failed", "checksum mismatch")
+	contains(h.t, "the node", node, "deploy failed", "may be damaged")
 }
 
 // exit3 deploys with a script that fails, and returns the server's id.

@@ -30,7 +30,16 @@ type Source struct {
 	etag string
 	body io.ReadCloser
 	off  int64
+
+	brokenAt int64 // where the connection broke last
+	breaks   int   // how often in a row it broke there
 }
+
+// maxBreaks is how often in a row a download may break at the same byte. An
+// outage lets bytes through between its breaks, or refuses connections; a
+// server that answers and then breaks off before the same byte each time
+// cannot read its own copy.
+const maxBreaks = 5
 
 // statusError is an answer that no retry will better.
 type statusError struct {
@@ -100,7 +109,7 @@ func (s *Source) Start(ctx context.Context) error {
 	if err := s.closeBody(); err != nil {
 		s.Log.Debug("close image body", "err", err)
 	}
-	s.size, s.etag = -1, ""
+	s.size, s.etag, s.brokenAt, s.breaks = -1, "", 0, 0
 	return s.retry(ctx, nil, func() error { return s.open(ctx, 0) })
 }
 
@@ -130,6 +139,10 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		case r.ctx.Err() != nil:
 			return 0, r.ctx.Err()
+		case s.stuck():
+			return 0, fmt.Errorf("the image server broke off before byte %d of %d %d times in a row; its own copy of the image may be damaged: %w", s.off, s.size, maxBreaks, redactURL(err))
+		case !s.pause(r.ctx):
+			return 0, r.ctx.Err()
 		case s.off == 0:
 			err = s.retry(r.ctx, err, func() error { return s.open(r.ctx, 0) })
 		default:
@@ -139,6 +152,29 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+	}
+}
+
+// stuck counts a break of the connection and says whether it is one too many
+// at this place.
+func (s *Source) stuck() bool {
+	if s.off != s.brokenAt {
+		s.brokenAt, s.breaks = s.off, 0
+	}
+	s.breaks++
+	return s.breaks >= maxBreaks
+}
+
+// pause waits after a break at the place of the one before; false when ctx ends.
+func (s *Source) pause(ctx context.Context) bool {
+	if s.breaks < 2 {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(s.backoff(s.breaks - 1)):
+		return true
 	}
 }
 
