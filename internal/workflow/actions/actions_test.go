@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -61,7 +62,7 @@ func session(t *testing.T, h http.HandlerFunc) *Context {
 	p := &gophercloud.ProviderClient{}
 	p.SetToken("token")
 	p.EndpointLocator = func(o gophercloud.EndpointOpts) (string, error) { return srv.URL + "/" + o.Type + "/", nil }
-	return &Context{Session: &cloud.Session{Provider: p, ProjectID: "p"}, Now: time.Now, Started: time.Now(), ActionExecutionID: "a"}
+	return &Context{Session: &cloud.Session{Provider: p, ProjectID: "p"}, UserID: "me", ProjectID: "p", Now: time.Now, Started: time.Now(), ActionExecutionID: "a"}
 }
 
 func run(t *testing.T, c *Context, name string, in map[string]any) (any, error) {
@@ -91,6 +92,55 @@ func TestRequests(t *testing.T) {
 		{"a stack is deleted by name and id", "heat.stacks_delete", map[string]any{"stack_id": "over"}, map[string]string{
 			"GET /orchestration/stacks/over":      `{"stack":{"stack_name":"over","id":"7"}}`,
 			"DELETE /orchestration/stacks/over/7": ``}, "<nil>"},
+		{"a snapshot is made below the stack", "heat.stacks_snapshot", map[string]any{"stack_id": "over", "name": "n"}, map[string]string{
+			"GET /orchestration/stacks/over":                           `{"stack":{"stack_name":"over","id":"7"}}`,
+			`POST /orchestration/stacks/over/7/snapshots {"name":"n"}`: `{"snapshot":{"id":"s"}}`}, "map[snapshot:map[id:s]]"},
+		{"a snapshot needs no name", "heat.stacks_snapshot", map[string]any{"stack_id": "over"}, map[string]string{
+			"GET /orchestration/stacks/over":                 `{"stack":{"stack_name":"over","id":"7"}}`,
+			`POST /orchestration/stacks/over/7/snapshots {}`: `{"snapshot":{"id":"s"}}`}, "map[snapshot:map[id:s]]"},
+		{"snapshots are listed", "heat.stacks_snapshot_list", map[string]any{"stack_id": "over"}, map[string]string{
+			"GET /orchestration/stacks/over":             `{"stack":{"stack_name":"over","id":"7"}}`,
+			"GET /orchestration/stacks/over/7/snapshots": `{"snapshots":[]}`}, "map[snapshots:[]]"},
+		{"a snapshot is shown", "heat.stacks_snapshot_show", map[string]any{"stack_id": "over", "snapshot_id": "s"}, map[string]string{
+			"GET /orchestration/stacks/over":               `{"stack":{"stack_name":"over","id":"7"}}`,
+			"GET /orchestration/stacks/over/7/snapshots/s": `{"snapshot":{"id":"s"}}`}, "map[snapshot:map[id:s]]"},
+		{"a snapshot is deleted, not the stack", "heat.stacks_snapshot_delete", map[string]any{"stack_id": "over", "snapshot_id": "s"}, map[string]string{
+			"GET /orchestration/stacks/over":                  `{"stack":{"stack_name":"over","id":"7"}}`,
+			"DELETE /orchestration/stacks/over/7/snapshots/s": ``}, "<nil>"},
+		{"a stack is restored from its snapshot", "heat.stacks_restore", map[string]any{"stack_id": "over", "snapshot_id": "s"}, map[string]string{
+			"GET /orchestration/stacks/over":                        `{"stack":{"stack_name":"over","id":"7"}}`,
+			"POST /orchestration/stacks/over/7/snapshots/s/restore": ``}, "<nil>"},
+		{"a stack is abandoned by DELETE", "heat.stacks_abandon", map[string]any{"stack_id": "over"}, map[string]string{
+			"GET /orchestration/stacks/over":              `{"stack":{"stack_name":"over","id":"7"}}`,
+			"DELETE /orchestration/stacks/over/7/abandon": `{"name":"over"}`}, "map[name:over]"},
+		{"a stack is exported", "heat.stacks_export", map[string]any{"stack_id": "over"}, map[string]string{
+			"GET /orchestration/stacks/over":          `{"stack":{"stack_name":"over","id":"7"}}`,
+			"GET /orchestration/stacks/over/7/export": `{"name":"over"}`}, "map[name:over]"},
+		{"a zone is found by its name", "designate.recordsets_list", map[string]any{"zone": "a.org.", "criterion": map[string]any{"type": "A"}}, map[string]string{
+			"GET /dns/v2/zones?name=a.org.":          `{"zones":[{"id":"z1"}]}`,
+			"GET /dns/v2/zones/z1/recordsets?type=A": `{"recordsets":[{"id":"r"}]}`}, "[map[id:r]]"},
+		{"a zone's id is not looked up", "designate.zones_delete", map[string]any{"zone": "6d2b1c6e-4e6a-4f0e-8a51-0d9f2a4f4f0e"}, map[string]string{
+			"DELETE /dns/v2/zones/6d2b1c6e-4e6a-4f0e-8a51-0d9f2a4f4f0e": ``}, "<nil>"},
+		{"a record set is found within its zone", "designate.recordsets_update", map[string]any{"zone": "a.org.", "recordset": "w.a.org.", "values": map[string]any{"ttl": int64(5)}}, map[string]string{
+			"GET /dns/v2/zones?name=a.org.":                 `{"zones":[{"id":"z1"}]}`,
+			"GET /dns/v2/zones/z1/recordsets?name=w.a.org.": `{"recordsets":[{"id":"r1"}]}`,
+			`PUT /dns/v2/zones/z1/recordsets/r1 {"ttl":5}`:  `{"id":"r1"}`}, "map[id:r1]"},
+		{"a zone is abandoned by POST", "designate.zones_abandon", map[string]any{"zone": "a.org."}, map[string]string{
+			"GET /dns/v2/zones?name=a.org.":       `{"zones":[{"id":"z1"}]}`,
+			"POST /dns/v2/zones/z1/tasks/abandon": ``}, "<nil>"},
+		{"who calls is the user of an application credential", "keystone.application_credentials_create", map[string]any{"name": "n", "expires_at": "2030-01-01T00:00:00"}, map[string]string{
+			`POST /identity/v3/users/me/application_credentials {"application_credential":{"expires_at":"2030-01-01T00:00:00","name":"n","unrestricted":false}}`: `{"application_credential":{"id":"a"}}`},
+			"map[_info:map[id:a] _loaded:true id:a]"},
+		{"another user is named", "keystone.application_credentials_list", map[string]any{"user": "u"}, map[string]string{
+			"GET /identity/v3/users/u/application_credentials": `{"application_credentials":[]}`}, "[]"},
+		{"who calls changes the own password", "keystone.users_update_password", map[string]any{"old_password": "o", "new_password": "n"}, map[string]string{
+			`POST /identity/v3/users/me/password {"user":{"original_password":"o","password":"n"}}`: ``}, "<nil>"},
+		{"a member is the caller's project", "mistral.members_get", map[string]any{"resource_id": "w", "resource_type": "workflow"}, map[string]string{
+			"GET /workflowv2/v2/workflows/w/members/p": `{"status":"accepted"}`}, "map[status:accepted]"},
+		{"an image is all of the answer", "glance.images_get", map[string]any{"image_id": "i"}, map[string]string{
+			"GET /image/v2/images/i": `{"id":"i","self":"/v2/images/i"}`}, "map[id:i self:/v2/images/i]"},
+		{"a page's links are not its items", "trove.datastores_list", nil, map[string]string{
+			"GET /database/datastores": `{"datastores":[{"name":"d"}],"links":[]}`}, "[map[_info:map[name:d] _loaded:true name:d]]"},
 		{"numbers stay integers", "nova.hypervisors_statistics", nil, map[string]string{
 			"GET /compute/v2.1/os-hypervisors/statistics": `{"hypervisor_statistics":{"count":3,"x":1.5}}`}, "map[_info:map[count:3 x:1.5] _loaded:true count:3 x:1.5]"},
 		{"find wants exactly one", "nova.hypervisors_find", map[string]any{"hypervisor_hostname": "b"}, map[string]string{
@@ -102,9 +152,13 @@ func TestRequests(t *testing.T) {
 	}
 	for _, tt := range tests {
 		c := session(t, func(w http.ResponseWriter, r *http.Request) {
+			sent, _ := io.ReadAll(r.Body)
 			body, ok := tt.answer[r.Method+" "+r.URL.RequestURI()]
 			if !ok {
-				t.Errorf("%s: unexpected %s %s", tt.reason, r.Method, r.URL.RequestURI())
+				body, ok = tt.answer[r.Method+" "+r.URL.RequestURI()+" "+string(sent)]
+			}
+			if !ok {
+				t.Errorf("%s: unexpected %s %s %s", tt.reason, r.Method, r.URL.RequestURI(), sent)
 				w.WriteHeader(http.StatusTeapot)
 				return
 			}
@@ -154,6 +208,38 @@ func TestWaitForFinishHoldsNoWorker(t *testing.T) {
 		t.Errorf("got %v %v", got, err)
 	}
 }
+
+func TestAllocationWaitHoldsNoWorker(t *testing.T) {
+	answer := `{"state":"allocating"}`
+	c := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/baremetal/v1/allocations/a" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		_, _ = w.Write([]byte(answer))
+	})
+	in := map[string]any{"allocation_id": "a", "timeout": int64(60), "poll_interval": int64(3)}
+	if after, _, ok := Waits(second(run(t, c, "ironic.allocation_wait", in))); !ok || after != 3*time.Second {
+		t.Errorf("waits %v, %s", ok, after)
+	}
+	start := c.Started
+	c.Now = func() time.Time { return start.Add(time.Minute) }
+	if err := second(run(t, c, "ironic.allocation_wait", in)); err == nil || err.Error() != "Allocation a failed to become active in 60 seconds" {
+		t.Errorf("after the timeout: %v", err)
+	}
+	if _, _, ok := Waits(second(run(t, c, "ironic.allocation_wait", map[string]any{"allocation_id": "a"}))); !ok {
+		t.Error("timeout 0 has ended the wait")
+	}
+	answer = `{"state":"error","last_error":"no node"}`
+	if err := second(run(t, c, "ironic.allocation_wait", in)); err == nil || err.Error() != "Allocation a failed: no node" {
+		t.Errorf("failed: %v", err)
+	}
+	answer = `{"state":"active","node_uuid":"n"}`
+	if got, err := run(t, c, "ironic.allocation_wait", in); err != nil || fmt.Sprint(got) != "map[node_uuid:n state:active]" {
+		t.Errorf("active: %v %v", got, err)
+	}
+}
+
+func second(_ any, err error) error { return err }
 
 func TestHTTPGuard(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -82,6 +82,36 @@ func stackSignal(verb string) stackCall {
 	}
 }
 
+// once marks an action that must not be repeated after a crash.
+func once(a Action) Action {
+	a.Once = true
+	return a
+}
+
+// snapshotActions are those of the snapshots of a stack.
+func snapshotActions() []Action {
+	return []Action{
+		once(stackAction("stacks_snapshot", "Makes a snapshot of a stack.", optional("name"), false,
+			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+				body := map[string]any{}
+				if name := String(in, "name"); name != "" {
+					body["name"] = name
+				}
+				return s.send(ctx, http.MethodPost, body, append(base, "snapshots")...)
+			})),
+		stackAction("stacks_snapshot_list", "Lists the snapshots.", nil, false, stackGet("", "snapshots")),
+		stackAction("stacks_snapshot_show", "Shows a snapshot.", required("snapshot_id"), false, stackGet("", "snapshots", "{snapshot_id}")),
+		stackAction("stacks_snapshot_delete", "Deletes a snapshot.", required("snapshot_id"), false,
+			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+				return s.send(ctx, http.MethodDelete, nil, append(base, "snapshots", String(in, "snapshot_id"))...)
+			}),
+		once(stackAction("stacks_restore", "Restores a stack from a snapshot.", required("snapshot_id"), false,
+			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+				return s.send(ctx, http.MethodPost, nil, append(base, "snapshots", String(in, "snapshot_id"), "restore")...)
+			})),
+	}
+}
+
 // heatActions are those below a stack, which Heat addresses by name and id.
 func heatActions() []Action {
 	return []Action{
@@ -106,6 +136,10 @@ func heatActions() []Action {
 		stackAction("stacks_template", "Returns the template.", nil, false, stackGet("", "template")),
 		stackAction("stacks_environment", "Returns the environment.", nil, false, stackGet("", "environment")),
 		stackAction("stacks_files", "Returns the files.", nil, false, stackGet("", "files")),
+		stackAction("stacks_export", "Returns the data of a stack, for an adoption.", nil, false, stackGet("", "export")),
+		once(stackAction("stacks_abandon", "Forgets a stack and leaves its resources; returns its data.", nil, false, func(ctx context.Context, s *sender, base []string, _ map[string]any) (any, error) {
+			return s.send(ctx, http.MethodDelete, nil, append(base, "abandon")...)
+		})),
 		stackAction("actions_check", "Checks the resources.", nil, false, stackSignal("check")),
 		stackAction("actions_suspend", "Suspends a stack.", nil, false, stackSignal("suspend")),
 		stackAction("actions_resume", "Resumes a stack.", nil, false, stackSignal("resume")),

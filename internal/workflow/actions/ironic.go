@@ -73,6 +73,8 @@ func ironicActions() []Action {
 			func(ctx context.Context, s *sender, in map[string]any) (any, error) {
 				return s.send(ctx, http.MethodPut, in["target_raid_config"], "nodes", String(in, "node_ident"), "states", "raid")
 			}),
+		{Name: "ironic.allocation_wait", Description: "Waits until an allocation is active, for timeout seconds at most (0: as long as it takes).",
+			Input: []Param{Req("allocation_id"), Opt("timeout", int64(0)), Opt("poll_interval", int64(1))}, Run: waitForAllocation},
 		act("node_set_maintenance", "Sets or clears maintenance.", []Param{Req("node_id"), Req("state"), Opt("maint_reason", nil)},
 			func(ctx context.Context, s *sender, in map[string]any) (any, error) {
 				on := Bool(in, "state") && String(in, "state") != "false" && String(in, "state") != "off"
@@ -93,6 +95,34 @@ func setProvisionState(ctx context.Context, s *sender, in map[string]any) (any, 
 		}
 	}
 	return s.send(ctx, http.MethodPut, body, "nodes", String(in, "node_uuid"), "states", "provision")
+}
+
+// waitForAllocation looks at the allocation and waits between the looks without
+// holding a worker.
+func waitForAllocation(ctx context.Context, c *Context, in map[string]any) (any, error) {
+	client, err := clientFor(c, (*cloud.Session).Baremetal)
+	if err != nil {
+		return nil, err
+	}
+	id, seconds := String(in, "allocation_id"), Int(in, "timeout", 0)
+	if seconds < 0 {
+		return nil, fmt.Errorf("timeout is %d, expected a number of seconds or 0", seconds)
+	}
+	answer, err := (&sender{client}).send(ctx, http.MethodGet, nil, "allocations", id)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := answer.(map[string]any)
+	switch m["state"] {
+	case "active":
+		return m, nil
+	case "error":
+		return nil, fmt.Errorf("Allocation %s failed: %s", id, String(m, "last_error")) //nolint:revive,staticcheck // the client's wording
+	}
+	if seconds > 0 && c.Now().Sub(c.Started) >= time.Duration(seconds)*time.Second {
+		return nil, fmt.Errorf("Allocation %s failed to become active in %d seconds", id, seconds) //nolint:revive,staticcheck // the client's wording
+	}
+	return nil, Wait(max(time.Duration(Int(in, "poll_interval", 1))*time.Second, time.Second))
 }
 
 // Introspection.

@@ -32,7 +32,7 @@ func OpenStack() []Action {
 		rows []rest
 		own  []Action
 	}{
-		{(*cloud.Session).Orchestration, heatRows(), heatActions()},
+		{(*cloud.Session).Orchestration, heatRows(), append(heatActions(), snapshotActions()...)},
 		{(*cloud.Session).Baremetal, ironicRows(), ironicActions()},
 		{(*cloud.Session).Compute, novaRows(), novaActions()},
 		{(*cloud.Session).Image, glanceRows(), nil},

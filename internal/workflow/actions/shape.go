@@ -47,6 +47,14 @@ func shapes() map[string]shape {
 			return nil
 		}},
 		"glance.images_image_import": {[]string{"uri", "stores", "all_stores", "allow_failure", "backend"}, importImage},
+		"glance.metadefs_tag_create_multiple": {[]string{"tags"}, func(c *call, in map[string]any) error {
+			tags := []any{}
+			for _, name := range List(in, "tags") {
+				tags = append(tags, map[string]any{"name": name})
+			}
+			c.body = map[string]any{"tags": tags}
+			return nil
+		}},
 		"glance.images_add_location": {[]string{"validation_data"}, func(c *call, in map[string]any) error {
 			patch, _ := c.body.([]any)
 			if len(patch) == 1 && in["validation_data"] != nil {

@@ -95,6 +95,9 @@ type row struct {
 	Bare   bool               `json:"bare"`  // an empty body is none
 	Key    string             `json:"key"`   // of the answer, whose value is the result
 
+	Caller  map[string]string `json:"caller"`  // parameters that are the caller's own when they are null: "user" or "project"
+	Resolve [][2]string       `json:"resolve"` // parameters that may be names, each with the list that has the id
+
 	Irregular []string `json:"irregular"` // parameters that have no plain place in the request: for [shapes], or refused
 	Ignored   []string `json:"ignored"`   // parameters that the client was not seen to send: refused as well
 }
@@ -179,8 +182,19 @@ func (r row) action(p project) Action {
 			if err != nil {
 				return nil, err
 			}
-			return r.run(ctx, client, p, input, in)
+			return r.run(ctx, client, p, input, r.asCaller(c, in))
 		}}
+}
+
+// asCaller fills in the caller's own ids.
+func (r row) asCaller(c *Context, in map[string]any) map[string]any {
+	for name, kind := range r.Caller {
+		if yaql.Truth(in[name]) {
+			continue
+		}
+		in[name] = map[string]any{"user": c.UserID, "project": c.ProjectID}[kind]
+	}
+	return in
 }
 
 // describe words an action by its name: "nova: servers list".
@@ -268,6 +282,9 @@ func (r row) call(input []Param, in map[string]any) (*call, error) {
 			in[p.Name] = v
 		}
 	}
+	for name := range r.Caller {
+		in[name] = all[name]
+	}
 	out := &call{method: r.Method, query: url.Values{}}
 	var err error
 	if out.path, err = fillPath(path, in); err != nil {
@@ -306,7 +323,7 @@ func (r row) call(input []Param, in map[string]any) (*call, error) {
 // addExtra puts what no parameter is named for where the client puts it.
 func (r row) addExtra(c *call, known, in map[string]any) error {
 	for k, v := range in {
-		if _, named := known[k]; named {
+		if _, named := known[k]; named || r.Caller[k] != "" {
 			continue
 		}
 		at, key, _ := strings.Cut(r.Extra, ".")
@@ -330,6 +347,10 @@ func (r row) addExtra(c *call, known, in map[string]any) error {
 }
 
 func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p project, input []Param, in map[string]any) (any, error) {
+	in, err := r.resolve(ctx, client, p, in)
+	if err != nil {
+		return nil, err
+	}
 	c, err := r.call(input, in)
 	if err != nil {
 		return nil, err
