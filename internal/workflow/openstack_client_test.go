@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,8 +62,16 @@ func TestOpenStackClient(t *testing.T) {
 	run("null", "task", "execution", "result", "show", task)
 	run("{}", "task", "execution", "published", "show", task)
 	run("my.echo", "action", "definition", "create", act)
-	run("heat.stacks_get", "action", "definition", "list")
+	listed := run("heat.stacks_get", "action", "definition", "list", "-c", "Name", "-c", "Is system", "-f", "value")
+	for _, line := range []string{"my.echo False", "nova.servers_list True", "designate.recordsets_list True", "ironic.node_set_provision_state True", "std.echo True"} {
+		if !slices.Contains(strings.Split(listed, "\n"), line) {
+			t.Errorf("action definition list lacks %q", line)
+		}
+	}
+	run("my.echo", "action", "definition", "list", "--filter", "name=eq:my.echo", "-c", "Name", "-f", "value")
 	run("output, delay=0", "action", "definition", "show", "std.echo")
+	run(`server, name, action_region=""`, "action", "definition", "show", "nova.servers_update", "-c", "Input", "-f", "value")
+	run(`stack_id, name=null, action_region=""`, "action", "definition", "show", "heat.stacks_snapshot", "-c", "Input", "-f", "value")
 	run("std.echo", "action", "definition", "definition", "show", "my.echo")
 	run(`"result":7`, "action", "execution", "run", "my.echo", `{"x": 7}`)
 	saved := run("", "action", "execution", "run", "-s", "std.async_noop", "-c", "ID", "-f", "value")

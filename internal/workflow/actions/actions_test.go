@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -271,5 +272,15 @@ func TestHTTPGuard(t *testing.T) {
 	var f *FailureError
 	if _, err := call(StdOptions{AllowLocal: true}, srv.URL+"/bad"); !errors.As(err, &f) {
 		t.Errorf("status 500: %v", err)
+	}
+}
+
+// TestRegions: every action of a project that is in several regions takes one.
+func TestRegions(t *testing.T) {
+	for _, a := range OpenStack() {
+		has := slices.ContainsFunc(a.Input, func(p Param) bool { return p.Name == "action_region" })
+		if takesRegion(a.Name) && !has {
+			t.Errorf("%s takes no action_region", a.Name)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func ironicActions() []Action {
 				return s.send(ctx, http.MethodPut, in["target_raid_config"], "nodes", String(in, "node_ident"), "states", "raid")
 			}),
 		{Name: "ironic.allocation_wait", Description: "Waits until an allocation is active, for timeout seconds at most (0: as long as it takes).",
-			Input: []Param{Req("allocation_id"), Opt("timeout", int64(0)), Opt("poll_interval", int64(1))}, Run: waitForAllocation},
+			Input: []Param{Req("allocation_id"), Opt("timeout", int64(0)), Opt("poll_interval", int64(1)), Opt("os_ironic_api_version", nil)}, Run: waitForAllocation},
 		act("node_set_maintenance", "Sets or clears maintenance.", []Param{Req("node_id"), Req("state"), Opt("maint_reason", nil)},
 			func(ctx context.Context, s *sender, in map[string]any) (any, error) {
 				on := Bool(in, "state") && String(in, "state") != "false" && String(in, "state") != "off"
@@ -103,6 +103,9 @@ func waitForAllocation(ctx context.Context, c *Context, in map[string]any) (any,
 	client, err := clientFor(c, (*cloud.Session).Baremetal)
 	if err != nil {
 		return nil, err
+	}
+	if v := String(in, "os_ironic_api_version"); v != "" {
+		client.Microversion = v
 	}
 	id, seconds := String(in, "allocation_id"), Int(in, "timeout", 0)
 	if seconds < 0 {

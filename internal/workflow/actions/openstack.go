@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -21,6 +22,10 @@ func OpenStack() []Action {
 		i, listed := at[a.Name]
 		if !listed {
 			at[a.Name] = len(out)
+			if takesRegion(a.Name) {
+				a.Input = withParams(a.Input, []Param{Opt("action_region", "")})
+				a = inRegion(a)
+			}
 			out = append(out, a)
 			return
 		}
@@ -53,6 +58,12 @@ func OpenStack() []Action {
 		}
 	}
 	return out
+}
+
+// takesRegion reports whether the actions of the action's project do.
+func takesRegion(action string) bool {
+	service, _, _ := strings.Cut(action, ".")
+	return slices.ContainsFunc(projects(), func(p project) bool { return p.name == service && p.region })
 }
 
 func optional(names ...string) []Param {

@@ -17,7 +17,9 @@ import (
 )
 
 // The table of the OpenStack actions, one file a project, one line an action:
-// what the project's Python client sends for the method of that name.
+// what the project's Python client sends for the method of that name. The tables
+// are made by testdata/record.py and testdata/tables.py; rows and corrections by
+// hand go into testdata/overlay.json, which tables.py lays over the rest.
 //
 //go:embed table/*.json
 var tables embed.FS

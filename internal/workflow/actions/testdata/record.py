@@ -5,7 +5,8 @@ Every method behind an action of Mistral is called with marked arguments and a
 transport that answers nothing; what would have been sent, and which keys of the
 answer are looked at, is written as JSON: {action: {input, base, opt, ...}}.
 
-usage: record.py RECORDING; tables.py RECORDING DIR makes the tables of it.
+usage: record.py RECORDING; tables.py RECORDING DIR makes the tables of it, and
+lays the rows of overlay.json, written by hand, over them.
 It needs the clients (python3-novaclient, ...) and python3-mistral-lib.
 """
 import inspect, json, sys, re, warnings, logging
