@@ -138,6 +138,22 @@ func TestRequests(t *testing.T) {
 			`POST /identity/v3/users/me/password {"user":{"original_password":"o","password":"n"}}`: ``}, "<nil>"},
 		{"a member is the caller's project", "mistral.members_get", map[string]any{"resource_id": "w", "resource_type": "workflow"}, map[string]string{
 			"GET /workflowv2/v2/workflows/w/members/p": `{"status":"accepted"}`}, "map[status:accepted]"},
+		{"an image is changed by what differs", "glance.images_update", map[string]any{"image_id": "i", "name": "b", "os": "x", "min_disk": int64(1), "remove_props": []any{"old", "none", "name"}}, map[string]string{
+			"GET /image/v2/images/i": `{"id":"i","name":"a","min_disk":1,"old":"o"}`,
+			`PATCH /image/v2/images/i [{"op":"replace","path":"/name","value":"b"},{"op":"add","path":"/os","value":"x"},{"op":"remove","path":"/old"}]`: `{"id":"i","name":"b"}`},
+			"map[id:i name:b]"},
+		{"locations are removed from the last on", "glance.images_delete_locations", map[string]any{"image_id": "i", "url_set": []any{"a", "c"}}, map[string]string{
+			"GET /image/v2/images/i": `{"id":"i","locations":[{"url":"a"},{"url":"b"},{"url":"c"}]}`,
+			`PATCH /image/v2/images/i [{"op":"remove","path":"/locations/2"},{"op":"remove","path":"/locations/0"}]`: `{"id":"i"}`}, "map[id:i]"},
+		{"each key is a request", "nova.servers_delete_meta", map[string]any{"server": "s", "keys": []any{"a", "b"}}, map[string]string{
+			"DELETE /compute/v2.1/servers/s/metadata/a": ``, "DELETE /compute/v2.1/servers/s/metadata/b": ``}, "<nil>"},
+		{"a tenant's usage", "nova.usage_list", map[string]any{"start": "2026-01-01", "end": "2026-02-01", "detailed": true}, map[string]string{
+			"GET /compute/v2.1/os-simple-tenant-usage?detailed=1&end=2026-02-01&start=2026-01-01": `{"tenant_usages":[]}`}, "[]"},
+		{"a consumer of OAuth", "keystone.oauth1.consumers_create", map[string]any{"description": "d"}, map[string]string{
+			`POST /identity/v3/OS-OAUTH1/consumers {"consumer":{"description":"d"}}`: `{"consumer":{"id":"c"}}`}, "map[_info:map[id:c] _loaded:true id:c]"},
+		{"a resource is marked", "heat.resources_mark_unhealthy", map[string]any{"stack_id": "over", "resource_name": "r", "mark_unhealthy": true, "resource_status_reason": "x"}, map[string]string{
+			"GET /orchestration/stacks/over": `{"stack":{"stack_name":"over","id":"7"}}`,
+			`PATCH /orchestration/stacks/over/7/resources/r {"mark_unhealthy":true,"resource_status_reason":"x"}`: ``}, "<nil>"},
 		{"an image is all of the answer", "glance.images_get", map[string]any{"image_id": "i"}, map[string]string{
 			"GET /image/v2/images/i": `{"id":"i","self":"/v2/images/i"}`}, "map[id:i self:/v2/images/i]"},
 		{"a page's links are not its items", "trove.datastores_list", nil, map[string]string{

@@ -162,6 +162,12 @@ func heatActions() []Action {
 				}
 				return s.send(ctx, http.MethodPost, data, append(base, "resources", String(in, "resource_name"), "signal")...)
 			}),
+		stackAction("resources_mark_unhealthy", "Marks a resource as unhealthy, or healthy again.", required("resource_name", "mark_unhealthy", "resource_status_reason"), false,
+			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+				body := map[string]any{"mark_unhealthy": in["mark_unhealthy"], "resource_status_reason": in["resource_status_reason"]}
+				return s.send(ctx, http.MethodPatch, body, append(base, "resources", String(in, "resource_name"))...)
+			}),
+		stackAction("events_get", "Shows an event.", required("resource_name", "event_id"), false, stackGet("event", "resources", "{resource_name}", "events", "{event_id}")),
 		stackAction("events_list", "Lists the events.", optional("resource_name"), false, func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
 			if r := String(in, "resource_name"); r != "" {
 				base = append(base, "resources", r)

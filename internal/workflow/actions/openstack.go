@@ -40,7 +40,7 @@ func OpenStack() []Action {
 		{(*cloud.Session).Orchestration, heatRows(), append(heatActions(), snapshotActions()...)},
 		{(*cloud.Session).Baremetal, ironicRows(), ironicActions()},
 		{(*cloud.Session).Compute, novaRows(), novaActions()},
-		{(*cloud.Session).Image, glanceRows(), nil},
+		{(*cloud.Session).Image, glanceRows(), glanceActions()},
 		{(*cloud.Session).Workflow, mistralRows(), mistralActions()},
 		{(*cloud.Session).Introspection, introspectionRows(), introspectionActions()},
 		{(*cloud.Session).Network, neutronRows(), nil},

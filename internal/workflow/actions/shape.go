@@ -62,8 +62,12 @@ func shapes() map[string]shape {
 				value, _ := op["value"].(map[string]any)
 				value["validation_data"] = in["validation_data"]
 			}
+			c.header("Content-Type", imagePatch)
 			return nil
 		}},
+	}
+	for _, name := range []string{"keystone.roles_grant", "keystone.roles_check", "keystone.roles_revoke"} {
+		out[name] = shape{[]string{"user", "group", "system", "domain", "project", "os_inherit_extension_inherited"}, roleOf}
 	}
 	for _, name := range []string{"cinder.backups_delete", "cinder.volume_snapshots_delete"} {
 		out[name] = shape{[]string{"force"}, func(c *call, in map[string]any) error {
@@ -189,6 +193,21 @@ func rolesOf(c *call, in map[string]any) error {
 		c.path = "/OS-INHERIT" + c.path + "/inherited_to_projects"
 		c.query.Del("tail")
 	}
+	return nil
+}
+
+// roleOf is one role that a user or group has on a target.
+func roleOf(c *call, in map[string]any) error {
+	role := c.path // /roles/ID
+	c.path = ""
+	if err := rolesOf(c, in); err != nil {
+		return err
+	}
+	if c.path == "" {
+		return fmt.Errorf("neither user nor group is given, expected one of them")
+	}
+	base, tail, _ := strings.Cut(c.path, "/roles")
+	c.path = base + role + tail
 	return nil
 }
 

@@ -100,6 +100,9 @@ type row struct {
 	Caller  map[string]string `json:"caller"`  // parameters that are the caller's own when they are null: "user" or "project"
 	Resolve [][2]string       `json:"resolve"` // parameters that may be names, each with the list that has the id
 
+	Version string `json:"version"` // of the API that the call needs, when it is not the oldest: "volume 3.27"
+	Each    string `json:"each"`    // a list parameter: one request for each of its items
+
 	Irregular []string `json:"irregular"` // parameters that have no plain place in the request: for [shapes], or refused
 	Ignored   []string `json:"ignored"`   // parameters that the client was not seen to send: refused as well
 }
@@ -184,8 +187,27 @@ func (r row) action(p project) Action {
 			if err != nil {
 				return nil, err
 			}
-			return r.run(ctx, client, p, input, r.asCaller(c, in))
+			in = r.asCaller(c, in)
+			if r.Each != "" {
+				return nil, r.runEach(ctx, client, p, input, in)
+			}
+			return r.run(ctx, client, p, input, in)
 		}}
+}
+
+// runEach sends a request for each item of the parameter r.Each.
+func (r row) runEach(ctx context.Context, client *gophercloud.ServiceClient, p project, input []Param, in map[string]any) error {
+	for _, item := range List(in, r.Each) {
+		one := make(map[string]any, len(in))
+		for k, v := range in {
+			one[k] = v
+		}
+		one[r.Each] = item
+		if _, err := r.run(ctx, client, p, input, one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // asCaller fills in the caller's own ids.
@@ -310,6 +332,9 @@ func (r row) call(input []Param, in map[string]any) (*call, error) {
 	}
 	if m, ok := out.body.(map[string]any); ok && r.Bare && len(m) == 0 {
 		out.body = nil
+	}
+	if r.Version != "" {
+		out.header("OpenStack-API-Version", r.Version)
 	}
 	if id := String(all, "global_request_id"); id != "" {
 		out.header("X-OpenStack-Request-ID", id)

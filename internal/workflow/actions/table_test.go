@@ -137,6 +137,7 @@ func TestRowsDoWhatTheyAreNamedFor(t *testing.T) {
 	reads := map[string]string{ // names with such a word that only read
 		"designate.zone_imports_get_import_record": "the record of an import", "designate.zone_transfers_get_accept": "an acceptance",
 		"glance.images_get_import_info": "what imports are offered", "zun.containers_attach": "where to attach: a console's address",
+		"cinder.qos_specs_associate": "the API's own GET", "cinder.qos_specs_disassociate": "the API's own GET", "cinder.qos_specs_disassociate_all": "the API's own GET",
 	}
 	for _, r := range allRows(t) {
 		_, method, _ := strings.Cut(r.Name, ".")
@@ -359,7 +360,14 @@ func TestShapesAreTheClients(t *testing.T) {
 		{"glance.images_image_import", in{"image_id": "i", "backend": "b"}, `POST /v2/images/i/import {"method":{"name":"glance-direct"}} map[x-image-meta-store:b]`},
 		{"glance.metadefs_tag_create_multiple", in{"namespace": "n", "tags": []any{"a", "b"}}, `POST /v2/metadefs/namespaces/n/tags {"tags":[{"name":"a"},{"name":"b"}]}`},
 		{"glance.images_add_location", in{"image_id": "i", "url": "u", "metadata": in{}, "validation_data": in{"checksum": "c"}},
-			`PATCH /v2/images/i [{"op":"add","path":"/locations/-","value":{"metadata":{},"url":"u","validation_data":{"checksum":"c"}}}]`},
+			`PATCH /v2/images/i [{"op":"add","path":"/locations/-","value":{"metadata":{},"url":"u","validation_data":{"checksum":"c"}}}] map[Content-Type:application/openstack-images-v2.1-json-patch]`},
+		{"keystone.roles_grant", in{"role": "r", "group": "g", "domain": "d"}, "PUT /domains/d/groups/g/roles/r null"},
+		{"keystone.roles_revoke", in{"role": "r", "user": "u", "project": "p", "os_inherit_extension_inherited": true}, "DELETE /OS-INHERIT/projects/p/users/u/roles/r/inherited_to_projects null"},
+		{"keystone.roles_check", in{"role": "r", "user": "u", "system": "all"}, "HEAD /system/users/u/roles/r null"},
+		{"keystone.roles_grant", in{"role": "r"}, "neither user nor group"},
+		{"keystone.roles_grant", in{"role": "r", "user": "u"}, "project, domain or system"},
+		{"nova.servers_trigger_crash_dump", in{"server": "s"}, `POST /servers/s/action {"trigger_crash_dump":null} map[OpenStack-API-Version:compute 2.17]`},
+		{"cinder.attachments_complete", in{"attachment": "a"}, `POST /attachments/a/action {"os-complete":null} map[OpenStack-API-Version:volume 3.44]`},
 		{"neutron.update_network", in{"network": "n", "body": in{"network": in{}}, "revision_number": int64(3)}, `PUT /v2.0/networks/n {"network":{}} map[If-Match:revision_number=3]`},
 	} {
 		r := rows[tt.action]
@@ -424,7 +432,7 @@ const docHead = `# Actions of the workflow service
 Generated from the code; ` + "`openstack action definition list`" + ` shows the same, and besides them the ` + "`tripleo.*`" + ` actions and your own.
 
 **Names and parameters** are those of Mistral: an action of an OpenStack project is the method of that name of the project's Python client, and sends
-what the client sends. A parameter that cannot be sent is refused, not dropped (nova at version 2.1 of its API, ironic at 1.81 or ` + "`os_ironic_api_version`" + `). ` + "`action_region`" + ` picks the region of the catalog. A project that is
+what the client sends. A parameter that cannot be sent is refused, not dropped (nova and cinder at the oldest version of their API that has the call, ironic at 1.81 or ` + "`os_ironic_api_version`" + `). ` + "`action_region`" + ` picks the region of the catalog. A project that is
 not in the catalog gives *service ... is not in the catalog*.
 
 **Results** of nova, cinder, keystone, manila and trove are the objects' attributes, and all of them again under ` + "`_info`" + `.

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Turns a recording (record.py) into the tables of actions and the expected calls.
 
-usage: tables.py RECORDING DIR; with - for RECORDING the tables in DIR are kept as
+usage: tables.py RECORDING DIR; tables of projects that are not recorded stay. With - for RECORDING the tables in DIR are kept as
 they are, and only repaired and laid over with overlay.json, which stands next to
 this program. That file holds what no recording tells: rows written by hand, for
 methods that look something up before they ask for what they are named for or that
@@ -135,13 +135,14 @@ for name, r in sorted(rec.items()):
     if ignored: row["ignored"] = sorted(ignored)
     rows[service].append(row)
     calls.append({"name": name, "args": r["args"], "method": b["method"], "path": b["path"], "query": dict(query(b["query"])), "body": b["body"]})
+LEFT_OUT = object()
 def marked(v, args):
     """the request for the marked arguments: what the template v becomes"""
-    if isinstance(v, dict): return {k: x for k, x in ((k.removesuffix("?"), marked(x, args)) for k, x in v.items()) if x is not None}
-    if isinstance(v, list): return [marked(x, args) for x in v]
+    if isinstance(v, dict): return {k: x for k, x in ((k.removesuffix("?"), marked(x, args)) for k, x in v.items()) if x is not LEFT_OUT}
+    if isinstance(v, list): return [x for x in (marked(x, args) for x in v) if x is not LEFT_OUT]
     if not isinstance(v, str): return v
     m = re.fullmatch(r"\{(\w+)(?::json)?(?:\|(.*))?\}", v)
-    if m: return args[m[1]] if m[1] in args else json.loads(m[2]) if m[2] else None
+    if m: return args[m[1]] if m[1] in args else json.loads(m[2]) if m[2] else LEFT_OUT
     return re.sub(r"\{(\w+)\}", lambda m: str(args[m[1]]), v)
 def required(row):
     return [p.strip() for p in re.sub(r"\[.*?\]", "", row["input"]).split(",") if p.strip() and "=" not in p and "*" not in p]
@@ -161,20 +162,23 @@ def repair(row, call):
         call["args"][p] = "ZZ%sZZ" % p
         call["path"] = marked(row["path"], call["args"])
 over = json.load(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "overlay.json")))
-if again:
-    for name in sorted(os.listdir(outdir)): rows[name.removesuffix(".json")] = json.load(open(outdir + "/" + name))
-    calls = [json.loads(x) for x in open(outdir + "/../testdata/calls.jsonl")]
 calls = {c["name"]: c for c in calls}
+for name in sorted(os.listdir(outdir)):  # what is not in the recording stays
+    if name.removesuffix(".json") not in rows:
+        rows[name.removesuffix(".json")] = json.load(open(outdir + "/" + name))
+if os.path.exists(outdir + "/../testdata/calls.jsonl"):
+    for c in map(json.loads, open(outdir + "/../testdata/calls.jsonl")):
+        if not any(n.startswith(c["name"].split(".")[0] + ".") for n in rec): calls[c["name"]] = c
 for service in rows:
     table = {r["name"]: r for r in rows[service]}
     for r in table.values(): repair(r, calls[r["name"]])
     for r in over["rows"]:
         if not r["name"].startswith(service + "."): continue
-        r = dict(r); args = {p: "ZZ%sZZ" % p for p in required(r) + list(r.get("caller", {})) if p in json.dumps(r)}; args.update(r.pop("args", {}))
+        r = dict(r); args = {p: "ZZ%sZZ" % p for p in required(r) + list(r.get("caller", {})) if p in json.dumps(r)}; args.update(r.pop("args", {})); sent = r.pop("sent", "")
         table[r["name"]] = r
         body = marked(r.get("body"), args)
-        calls[r["name"]] = {"name": r["name"], "args": args, "method": r["method"], "path": marked(r["path"], args),
-            "query": marked(r.get("query", {}), args), "body": None if r.get("bare") and not body else body}
+        calls[r["name"]] = {"name": r["name"], "args": args, "method": r["method"], "path": sent or marked(r["path"], args),
+            "query": marked(r.get("query", {}), args), "body": None if body is LEFT_OUT or r.get("bare") and not body else body}
     for n in list(table):
         if any(fnmatch.fnmatch(n, d) for d in over["drop"]): del table[n], calls[n]
     rows[service] = [table[n] for n in sorted(table)]
