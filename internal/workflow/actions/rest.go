@@ -141,7 +141,8 @@ func unwrap(answer any, key string) any {
 	return m[key]
 }
 
-// request sends one request and decodes the answer, if there is one.
+// request sends one request and decodes the answer, if there is one; a text that
+// the headers ask for comes as it is.
 func request(ctx context.Context, client *gophercloud.ServiceClient, method, target string, body any, headers map[string]string) (any, http.Header, error) {
 	opts := &gophercloud.RequestOpts{
 		MoreHeaders: headers, KeepResponseBody: true,
@@ -156,7 +157,12 @@ func request(ctx context.Context, client *gophercloud.ServiceClient, method, tar
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var answer any
-	if resp.StatusCode != http.StatusNoContent && method != http.MethodHead {
+	switch {
+	case resp.StatusCode == http.StatusNoContent || method == http.MethodHead:
+	case strings.HasPrefix(headers["Accept"], "text/"):
+		text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		return string(text), resp.Header, err
+	default:
 		answer = decodeAnswer(resp.Body)
 	}
 	return answer, resp.Header, nil

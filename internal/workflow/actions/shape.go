@@ -66,6 +66,15 @@ func shapes() map[string]shape {
 			return nil
 		}},
 	}
+	for name, header := range map[string][2]string{
+		"designate.zone_imports_create": {"Content-Type", "text/dns"}, "designate.zone_exports_get_export": {"Accept", "text/dns"},
+		"glance.images_stage": {"Content-Type", "application/octet-stream"}, "glance.images_upload": {"Content-Type", "application/octet-stream"},
+	} {
+		out[name] = shape{nil, func(c *call, _ map[string]any) error {
+			c.header(header[0], header[1])
+			return nil
+		}}
+	}
 	for _, name := range []string{"keystone.roles_grant", "keystone.roles_check", "keystone.roles_revoke"} {
 		out[name] = shape{[]string{"user", "group", "system", "domain", "project", "os_inherit_extension_inherited"}, roleOf}
 	}

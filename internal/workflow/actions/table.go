@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -393,7 +394,7 @@ func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p proje
 	if c.method == http.MethodGet && r.Key != "" && strings.HasSuffix(r.Name, "_list") {
 		answer, err = allPages(ctx, client, target, r.Key, in["limit"] != nil)
 	} else if text, plain := c.body.(string); plain {
-		answer, err = sendText(ctx, client, c.method, target, text)
+		answer, err = sendText(ctx, client, c.method, target, text, c.headers)
 		answer = unwrapOr(answer, r.Key)
 	} else {
 		answer, _, err = request(ctx, client, c.method, target, c.body, c.headers)
@@ -429,10 +430,13 @@ func objects(v any) any {
 	return v
 }
 
-// sendText sends a definition (a workflow, a workbook) as it is.
-func sendText(ctx context.Context, client *gophercloud.ServiceClient, method, target, text string) (any, error) {
+// sendText sends a text (a workflow, a workbook, a zone) as it is, as plain text
+// unless the headers say otherwise.
+func sendText(ctx context.Context, client *gophercloud.ServiceClient, method, target, text string, headers map[string]string) (any, error) {
+	more := map[string]string{"Content-Type": "text/plain"}
+	maps.Copy(more, headers)
 	resp, err := client.Request(ctx, method, target, &gophercloud.RequestOpts{RawBody: strings.NewReader(text), KeepResponseBody: true,
-		MoreHeaders: map[string]string{"Content-Type": "text/plain"}, OkCodes: []int{200, 201, 202, 204}})
+		MoreHeaders: more, OkCodes: []int{200, 201, 202, 204}})
 	if err != nil {
 		return nil, readable(err)
 	}

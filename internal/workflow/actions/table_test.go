@@ -450,3 +450,28 @@ The password also opens a locked key. Without ` + "`workflow.ssh_known_hosts`" +
 | action | input |
 | --- | --- |
 `
+
+// TestMediaTypes: what is no JSON is sent and asked for as what it is.
+func TestMediaTypes(t *testing.T) {
+	for action, tt := range map[string]struct {
+		in           map[string]any
+		header, want string
+		result       any
+	}{
+		"designate.zone_imports_create":     {map[string]any{"zone_file_contents": "$ORIGIN a.org."}, "Content-Type", "text/dns", nil},
+		"designate.zone_exports_get_export": {map[string]any{"zone_export_id": "e"}, "Accept", "text/dns", "$ORIGIN a.org."},
+		"glance.images_upload":              {map[string]any{"image_id": "i", "image_data": "x"}, "Content-Type", "application/octet-stream", nil},
+		"glance.images_stage":               {map[string]any{"image_id": "i", "image_data": "x"}, "Content-Type", "application/octet-stream", nil},
+		"glance.images_add_location":        {map[string]any{"image_id": "i", "url": "u", "metadata": map[string]any{}}, "Content-Type", imagePatch, nil},
+		"mistral.workflows_create":          {map[string]any{"definition": "version: '2.0'"}, "Content-Type", "text/plain", nil},
+	} {
+		got := ""
+		c := session(t, func(w http.ResponseWriter, r *http.Request) {
+			got = r.Header.Get(tt.header)
+			_, _ = w.Write([]byte("$ORIGIN a.org."))
+		})
+		if result, err := run(t, c, action, tt.in); err != nil || got != tt.want || result != tt.result {
+			t.Errorf("%s: %s is %s, want %s; result %v, %v", action, tt.header, got, tt.want, result, err)
+		}
+	}
+}
