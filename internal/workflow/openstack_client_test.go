@@ -117,7 +117,7 @@ func verbsOfExecutions(t *testing.T, run runner, b *bench, write func(name, text
 	again := run("", "task", "execution", "list", failed, "-c", "ID", "-f", "value")
 	run(again, "task", "execution", "rerun", again)
 	b.ended("member", failed)
-	run("1", "workflow", "execution", "list", "--filter", "state=ERROR", "-c", "ID", "-f", "value", "--limit", "1", "--sort_keys", "created_at", "--sort_dirs", "desc")
+	run(failed, "workflow", "execution", "list", "--filter", "state=ERROR", "-c", "ID", "-f", "value", "--limit", "1", "--sort_keys", "created_at", "--sort_dirs", "desc")
 	run("flaky", "workflow", "list", "--filter", "name=has:flak")
 	run("", "workflow", "execution", "delete", failed, "--force")
 	_ = task
