@@ -7,8 +7,10 @@ import (
 	_ "embed"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ type Shell struct {
 	mu  sync.Mutex
 	in  io.WriteCloser
 	out *bufio.Reader
+
+	done []string // the commands that succeeded, " WORD WORD … "
 }
 
 // Result is how a command ended.
@@ -83,6 +87,9 @@ func (s *Shell) Try(program string, args ...string) Result {
 	if err := json.Unmarshal(answer, &r); err != nil {
 		s.t.Fatalf("%s %s answered %q: %v", program, strings.Join(args, " "), answer, err)
 	}
+	if r.Code == 0 {
+		s.done = append(s.done, " "+strings.Join(args, " ")+" ")
+	}
 	return r
 }
 
@@ -95,4 +102,41 @@ func (s *Shell) Run(want, program string, args ...string) string {
 		s.t.Errorf("%s %s: exit %d, printed %q, expected it to hold %q; errors: %s", program, strings.Join(args, " "), r.Code, r.Stdout, want, r.Stderr)
 	}
 	return r.Stdout
+}
+
+// EveryVerb fails for each verb that a package of Debian's announces in a group
+// of its entry points ("python_openstackclient", "openstack.image.v2") and that
+// no command so far succeeded with. except are verbs left out, each with the
+// reason; one that was run nevertheless, or that does not exist, fails too.
+func (s *Shell) EveryVerb(pkg, group string, except map[string]string) {
+	s.t.Helper()
+	found, err := filepath.Glob("/usr/lib/python3/dist-packages/" + pkg + "-*/entry_points.txt")
+	if err != nil || len(found) != 1 {
+		s.t.Fatalf("%s has the entry points %v (%v), expected one file", pkg, found, err)
+	}
+	data, err := os.ReadFile(found[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(data), "["+group+"]\n")
+	if !ok {
+		s.t.Fatalf("%s announces no group %s", pkg, group)
+	}
+	unused := maps.Clone(except)
+	for line := range strings.Lines(list) {
+		name, _, ok := strings.Cut(line, "=")
+		if !ok {
+			break // the end of the group
+		}
+		verb := strings.ReplaceAll(strings.TrimSpace(name), "_", " ")
+		ran := slices.ContainsFunc(s.done, func(c string) bool { return strings.HasPrefix(c, " "+verb+" ") })
+		_, left := except[verb]
+		if ran == left {
+			s.t.Errorf("%s: the verb %q succeeded: %t, is left out: %t; expected one of them", group, verb, ran, left)
+		}
+		delete(unused, verb)
+	}
+	for verb, reason := range unused {
+		s.t.Errorf("%s: the verb %q is left out (%s), but does not exist", group, verb, reason)
+	}
 }

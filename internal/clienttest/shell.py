@@ -27,7 +27,9 @@ for line in sys.stdin:
     sys.stdin = io.StringIO("")
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = programs[name](args)
+            code = programs[name](args) or 0
+            if not isinstance(code, int):  # as sys.exit does
+                code = 1
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else (1 if e.code else 0)
         except BaseException:
@@ -35,5 +37,5 @@ for line in sys.stdin:
             code = 70
     sys.stdin = before
     text = out.buffer.getvalue().decode("utf-8", "replace")
-    answers.write(json.dumps({"Code": code or 0, "Stdout": text, "Stderr": err.getvalue()}) + "\n")
+    answers.write(json.dumps({"Code": code, "Stdout": text, "Stderr": err.getvalue()}) + "\n")
     answers.flush()
