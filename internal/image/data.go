@@ -193,9 +193,11 @@ func (h *hasher) close() []byte {
 	return <-h.sum
 }
 
-// download answers GET /v2/images/{id}/file.
+// download answers GET /v2/images/{id}/file, with ?format=raw what a disk would
+// hold.
 func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	var m *image
+	format := r.URL.Query().Get("format")
 	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
 		m, err = visible(tx, caller(r), r.PathValue("id"))
 		return err
@@ -203,19 +205,31 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case err != nil:
 		return err
+	case format != "" && format != "raw":
+		return api.Invalid("format is %q, expected raw", format)
 	case m.status == "deactivated" && !caller(r).IsAdmin():
 		return api.Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-	case m.status != "active" && m.status != "deactivated":
+	case !m.hasData():
 		w.WriteHeader(http.StatusNoContent) // no data yet
 		return nil
+	case format == "raw" && (*m.disk != "raw" || *m.container != "bare"):
+		return s.downloadRaw(w, r, m)
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Md5", *m.checksum)
 	data := &blobReader{ctx: r.Context(), blobs: s.blobs, key: m.blobKey, size: *m.size}
 	defer data.Close()
-	http.ServeContent(w, r, "", time.Time{}, data)
+	serve(w, r, data, *m.checksum, *m.hash)
 	return nil
+}
+
+// serve answers with data, or ranges of them. The entity tag is for who reads
+// them in many ranges and must know that they stayed the same.
+func serve(w http.ResponseWriter, r *http.Request, data io.ReadSeeker, md5, sha512 string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Md5", md5)
+	h.Set("Etag", `"`+md5+`"`)
+	h.Set(hashHeader, sha512)
+	http.ServeContent(w, r, "", time.Time{}, data)
 }
 
 // blobReader is a body as an io.ReadSeeker.

@@ -11,5 +11,8 @@
 // and is hashed on the way: MD5 (checksum) and SHA-512 (os_hash_value), of the
 // bytes as they are, also when container_format is compressed.
 //
+// Beside a qcow2 image's data lies, once somebody asked for it, their raw form:
+// a conversion, keyed by the data's key and deleted with them.
+//
 // API reference: https://docs.openstack.org/api-ref/image/v2/.
 package image

@@ -367,7 +367,11 @@ func (s *Service) delete(w http.ResponseWriter, r *http.Request) error {
 			return nil // who receives the data finds the image gone
 		}
 		s.cfg.Bus.PublishTx(tx, "image/"+m.id)
-		return s.discard(tx, m.blobKey, s.now().Add(time.Second)) // readers that have looked it up still open it
+		at := s.now().Add(time.Second) // readers that have looked it up still open it
+		if err := s.dropConversion(tx, m.blobKey, at); err != nil {
+			return err
+		}
+		return s.discard(tx, m.blobKey, at)
 	})
 	if err != nil {
 		return err

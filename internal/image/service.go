@@ -85,6 +85,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, db: cfg.DB, blobs: cfg.Blob, rules: rules, now: cfg.Now}
 	cfg.Jobs.Register(kindGarbage, 1, s.collectGarbage)
 	cfg.Jobs.Register(kindImport, imports, s.runImport)
+	cfg.Jobs.Register(kindConvert, conversions, s.runConvert)
 	return s, s.recover(ctx)
 }
 

@@ -40,6 +40,9 @@ func scanImage(scan func(...any) error) (*image, error) {
 	return m, store.Wrap(err)
 }
 
+// hasData says whether all of the image's data have come.
+func (m *image) hasData() bool { return m.status == "active" || m.status == "deactivated" }
+
 func flag(b bool) int64 {
 	if b {
 		return 1

@@ -28,7 +28,7 @@ var services = []string{
 // pure packages do no I/O and know no clock's sleep (law 2): imports that would
 // let them are banned.
 var pure = []string{
-	"yaql", "jinja", "internal/yaml11", "internal/orchestration/hot", "internal/network/ipam", "internal/compute/scheduler",
+	"yaql", "jinja", "internal/yaml11", "internal/qcow2", "internal/orchestration/hot", "internal/network/ipam", "internal/compute/scheduler",
 	"internal/baremetal/states", "internal/workflow/dsl",
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/tripleo/tripleo/internal/qcow2"
 )
 
 // Image says what to write; the fields are those of Ironic's image_info.
@@ -43,9 +45,8 @@ type Result struct {
 }
 
 const (
-	zstdMagic  = "\x28\xb5\x2f\xfd"
-	gzipMagic  = "\x1f\x8b"
-	qcow2Magic = "QFI\xfb"
+	zstdMagic = "\x28\xb5\x2f\xfd"
+	gzipMagic = "\x1f\x8b"
 	// zstdWindow bounds the memory a hostile frame can ask for.
 	zstdWindow = 128 << 20
 )
@@ -102,7 +103,7 @@ func writeFrom(ctx context.Context, dev Device, img Image, src *Source, o Option
 	}
 	w := NewStreamWriter(dev)
 	format := "qcow2"
-	if string(magic) == qcow2Magic {
+	if string(magic) == qcow2.Magic {
 		err = copyQcow2(ctx, w, src, in, head, sum, img.ID, o.Progress)
 	} else {
 		format, err = copyStream(w, in, head, string(magic))
@@ -154,7 +155,7 @@ func copyStream(w *StreamWriter, in *countingReader, head *bufio.Reader, magic s
 // checkFormat compares what was announced with what the image begins with. An unknown disk format is refused,
 // not guessed; a raw image that begins like qcow2 is refused too, because the next reader might believe it.
 func checkFormat(img Image, magic string) error {
-	isQcow := magic == qcow2Magic
+	isQcow := magic == qcow2.Magic
 	switch strings.ToLower(img.DiskFormat) {
 	case "", "qcow2", "raw":
 	default:
