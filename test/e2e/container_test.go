@@ -314,7 +314,7 @@ func (h *house) deleteOvercloud(t *testing.T) {
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	for what, command := range map[string]string{
-		"network namespaces": "ip netns list | grep ^tripleo-lab", "mounts": "grep " + dir + " /proc/mounts",
+		"network namespaces": "ip netns list 2>/dev/null | grep ^tripleo-lab", "mounts": "grep " + dir + " /proc/mounts",
 		"loop devices": "losetup -l -n -O BACK-FILE | grep " + dir, "processes": "ps -eo args | grep -v grep | grep " + dir,
 	} {
 		out, err := exec.Command("sh", "-c", command+" || true").CombinedOutput()
