@@ -27,7 +27,7 @@ type Shell struct {
 	in  io.WriteCloser
 	out *bufio.Reader
 
-	done []string // the commands that succeeded, " WORD WORD … "
+	done []string // the commands that succeeded, each with a blank around its words
 }
 
 // Result is how a command ended.

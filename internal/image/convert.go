@@ -136,7 +136,7 @@ func (s *Service) runConvert(ctx context.Context, job jobs.Job) jobs.Result {
 	if ctx.Err() != nil {
 		return jobs.Fail(ctx.Err()) // a shutdown: the next start begins again
 	}
-	var bad *badImage
+	var bad *imageError
 	if failed != nil && !errors.As(failed, &bad) {
 		err = s.db.Tx(ctx, func(tx *store.Tx) error { return s.discard(tx, key, s.now()) })
 		return jobs.Fail(errors.Join(failed, err))
@@ -166,10 +166,10 @@ func (s *Service) runConvert(ctx context.Context, job jobs.Job) jobs.Result {
 	return jobs.Done()
 }
 
-// badImage says that no other run would fare better.
-type badImage struct{ error }
+// imageError says that no other run would fare better.
+type imageError struct{ error }
 
-func (b *badImage) Unwrap() error { return b.error }
+func (b *imageError) Unwrap() error { return b.error }
 
 // convert writes the raw form of an image's data under key, without its empty
 // chunks.
@@ -183,9 +183,9 @@ func (s *Service) convert(ctx context.Context, m *image, key string) (*conversio
 	case in.err != nil:
 		return nil, in.err
 	case err != nil:
-		return nil, &badImage{err}
+		return nil, &imageError{err}
 	case img.Size() > maxImage:
-		return nil, &badImage{fmt.Errorf("its virtual size is %d bytes, expected at most %d", img.Size(), int64(maxImage))}
+		return nil, &imageError{fmt.Errorf("its virtual size is %d bytes, expected at most %d", img.Size(), int64(maxImage))}
 	}
 	out := &packer{img: img, size: img.Size(), most: *m.size * maxExpansion, buf: make([]byte, chunkSize), chunks: newChunkMap(img.Size())}
 	sum5, sum512 := md5.New(), sha512.New() //nolint:gosec // Glance's checksum
@@ -195,7 +195,7 @@ func (s *Service) convert(ctx context.Context, m *image, key string) (*conversio
 	case in.err != nil:
 		return nil, in.err
 	case out.err != nil:
-		return nil, &badImage{out.err}
+		return nil, &imageError{out.err}
 	case err != nil:
 		return nil, err
 	}

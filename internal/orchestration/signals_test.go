@@ -23,7 +23,7 @@ func (u *undercloud) as(userID, password, project, method, address string, body 
 	if err != nil {
 		u.T.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(u.T.Context(), "POST", u.AuthURL+"/auth/tokens", strings.NewReader(string(b)))
+	req, err := http.NewRequestWithContext(u.T.Context(), http.MethodPost, u.AuthURL+"/auth/tokens", strings.NewReader(string(b)))
 	if err != nil {
 		u.T.Fatal(err)
 	}
