@@ -25,6 +25,9 @@ func CreateNamespace(name string) error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return fmt.Errorf("network namespace %q: %w", name, err)
 	}
+	if err := shareNamespaces(); err != nil {
+		return fmt.Errorf("network namespace %q: %w", name, err)
+	}
 	path := filepath.Join(netnsDir, name)
 	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
@@ -39,6 +42,23 @@ func CreateNamespace(name string) error {
 	}()
 	if err := <-done; err != nil {
 		return errors.Join(fmt.Errorf("network namespace %q: %w", name, err), os.Remove(path))
+	}
+	return nil
+}
+
+// shareNamespaces makes the folder a shared mount of itself, as the first `ip
+// netns add` of a machine does: when that came after us it would cover our
+// namespaces, and they could not be removed.
+func shareNamespaces() error {
+	err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) { // EINVAL: it is no mount point yet
+		return err
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", netnsDir, err)
+	}
+	if err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("share %s: %w", netnsDir, err)
 	}
 	return nil
 }
