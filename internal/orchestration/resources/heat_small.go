@@ -21,7 +21,7 @@ func accessPolicy() *Type {
 	return &Type{Name: "OS::Heat::AccessPolicy", Create: named, Update: nil, Attr: noAttr, Pure: true}
 }
 
-// haRestarter is a placeholder: Heat removed what it did.
+// haRestarter does nothing, as in Heat, which keeps the type for old templates and has removed what it did.
 func haRestarter() *Type {
 	return &Type{Name: "OS::Heat::HARestarter", Create: named, Update: named, Pure: true, Attr: noAttr,
 		Signal: func(context.Context, *Resource, any) error { return nil }}
