@@ -6,6 +6,8 @@ GO         ?= go
 LDFLAGS    := -s -w
 LINT       := $(CURDIR)/.cache/bin/golangci-lint
 LINT_VER   := v2.12.0
+# The linter remembers findings by the absolute path of their file; a cache shared between checkouts reports those of another, whose nolint comments it cannot read.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 # Packages whose tests need no lab, no client and no root.
 FAST       := $(shell $(GO) list ./... 2>/dev/null | grep -v /test/e2e)
 
