@@ -163,6 +163,35 @@ func TestRequests(t *testing.T) {
 		{"find wants exactly one", "nova.hypervisors_find", map[string]any{"hypervisor_hostname": "b"}, map[string]string{
 			"GET /compute/os-hypervisors/detail": `{"hypervisors":[{"id":1,"hypervisor_hostname":"a"},{"id":2,"hypervisor_hostname":"b"}]}`},
 			"map[_info:map[hypervisor_hostname:b id:2] _loaded:true hypervisor_hostname:b id:2]"},
+		{"a change is laid over what is there", "glance.metadefs_tag_update", map[string]any{"namespace": "n", "tag_name": "t", "name": "u"}, map[string]string{
+			"GET /image/v2/metadefs/namespaces/n/tags/t":              `{"name":"t","created_at":"c","updated_at":"u"}`,
+			`PUT /image/v2/metadefs/namespaces/n/tags/t {"name":"u"}`: `{"name":"u"}`}, "map[name:u]"},
+		{"a rule keeps what is not given of it", "aodh.alarm_update", map[string]any{"alarm_id": "a", "alarm_update": map[string]any{"name": "n", "threshold_rule": map[string]any{"threshold": int64(2)}}}, map[string]string{
+			"GET /alarming/v2/alarms/a": `{"name":"m","threshold_rule":{"threshold":1,"meter":"x"}}`,
+			`PUT /alarming/v2/alarms/a {"name":"n","threshold_rule":{"meter":"x","threshold":2}}`: `{"name":"n"}`}, "map[name:n]"},
+		{"a reference is an address", "barbican.secrets_retrieve", map[string]any{"secret_ref": "http://k:9311/v1/secrets/s1"}, map[string]string{
+			"GET /key-manager/v1/secrets/s1/payload": "text"}, "text"},
+		{"measures of several metrics", "gnocchi.measures_aggregation", map[string]any{"metrics": []any{"a", "b"}, "aggregation": "mean"}, map[string]string{
+			"GET /metric/v1/aggregation/metric?aggregation=mean&metric=a&metric=b&refresh=False": `[]`}, "[]"},
+		{"measures of what a query finds", "gnocchi.measures_aggregation", map[string]any{"metrics": "cpu", "query": map[string]any{"=": map[string]any{"id": "x"}}, "resource_type": "instance"}, map[string]string{
+			`POST /metric/v1/aggregation/resource/instance/metric/cpu?refresh=False {"=":{"id":"x"}}`: `[]`}, "[]"},
+		{"a metric of a resource", "gnocchi.metric_get", map[string]any{"metric": "cpu", "resource_id": "r"}, map[string]string{
+			"GET /metric/v1/resource/generic/r/metric/cpu": `{"id":"m"}`}, "map[id:m]"},
+		{"the encryption of each type", "cinder.volume_encryption_types_find", map[string]any{"cipher": "aes"}, map[string]string{
+			"GET /volumev3/types":              `{"volume_types":[{"id":"1"},{"id":"2"}]}`,
+			"GET /volumev3/types/1/encryption": `{}`, "GET /volumev3/types/2/encryption": `{"volume_type_id":"2","cipher":"aes"}`},
+			"map[_info:map[cipher:aes volume_type_id:2] _loaded:true cipher:aes volume_type_id:2]"},
+		{"a search in the list of an object", "trove.users_find", map[string]any{"instance": "i", "name": "u"}, map[string]string{
+			"GET /database/instances/i/users": `{"users":[{"name":"t"},{"name":"u"}]}`}, "map[_info:map[name:u] _loaded:true name:u]"},
+		{"keywords are the object's fields", "magnum.clusters_create", map[string]any{"name": "c"}, map[string]string{
+			`POST /container-infra/v1/clusters {"name":"c"}`: `{"uuid":"u"}`}, "map[uuid:u]"},
+		{"a location's metadata", "glance.images_update_location", map[string]any{"image_id": "i", "url": "a", "metadata": map[string]any{"k": "v"}}, map[string]string{
+			"GET /image/v2/images/i": `{"id":"i","locations":[{"url":"a","metadata":{}}]}`,
+			`PATCH /image/v2/images/i [{"op":"replace","path":"/locations","value":[{"metadata":{"k":"v"},"url":"a"}]}]`: `{"id":"i"}`}, "map[id:i]"},
+		{"a template of Vitrage is read", "vitrage.template_validate", map[string]any{"template_str": "a: 1"}, map[string]string{
+			`POST /rca/v1/template/ {"params":null,"template_type":null,"templates":[[null,{"a":1}]]}`: `{"results":[]}`}, "map[results:[]]"},
+		{"an aggregate of names of ours", "designate.recordset_list_all_zones", nil, map[string]string{
+			"GET /dns/v2/recordsets": `{"recordsets":[]}`}, "[]"},
 		{"claims carry ids", "zaqar.claim_messages", map[string]any{"queue_name": "q"}, map[string]string{
 			"POST /message/v2/queues/q/claims": `{"messages":[{"href":"/v2/queues/q/messages/77?claim_id=1","body":1}]}`},
 			"[map[_id:77 body:1 href:/v2/queues/q/messages/77?claim_id=1 id:77]]"},
@@ -223,6 +252,28 @@ func TestWaitForFinishHoldsNoWorker(t *testing.T) {
 	finished = "true"
 	if got, err := run(t, c, "baremetal_introspection.wait_for_finish", in); err != nil || fmt.Sprint(got) != "map[n1:map[error:<nil> finished:true]]" {
 		t.Errorf("got %v %v", got, err)
+	}
+}
+
+func TestWaitForProvisionStateHoldsNoWorker(t *testing.T) {
+	answer := `{"uuid":"u","provision_state":"deploying","target_provision_state":"active"}`
+	c := session(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) })
+	in := map[string]any{"node_ident": "n", "expected_state": "active", "timeout": int64(60)}
+	if after, topics, ok := Waits(second(run(t, c, "ironic.node_wait_for_provision_state", in))); !ok || after != 2*time.Second || topics[0] != "baremetal/node/u" {
+		t.Errorf("waits %v, %s %v", ok, after, topics)
+	}
+	start := c.Started
+	c.Now = func() time.Time { return start.Add(time.Minute) }
+	if err := second(run(t, c, "ironic.node_wait_for_provision_state", in)); err == nil || err.Error() != "Node(s) n failed to reach state active in 60 seconds" {
+		t.Errorf("after the timeout: %v", err)
+	}
+	answer = `{"uuid":"u","provision_state":"deploy failed","target_provision_state":"active","last_error":"x"}`
+	if err := second(run(t, c, "ironic.node_wait_for_provision_state", in)); err == nil || !strings.Contains(err.Error(), "in state deploy failed, and has error: x") {
+		t.Errorf("failed: %v", err)
+	}
+	answer = `{"uuid":"u","provision_state":"active"}`
+	if err := second(run(t, c, "ironic.node_wait_for_provision_state", in)); err != nil {
+		t.Errorf("active: %v", err)
 	}
 }
 

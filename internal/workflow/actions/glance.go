@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,22 @@ func glanceActions() []Action {
 					}
 				}
 				return patch, nil
+			})},
+		{Name: "glance.images_update_location", Description: "Replaces the metadata of a location of an image, found by its address.", Input: required("image_id", "url", "metadata"),
+			Run: changeImage(func(image, in map[string]any) ([]any, error) {
+				locations, _ := image["locations"].([]any)
+				for _, l := range locations {
+					one, _ := l.(map[string]any)
+					switch {
+					case one["url"] != in["url"]:
+						continue
+					case reflect.DeepEqual(one["metadata"], in["metadata"]):
+						return nil, nil
+					}
+					one["metadata"] = in["metadata"]
+					return []any{map[string]any{"op": "replace", "path": "/locations", "value": locations}}, nil
+				}
+				return nil, fmt.Errorf("glance.images_update_location: the image has no location %s", yaql.Str(in["url"]))
 			})},
 		{Name: "glance.images_delete_locations", Description: "Removes locations of an image by their addresses.", Input: required("image_id", "url_set"),
 			Run: changeImage(func(image, in map[string]any) ([]any, error) {

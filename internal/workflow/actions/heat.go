@@ -112,6 +112,21 @@ func snapshotActions() []Action {
 	}
 }
 
+// stackFields are the fields of an update, and the method that says whether the
+// others stay as they are.
+func stackFields(in map[string]any) (method string, fields map[string]any) {
+	method, fields = http.MethodPut, map[string]any{}
+	for k, v := range in {
+		if k != "stack_id" && k != "existing" && v != nil {
+			fields[k] = v
+		}
+	}
+	if Bool(in, "existing") {
+		method = http.MethodPatch
+	}
+	return method, fields
+}
+
 // heatActions are those below a stack, which Heat addresses by name and id.
 func heatActions() []Action {
 	return []Action{
@@ -120,16 +135,13 @@ func heatActions() []Action {
 		}),
 		stackAction("stacks_update", "Updates a stack; existing=true keeps what is not given.", []Param{Opt("existing", false)}, true,
 			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
-				method, fields := http.MethodPut, map[string]any{}
-				for k, v := range in {
-					if k != "stack_id" && k != "existing" && v != nil {
-						fields[k] = v
-					}
-				}
-				if Bool(in, "existing") {
-					method = http.MethodPatch
-				}
+				method, fields := stackFields(in)
 				return s.send(ctx, method, fields, base...)
+			}),
+		stackAction("stacks_preview_update", "Shows what an update of a stack would change; existing=true keeps what is not given.", []Param{Opt("existing", false)}, true,
+			func(ctx context.Context, s *sender, base []string, in map[string]any) (any, error) {
+				method, fields := stackFields(in)
+				return s.send(ctx, method, fields, append(base, "preview")...)
 			}),
 		stackAction("stacks_output_show", "Shows one output: {output: {...}}.", required("output_key"), false, stackGet("", "outputs", "{output_key}")),
 		stackAction("stacks_output_list", "Lists the outputs.", nil, false, stackGet("", "outputs")),

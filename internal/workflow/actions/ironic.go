@@ -2,8 +2,10 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/cloud"
@@ -75,6 +77,9 @@ func ironicActions() []Action {
 			}),
 		{Name: "ironic.allocation_wait", Description: "Waits until an allocation is active, for timeout seconds at most (0: as long as it takes).",
 			Input: []Param{Req("allocation_id"), Opt("timeout", int64(0)), Opt("poll_interval", int64(1)), Opt("os_ironic_api_version", nil)}, Run: waitForAllocation},
+		{Name: "ironic.node_wait_for_provision_state", Description: "Waits until nodes are in a provision state, for timeout seconds at most (0: as long as it takes).",
+			Input: []Param{Req("node_ident"), Req("expected_state"), Opt("timeout", int64(0)), Opt("poll_interval", int64(2)), Opt("poll_delay_function", nil),
+				Opt("fail_on_unexpected_state", true), Opt("os_ironic_api_version", nil)}, Run: waitForProvision},
 		act("node_set_maintenance", "Sets or clears maintenance.", []Param{Req("node_id"), Req("state"), Opt("maint_reason", nil)},
 			func(ctx context.Context, s *sender, in map[string]any) (any, error) {
 				on := Bool(in, "state") && String(in, "state") != "false" && String(in, "state") != "off"
@@ -95,6 +100,49 @@ func setProvisionState(ctx context.Context, s *sender, in map[string]any) (any, 
 		}
 	}
 	return s.send(ctx, http.MethodPut, body, "nodes", String(in, "node_uuid"), "states", "provision")
+}
+
+// waitForProvision looks at the nodes and waits between the looks without holding
+// a worker; changes of the nodes wake it.
+func waitForProvision(ctx context.Context, c *Context, in map[string]any) (any, error) {
+	client, err := clientFor(c, (*cloud.Session).Baremetal)
+	if err != nil {
+		return nil, err
+	}
+	if v := String(in, "os_ironic_api_version"); v != "" {
+		client.Microversion = v
+	}
+	want, seconds := String(in, "expected_state"), Int(in, "timeout", 0)
+	switch {
+	case seconds < 0:
+		return nil, fmt.Errorf("timeout is %d, expected a number of seconds or 0", seconds)
+	case in["poll_delay_function"] != nil:
+		return nil, errors.New("poll_delay_function is a function of Python: leave it out")
+	}
+	var topics, names []string
+	for _, ident := range List(in, "node_ident") {
+		answer, err := (&sender{client}).send(ctx, http.MethodGet, nil, "nodes", identifier(ident))
+		if err != nil {
+			return nil, err
+		}
+		node, _ := answer.(map[string]any)
+		state := String(node, "provision_state")
+		if state == want {
+			continue
+		}
+		ended := String(node, "target_provision_state") == "" || state == "error" || strings.HasSuffix(state, " failed")
+		if ended && Bool(in, "fail_on_unexpected_state") {
+			return nil, fmt.Errorf("Node %s failed to reach state %s. It's in state %s, and has error: %s", identifier(ident), want, state, String(node, "last_error")) //nolint:revive,staticcheck // the client's wording
+		}
+		topics, names = append(topics, "baremetal/node/"+String(node, "uuid")), append(names, identifier(ident))
+	}
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	if seconds > 0 && c.Now().Sub(c.Started) >= time.Duration(seconds)*time.Second {
+		return nil, fmt.Errorf("Node(s) %s failed to reach state %s in %d seconds", strings.Join(names, ", "), want, seconds) //nolint:revive,staticcheck // the client's wording
+	}
+	return nil, Wait(max(time.Duration(Int(in, "poll_interval", 2))*time.Second, time.Second), topics...)
 }
 
 // waitForAllocation looks at the allocation and waits between the looks without
@@ -133,6 +181,10 @@ func waitForAllocation(ctx context.Context, c *Context, in map[string]any) (any,
 func introspectionRows() []rest {
 	return []rest{
 		{name: "baremetal_introspection.rules_list", desc: "Lists introspection rules.", method: "GET", path: "rules", unwrap: "rules"},
+		{name: "baremetal_introspection.rules_get_all", desc: "Lists introspection rules.", method: "GET", path: "rules", unwrap: "rules"},
+		{name: "baremetal_introspection.rules_get", desc: "Shows an introspection rule.", method: "GET", path: "rules/{uuid}", input: required("uuid")},
+		{name: "baremetal_introspection.rules_delete", desc: "Deletes an introspection rule.", method: "DELETE", path: "rules/{uuid}", input: required("uuid")},
+		{name: "baremetal_introspection.rules_delete_all", desc: "Deletes all introspection rules.", method: "DELETE", path: "rules"},
 		{name: "baremetal_introspection.list_statuses", desc: "Lists introspections.", method: "GET", path: "introspection", unwrap: "introspection",
 			query: []string{"marker", "limit"}, input: optional("marker", "limit")},
 	}
@@ -170,6 +222,14 @@ func introspectionActions() []Action {
 		act("get_data", "Returns what introspection found.", append(ident, Opt("processed", true)), call(http.MethodGet, "data")),
 		act("abort", "Aborts an introspection.", ident, call(http.MethodPost, "abort")),
 		act("reprocess", "Processes stored data again.", ident, call(http.MethodPost, "data", "unprocessed")),
+		act("rules_create", "Stores an introspection rule.", params(required("conditions", "actions"), optional("uuid", "description")),
+			func(ctx context.Context, _ *Context, s *sender, in map[string]any) (any, error) {
+				return s.send(ctx, http.MethodPost, in, "rules")
+			}),
+		act("rules_from_json", "Stores an introspection rule given as a dict.", required("json_rule"),
+			func(ctx context.Context, _ *Context, s *sender, in map[string]any) (any, error) {
+				return s.send(ctx, http.MethodPost, in["json_rule"], "rules")
+			}),
 		act("wait_for_finish", "Waits until introspections have ended: {uuid: {finished, error, ...}}.",
 			[]Param{Opt("uuids", nil), Opt("node_ids", nil), Opt("retry_interval", int64(10)), Opt("max_retries", int64(3600))}, waitForFinish),
 	}

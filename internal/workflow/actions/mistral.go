@@ -2,7 +2,9 @@ package actions
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/yaql"
@@ -67,6 +69,29 @@ func textFields(names map[string]string, texts ...string) func(in map[string]any
 	}
 }
 
+// runAction is the action that runs an action; what it does not know are params
+// of the run (run_sync, save_result, target, timeout).
+func runAction() Action {
+	fields := textFields(map[string]string{"name": "name", "input": "input", "namespace": "workflow_namespace", "params": "params"}, "input", "params")
+	a := mistralAction("action_executions_create", "Runs an action.", http.MethodPost, "action_executions", params(required("name"), optional("input", "namespace", "params")),
+		func(in map[string]any) (any, []string, error) {
+			run := map[string]any{}
+			maps.Copy(run, Map(in, "params"))
+			for k, v := range in {
+				if !slices.Contains([]string{"name", "input", "namespace", "params"}, k) {
+					run[k] = v
+				}
+			}
+			in["params"] = nil
+			if len(run) > 0 {
+				in["params"] = run
+			}
+			return fields(in)
+		})
+	a.Extra = true
+	return a
+}
+
 // mistralActions are those whose values travel as JSON text.
 func mistralActions() []Action {
 	env := map[string]string{"name": "name", "description": "description", "variables": "variables", "scope": "scope"}
@@ -107,8 +132,7 @@ func mistralActions() []Action {
 			func(in map[string]any) (any, []string, error) {
 				return map[string]any{"state": "RUNNING", "reset": in["reset"], "env": in["env"]}, []string{String(in, "task_ex_id")}, nil
 			}),
-		mistralAction("action_executions_create", "Runs an action.", http.MethodPost, "action_executions", params(required("name"), optional("input", "params")),
-			textFields(map[string]string{"name": "name", "input": "input", "params": "params"}, "input", "params")),
+		runAction(),
 		mistralAction("action_executions_update", "Gives the result of an action.", http.MethodPut, "action_executions", params(required("id"), optional("state", "output")),
 			func(in map[string]any) (any, []string, error) {
 				out, _, err := textFields(map[string]string{"state": "state", "output": "output"}, "output")(in)

@@ -47,6 +47,7 @@ func OpenStack() []Action {
 		{(*cloud.Session).Identity, keystoneRows(), nil},
 		{nil, nil, swiftActions()},
 		{nil, nil, zaqarActions()},
+		{nil, nil, cinderActions()},
 	} {
 		for _, row := range svc.rows {
 			if _, listed := at[row.name]; !listed {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tripleo/tripleo/internal/yaml11"
 	"github.com/tripleo/tripleo/yaql"
 )
 
@@ -44,6 +45,40 @@ func shapes() map[string]shape {
 		}},
 		"keystone.application_credentials_create": {[]string{"roles"}, func(c *call, in map[string]any) error {
 			c.roles("application_credential", in, "roles", "id")
+			return nil
+		}},
+		"keystone.oauth1.request_tokens_authorize": {[]string{"roles"}, func(c *call, in map[string]any) error {
+			roles := []any{}
+			for _, r := range List(in, "roles") {
+				roles = append(roles, map[string]any{"id": identifier(r)})
+			}
+			c.body = map[string]any{"roles": roles}
+			return nil
+		}},
+		"gnocchi.measures_aggregation": {[]string{"metrics", "query", "resource_type"}, aggregateMeasures},
+		"trove.users_grant": {[]string{"databases"}, func(c *call, in map[string]any) error {
+			named := []any{}
+			for _, name := range List(in, "databases") {
+				named = append(named, map[string]any{"name": name})
+			}
+			c.body = map[string]any{"databases": named}
+			return nil
+		}},
+		"manila.share_group_types_create": {[]string{"share_types"}, func(c *call, in map[string]any) error {
+			ids := []any{}
+			for _, t := range List(in, "share_types") {
+				ids = append(ids, identifier(t))
+			}
+			c.part("share_group_type")["share_types"] = ids
+			return nil
+		}},
+		"vitrage.template_add":      {[]string{"template_str"}, vitrageTemplate},
+		"vitrage.template_validate": {[]string{"template_str"}, vitrageTemplate},
+		"barbican.secrets_retrieve": {[]string{"payload_content_type"}, func(c *call, in map[string]any) error {
+			c.header("Accept", "text/plain")
+			if kind := String(in, "payload_content_type"); kind != "" {
+				c.header("Accept", kind)
+			}
 			return nil
 		}},
 		"glance.images_image_import": {[]string{"uri", "stores", "all_stores", "allow_failure", "backend"}, importImage},
@@ -364,5 +399,47 @@ func serverNetworks(server map[string]any, nics any) error {
 	if len(networks) > 0 {
 		server["networks"] = networks
 	}
+	return nil
+}
+
+// aggregateMeasures asks for the metrics by their ids or, with a query, for the
+// metric of that name of the resources that it finds.
+func aggregateMeasures(c *call, in map[string]any) error {
+	c.query.Del("metric")
+	if in["query"] == nil {
+		for _, m := range List(in, "metrics") {
+			c.query.Add("metric", identifier(m))
+		}
+		return nil
+	}
+	kind := String(in, "resource_type")
+	if kind == "" {
+		kind = "generic"
+	}
+	c.method, c.body = http.MethodPost, in["query"]
+	c.path = "/v1/aggregation/resource/" + url.PathEscape(kind) + "/metric/" + url.PathEscape(identifier(in["metrics"]))
+	if text, is := in["query"].(string); is {
+		c.body = nil
+		c.query.Set("filter", text)
+	}
+	return nil
+}
+
+// vitrageTemplate sends the template of template_str, text or a dict; a path
+// would be one on the server.
+func vitrageTemplate(c *call, in map[string]any) error {
+	content := in["template_str"]
+	if text, is := content.(string); is {
+		doc, _, err := yaml11.Parse("template_str", []byte(text), yaml11.Limits{MaxDepth: 200})
+		if err != nil {
+			return err
+		}
+		content = yaml11.Plain(doc.Value())
+	}
+	if content == nil {
+		return fmt.Errorf("template_str is empty, expected the text of a template")
+	}
+	body, _ := c.body.(map[string]any)
+	body["templates"] = []any{[]any{nil, content}}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/yaql"
 )
 
@@ -121,6 +122,7 @@ func swiftActions() []Action {
 			optional("marker", "limit", "prefix", "delimiter", "end_marker", "path"), []Param{Opt("full_listing", false), h}), Run: swiftList},
 		{Name: "swift.get_account", Description: "Lists containers: [headers, containers].",
 			Input: params(optional("marker", "limit", "prefix", "end_marker"), []Param{Opt("full_listing", false), h}), Run: swiftList},
+		{Name: "swift.get_capabilities", Description: "Returns what the object store can do.", Run: swiftCapabilities},
 		{Name: "swift.head_account", Description: "Returns the headers of the account.", Run: swiftAccount(http.MethodHead)},
 		{Name: "swift.post_account", Description: "Changes the metadata of the account.", Input: []Param{Req("headers")}, Run: swiftAccount(http.MethodPost)},
 		{Name: "swift.get_object", Description: "Reads an object: [headers, body].", Input: []Param{Req("container"), Req("obj"), qs, h},
@@ -149,6 +151,20 @@ func swiftActions() []Action {
 				return nil, err
 			}},
 	}
+}
+
+// swiftCapabilities reads /info, which is beside the versions of the API.
+func swiftCapabilities(ctx context.Context, c *Context, _ map[string]any) (any, error) {
+	client, err := clientFor(c, (*cloud.Session).ObjectStore)
+	if err != nil {
+		return nil, err
+	}
+	base, _, versioned := strings.Cut(client.Endpoint, "/v1/")
+	if !versioned {
+		return nil, fmt.Errorf("the address %s of the object store has no /v1/", client.Endpoint)
+	}
+	answer, _, err := request(ctx, client, http.MethodGet, base+"/info", nil, nil)
+	return answer, err
 }
 
 func swiftAccount(method string) func(context.Context, *Context, map[string]any) (any, error) {

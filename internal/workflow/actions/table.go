@@ -68,9 +68,7 @@ func (p project) open(c *Context, region string) (*gophercloud.ServiceClient, er
 			continue
 		}
 		s := &gophercloud.ServiceClient{ProviderClient: c.Session.Provider, Endpoint: strings.TrimSuffix(base, "/"), Type: kind}
-		if kind == "baremetal" {
-			s.Microversion = "1.81"
-		}
+		s.Microversion = map[string]string{"baremetal": "1.81", "sharev2": "2.55"}[kind]
 		return s, nil
 	}
 	where := ""
@@ -97,6 +95,10 @@ type row struct {
 	Extra  string             `json:"extra"` // where **kwargs go: "query", "body", "body.KEY"; "" refuses them
 	Bare   bool               `json:"bare"`  // an empty body is none
 	Key    string             `json:"key"`   // of the answer, whose value is the result
+
+	// Over are the fields of the object at Path that are not sent back: the body is
+	// laid over the others. Nil sends the body alone.
+	Over []string `json:"over"`
 
 	Caller  map[string]string `json:"caller"`  // parameters that are the caller's own when they are null: "user" or "project"
 	Resolve [][2]string       `json:"resolve"` // parameters that may be names, each with the list that has the id
@@ -174,7 +176,7 @@ func tableActions() []Action {
 			}
 		}
 	}
-	return out
+	return append(out, aliases(out)...)
 }
 
 func (r row) action(p project) Action {
@@ -387,6 +389,11 @@ func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p proje
 		client.Microversion = v
 	}
 	target := p.url(client.Endpoint, c.path)
+	if r.Over != nil {
+		if c.body, err = r.layOver(ctx, client, target, c.body); err != nil {
+			return nil, err
+		}
+	}
 	if len(c.query) > 0 {
 		target += "?" + c.query.Encode()
 	}
@@ -404,6 +411,32 @@ func (r row) run(ctx context.Context, client *gophercloud.ServiceClient, p proje
 		return answer, err
 	}
 	return objects(answer), nil
+}
+
+// layOver lays a body over the object as it is now. Of an alarm's rule, a dict
+// under a key of its own, the fields that are not given stay as well.
+func (r row) layOver(ctx context.Context, client *gophercloud.ServiceClient, target string, body any) (any, error) {
+	answer, _, err := request(ctx, client, http.MethodGet, target, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	now, isObject := answer.(map[string]any)
+	more, isDict := body.(map[string]any)
+	if !isObject || !isDict {
+		return nil, fmt.Errorf("%s: the change is %T of %T, expected a dict of an object", r.Name, body, answer)
+	}
+	for _, name := range r.Over {
+		delete(now, name)
+	}
+	for k, v := range more {
+		rule, _ := v.(map[string]any)
+		if old, has := now[k].(map[string]any); has && rule != nil && strings.HasSuffix(k, "_rule") && k != "composite_rule" {
+			maps.Copy(old, rule)
+			continue
+		}
+		now[k] = v
+	}
+	return now, nil
 }
 
 // unwrapOr returns the value of key, or all of the answer when it has none.
@@ -448,7 +481,13 @@ var versionSegment = regexp.MustCompile(`^/?(v\d+(\.\d+)?)(/|$)`) //nolint:goche
 
 // url joins an endpoint and a path, with the version of the API once.
 func (p project) url(endpoint, path string) string {
-	_, last, _ := cutLast(endpoint, "/")
+	base, last, _ := cutLast(endpoint, "/")
+	if path == "//" { // the versions of the API themselves
+		if versionSegment.MatchString(last) {
+			endpoint = base
+		}
+		return endpoint + "/"
+	}
 	named := versionSegment.FindStringSubmatch(path)
 	switch {
 	case named != nil && last == named[1]:
@@ -478,6 +517,9 @@ func fillPath(path string, in map[string]any) (string, error) {
 	out := placeholder.ReplaceAllStringFunc(path, func(m string) string {
 		name := m[1 : len(m)-1]
 		v := identifier(in[name])
+		if strings.HasSuffix(name, "_ref") { // an address, of which the id is the end
+			_, v, _ = cutLast(strings.TrimSuffix(v, "/"), "/")
+		}
 		if v == "" || v == "." || v == ".." {
 			missing = name
 		}
@@ -567,10 +609,16 @@ func fillText(t string, in map[string]any) (any, bool) {
 // finders are the searches that the clients build on a list.
 func (r row) finders(p project) []Action {
 	base, isList := strings.CutSuffix(r.Name, "_list")
-	if !isList || !p.objects || r.Method != http.MethodGet || strings.Contains(r.Path, "{") {
+	if !isList || r.Method != http.MethodGet || !p.objects && p.name != "mistral" || strings.Contains(r.Path, "{") && !slices.Contains(ofParent(), base) {
 		return nil
 	}
 	input, _ := parseInput(r.Input)
+	var parent []Param // whose list it is
+	for _, param := range input {
+		if param.Required {
+			parent = append(parent, param)
+		}
+	}
 	find := func(ctx context.Context, c *Context, in map[string]any) ([]any, error) {
 		client, err := p.open(c, String(in, "action_region"))
 		if err != nil {
@@ -580,32 +628,63 @@ func (r row) finders(p project) []Action {
 		for _, param := range input {
 			args[param.Name] = param.Default
 		}
+		for _, param := range parent {
+			args[param.Name] = in[param.Name]
+		}
 		got, err := r.run(ctx, client, p, input, args)
 		if err != nil {
 			return nil, err
 		}
 		want := map[string]any{}
 		for k, v := range in {
-			if k != "action_region" {
+			if k != "action_region" && !slices.ContainsFunc(parent, func(p Param) bool { return p.Name == k }) {
 				want[k] = v
 			}
 		}
 		items, _ := got.([]any)
 		return matching(items, want), nil
 	}
-	var region []Param
+	keys := parent
 	if p.region {
-		region = []Param{Opt("action_region", "")}
+		keys = append(keys, Opt("action_region", ""))
 	}
-	return []Action{
-		{Name: base + "_findall", Description: describe(base + "_findall"), Extra: true, Input: region,
-			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) { return find(ctx, c, in) }},
-		{Name: base + "_find", Description: describe(base + "_find"), Extra: true, Input: region,
+	all := Action{Name: base + "_findall", Description: describe(base + "_findall"), Extra: true, Input: keys,
+		Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) { return find(ctx, c, in) }}
+	if p.name == "mistral" { // whose client calls it find
+		all.Name, all.Description = base+"_find", describe(base+"_find")
+		return []Action{all}
+	}
+	return []Action{all,
+		{Name: base + "_find", Description: describe(base + "_find"), Extra: true, Input: keys,
 			Run: func(ctx context.Context, c *Context, in map[string]any) (any, error) {
 				found, err := find(ctx, c, in)
 				return only(found, base, in, err)
 			}},
 	}
+}
+
+// ofParent are the managers whose lists are those of one object, which a search
+// has to name.
+func ofParent() []string {
+	return []string{"nova.flavor_access", "nova.server_migrations", "cinder.volume_type_access", "trove.databases", "trove.datastore_versions", "trove.users",
+		"manila.share_export_locations", "manila.share_instance_export_locations", "manila.share_snapshot_export_locations",
+		"manila.share_snapshot_instance_export_locations", "manila.share_group_type_access", "manila.share_type_access", "mistral.members"}
+}
+
+// aliases are actions that Mistral names otherwise than the client's method.
+func aliases(list []Action) []Action {
+	var out []Action
+	for _, a := range list {
+		name := map[string]string{"gnocchi.status_get": "gnocchi.status", "gnocchi.resource_batch_delete": "gnocchi.resource_batch_delete_resource"}[a.Name]
+		if verb, is := strings.CutPrefix(a.Name, "designate.recordsets_"); is {
+			name = "designate.recordset_" + verb
+		}
+		if name != "" {
+			a.Name = name
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // only returns the one that was found; none or many are errors.

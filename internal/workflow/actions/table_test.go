@@ -190,6 +190,67 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// TestNamesAreMistrals: every action of Mistral's own list is there, or overlay.json
+// says why not; what it says so of is not there.
+func TestNamesAreMistrals(t *testing.T) {
+	reg, err := NewRegistry(OpenStack())
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent, used, n := absentNames(t), map[string]bool{}, 0
+	data, err := os.ReadFile("testdata/mistral-names.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		words := strings.Fields(line)
+		prefix := words[0] + "." + words[1] + "_"
+		if words[1] == "-" {
+			prefix = words[0] + "."
+		}
+		for _, verb := range words[2:] {
+			name, why := prefix+verb, ""
+			for pattern, reason := range absent {
+				if match, err := path.Match(pattern, name); err != nil {
+					t.Fatal(err)
+				} else if match {
+					why = reason
+					used[pattern] = true
+				}
+			}
+			if n++; (reg.Get(name) == nil) != (why != "") {
+				t.Errorf("%s: offered %v, left out because %q", name, reg.Get(name) != nil, why)
+			}
+		}
+	}
+	if n != 1280 {
+		t.Errorf("%d names are recorded", n)
+	}
+	for pattern := range absent {
+		if !used[pattern] {
+			t.Errorf("%s names nothing of Mistral's", pattern)
+		}
+	}
+}
+
+// absentNames are the patterns of Mistral's names that are no actions, with the
+// reasons.
+func absentNames(t *testing.T) map[string]string {
+	t.Helper()
+	data, err := os.ReadFile("testdata/overlay.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var over struct{ Absent map[string]string }
+	if err := json.Unmarshal(data, &over); err != nil {
+		t.Fatal(err)
+	}
+	return over.Absent
+}
+
 // TestInputsAreTheClients: each action of ours has the parameters that Mistral
 // derives from the client's method of its name.
 func TestInputsAreTheClients(t *testing.T) {
@@ -407,6 +468,11 @@ func TestDoc(t *testing.T) {
 		sig := a.Signature()
 		fmt.Fprintf(&b, "| `%s` | %s |\n", a.Name, strings.ReplaceAll(codeOr(sig), "|", `\|`))
 	}
+	b.WriteString("\n## Names of Mistral that are no actions here\n| name | why |\n| --- | --- |\n")
+	absent := absentNames(t)
+	for _, pattern := range slices.Sorted(maps.Keys(absent)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", pattern, absent[pattern])
+	}
 	const path = "../../../docs/workflow-actions.md"
 	if *update {
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // documentation is for all
@@ -430,6 +496,7 @@ func codeOr(s string) string {
 const docHead = `# Actions of the workflow service
 
 Generated from the code; ` + "`openstack action definition list`" + ` shows the same, and besides them the ` + "`tripleo.*`" + ` actions and your own.
+All of Mistral's names are here, except those at the end of this page.
 
 **Names and parameters** are those of Mistral: an action of an OpenStack project is the method of that name of the project's Python client, and sends
 what the client sends. A parameter that cannot be sent is refused, not dropped (nova and cinder at the oldest version of their API that has the call, ironic at 1.81 or ` + "`os_ironic_api_version`" + `). ` + "`action_region`" + ` picks the region of the catalog. A project that is

@@ -138,7 +138,7 @@ for name, r in sorted(rec.items()):
 LEFT_OUT = object()
 def marked(v, args):
     """the request for the marked arguments: what the template v becomes"""
-    if isinstance(v, dict): return {k: x for k, x in ((k.removesuffix("?"), marked(x, args)) for k, x in v.items()) if x is not LEFT_OUT}
+    if isinstance(v, dict): return {k.removesuffix("?"): x for k, x in ((k, marked(x, args)) for k, x in v.items()) if x is not LEFT_OUT and not (k.endswith("?") and x == {})}
     if isinstance(v, list): return [x for x in (marked(x, args) for x in v) if x is not LEFT_OUT]
     if not isinstance(v, str): return v
     m = re.fullmatch(r"\{(\w+)(?::json)?(?:\|(.*))?\}", v)
@@ -152,6 +152,10 @@ def repair(row, call):
     if key == "links":  # the client looks for the next page before it takes the items
         row["key"] = {"datastore-versions": "versions"}.get(last, last.replace("-", "_"))
     if key in ("self", "checksum", "id"): del row["key"]  # a field of the result, which is all of the answer
+    if "**" in row["input"] and "extra" not in row:  # the client refuses a keyword that is none of the resource's
+        if row.get("body") == {}: row["extra"] = "body"
+        elif row["method"] == "GET": row["extra"] = "query"
+        elif row.get("body") in ({"registry": {}},): row["extra"] = "body.registry"
     if "/None" not in row["path"]: return
     for p, v in list(row.get("if", {}).items()):  # the client's own user or project, or an argument that must be given
         if "/None" in v["path"]: continue
