@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
-
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/cloud"
@@ -163,26 +161,10 @@ func (s *Service) caller(ctx context.Context, id *auth.Identity, expires time.Ti
 		c.TrustID = engine.ServiceTrust
 		return c, nil
 	}
-	own, err := s.cfg.Cloud.Token(ctx, id.Token)
-	if err != nil {
-		return c, fmt.Errorf("session of the caller: %w", err)
-	}
-	client, err := own.Identity()
-	if err != nil {
-		return c, err
-	}
-	opts := trusts.CreateOpts{Impersonation: true, ProjectID: id.ProjectID, TrusteeUserID: svc.UserID, TrustorUserID: id.UserID}
-	if !expires.IsZero() {
-		opts.ExpiresAt = &expires
-	}
-	for _, role := range id.Roles {
-		opts.Roles = append(opts.Roles, trusts.Role{Name: role})
-	}
-	trust, err := trusts.Create(ctx, client, opts).Extract()
-	if err != nil {
+	if c.TrustID, err = s.cfg.Cloud.NewTrust(ctx, id, expires, false); err != nil {
 		return c, api.Forbidden("no trust could be made to act for the caller later").Wrap(err)
 	}
-	c.TrustID, c.Owned = trust.ID, true
+	c.Owned = true
 	return c, nil
 }
 

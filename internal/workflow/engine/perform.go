@@ -7,9 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
-
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/store"
@@ -223,24 +220,8 @@ func (e *Engine) dropTrust(ctx context.Context, j jobs.Job) jobs.Result {
 	if !caller.Owned {
 		return jobs.Done()
 	}
-	return e.deleteTrust(ctx, caller.TrustID)
-}
-
-func (e *Engine) deleteTrust(ctx context.Context, id string) jobs.Result {
-	session, err := e.cloud.Trust(ctx, id)
-	if err != nil {
-		if gophercloud.ResponseCodeIs(err, 401) || gophercloud.ResponseCodeIs(err, 403) || gophercloud.ResponseCodeIs(err, 404) {
-			return jobs.Done() // gone, or the user is
-		}
+	if err := e.cloud.DeleteTrust(ctx, caller.TrustID); err != nil {
 		return jobs.Fail(err)
 	}
-	client, err := session.Identity()
-	if err != nil {
-		return jobs.Fail(err)
-	}
-	if err := trusts.Delete(ctx, client, id).ExtractErr(); err != nil && !gophercloud.ResponseCodeIs(err, 404) && !gophercloud.ResponseCodeIs(err, 403) {
-		return jobs.Fail(err)
-	}
-	e.cloud.Forget(id)
 	return jobs.Done()
 }

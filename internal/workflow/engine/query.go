@@ -72,10 +72,14 @@ func (e *Engine) DeleteAction(ctx context.Context, id string) error {
 	})
 }
 
-// DropTrust deletes a trust that is not needed after all.
+// DropTrust deletes a trust that is not needed after all. One that cannot be
+// deleted stays, and only the log says so: what it was for is gone already.
 func (e *Engine) DropTrust(ctx context.Context, id string) {
-	if e.cloud != nil && id != "" && id != ServiceTrust {
-		e.deleteTrust(ctx, id)
+	if e.cloud == nil || id == "" || id == ServiceTrust {
+		return
+	}
+	if err := e.cloud.DeleteTrust(ctx, id); err != nil {
+		e.log.Warn("a trust that nothing needs any more is left", "trust", id, "error", err)
 	}
 }
 

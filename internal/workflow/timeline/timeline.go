@@ -22,7 +22,8 @@ type Task struct {
 }
 
 // Of marks the critical path of the root execution in tasks, sorts them by
-// their start and returns the ids along the path, first to last.
+// their start, those of one start as they were given, and returns the ids along
+// the path, first to last.
 func Of(root string, tasks []*Task, now time.Time) []string {
 	byID, byExec := map[string]*Task{}, map[string][]*Task{}
 	for _, t := range tasks {
@@ -35,9 +36,11 @@ func Of(root string, tasks []*Task, now time.Time) []string {
 		}
 		return t.End
 	}
+	// Of tasks that end at once the one that began last is last, else the one that
+	// was listed last: a task may take no time at all.
 	last := func(list []*Task) (out *Task) {
 		for _, t := range list {
-			if out == nil || end(t).After(end(out)) {
+			if out == nil || end(t).After(end(out)) || end(t).Equal(end(out)) && !t.Created.Before(out.Created) {
 				out = t
 			}
 		}

@@ -28,6 +28,10 @@ func TestCriticalPath(t *testing.T) {
 	if d := cmp.Diff([]string{"runs"}, Of("r", running, at(20))); d != "" {
 		t.Errorf("what still runs is last: %s", d)
 	}
+	quick := []*Task{task("one", "r", 0, 0), task("two", "r", 0, 0, "one"), task("three", "r", 0, 0, "two")}
+	if d := cmp.Diff([]string{"one", "two", "three"}, Of("r", quick, at(20))); d != "" {
+		t.Errorf("tasks that take no time: %s", d)
+	}
 	if got := Of("r", nil, at(0)); got != nil {
 		t.Errorf("no tasks: %v", got)
 	}
