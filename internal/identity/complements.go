@@ -61,7 +61,7 @@ func (e *entities) complements(s *Service) {
 	}
 	e.consumers = &entity{
 		s: s, singular: "consumer", plural: "consumers", path: "OS-OAUTH1/consumers", table: "identity_consumers",
-		fields: []field{idField(), {name: "description"}, {name: "secret"}},
+		fields: []field{idField(), {name: "description"}, {name: "secret"}, {name: keyColumn}}, sealed: "secret",
 		incoming: func(_ *store.Tx, old, doc document) error {
 			switch {
 			case old == nil:

@@ -38,7 +38,7 @@ func call(t *testing.T, c *gophercloud.ServiceClient, method, path string, body 
 // database and returns a function that asks it for a token.
 func second(t *testing.T, s *identitytest.Server, cfg identity.Config) func(auth map[string]any) (int, string) {
 	t.Helper()
-	cfg.DB, cfg.Bus, cfg.Tokens, cfg.BaseURL = s.DB, s.Bus, s.Tokens, s.URL+"/second"
+	cfg.DB, cfg.Bus, cfg.Tokens, cfg.Keys, cfg.BaseURL = s.DB, s.Bus, s.Tokens, s.Keys, s.URL+"/second"
 	cfg.Catalog = identitytest.Catalog(s.URL)
 	cfg.Bootstrap = identity.Bootstrap{AdminPassword: identitytest.AdminPassword, ServicePassword: identitytest.ServicePassword}
 	svc, err := identity.New(cfg)
@@ -208,7 +208,7 @@ func TestS3Token(t *testing.T) {
 func TestPolicyFile(t *testing.T) {
 	s := identitytest.Start(t)
 	_, err := identity.New(identity.Config{
-		DB: s.DB, Bus: s.Bus, Tokens: s.Tokens, BaseURL: s.URL, Policy: identity.PolicyFile{Name: "p.yaml", Data: []byte("identity:get_usr: '@'")},
+		DB: s.DB, Bus: s.Bus, Tokens: s.Tokens, Keys: s.Keys, BaseURL: s.URL, Policy: identity.PolicyFile{Name: "p.yaml", Data: []byte("identity:get_usr: '@'")},
 		Bootstrap: identity.Bootstrap{AdminPassword: identitytest.AdminPassword, ServicePassword: identitytest.ServicePassword},
 	})
 	if err == nil {

@@ -117,8 +117,8 @@ func (e *entities) catalog(s *Service) {
 	}
 	e.credentials = &entity{
 		s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
-		fields:   []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}},
-		incoming: s.credentialIncoming,
+		fields:   []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}, {name: keyColumn}},
+		incoming: s.credentialIncoming, sealed: "blob",
 		listed: func(r *http.Request, doc document) bool {
 			return caller(r).UserID == doc["user_id"] || s.rules.Allows("cloud_reader", caller(r), nil)
 		},

@@ -55,6 +55,7 @@ type entity struct {
 	show                    func(doc document) // before a document leaves
 	hide                    func(doc document) // the same, but not for who has just made it
 	links                   []string           // collections below a document
+	sealed                  string             // the field that is encrypted at rest; see sealed.go
 }
 
 // kind is the word for it in rules and actions.
@@ -110,7 +111,7 @@ func (e *entity) scan(scan func(...any) error) (document, error) {
 			doc[f.name] = nil
 		}
 	}
-	return doc, nil
+	return doc, e.unsealed(doc)
 }
 
 func (e *entity) get(tx *store.Tx, id string) (document, error) {
@@ -145,6 +146,7 @@ func (e *entity) list(tx *store.Tx, where string, args ...any) ([]document, erro
 
 // values splits a document into column values, the last being extra.
 func (e *entity) values(doc document) ([]any, error) {
+	doc = e.sealing(doc)
 	extra := document{}
 	for k, v := range doc {
 		if e.field(k) == nil && k != "links" {
@@ -372,6 +374,9 @@ func (e *entity) filters(q url.Values) (string, []any, error) {
 	}
 	escape := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace
 	for _, f := range e.fields {
+		if e.sealed != "" && (f.name == e.sealed || f.name == keyColumn) {
+			continue // what is encrypted cannot be looked for
+		}
 		for _, op := range []string{"", "__contains", "__icontains", "__startswith", "__istartswith", "__endswith", "__iendswith"} {
 			values, ok := q[f.name+op]
 			if !ok {

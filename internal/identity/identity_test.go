@@ -52,7 +52,7 @@ func roleNames(rs []tokens.Role) []string {
 func TestBootstrapTwice(t *testing.T) {
 	s := identitytest.Start(t)
 	again, err := identity.New(identity.Config{
-		DB: s.DB, Bus: s.Bus, Tokens: s.Tokens, BaseURL: s.URL + "/identity", Catalog: identitytest.Catalog(s.URL),
+		DB: s.DB, Bus: s.Bus, Tokens: s.Tokens, Keys: s.Keys, BaseURL: s.URL + "/identity", Catalog: identitytest.Catalog(s.URL),
 		Bootstrap: identity.Bootstrap{AdminPassword: "changed", ServicePassword: identitytest.ServicePassword},
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/auth/policy"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -42,12 +43,13 @@ type Config struct {
 	Bus       *notify.Bus
 	Log       *slog.Logger
 	Tokens    *auth.Tokens
-	BaseURL   string // as clients reach it, e.g. http://127.0.0.1:8000/identity
-	Region    string // "" means regionOne
+	Keys      *seal.Keys // encrypt credentials at rest
+	BaseURL   string     // as clients reach it, e.g. http://127.0.0.1:8000/identity
+	Region    string     // "" means regionOne
 	Catalog   []CatalogEntry
 	Bootstrap Bootstrap
 	TokenLife time.Duration // 0 means 4 h
-	KeyLife   time.Duration // after which a new key signs tokens; 0 means 30 days
+	KeyLife   time.Duration // after which a new key signs tokens, and one encrypts credentials; 0 means 30 days
 	Passwords PasswordRules
 	Policy    PolicyFile
 	Now       func() time.Time
@@ -79,6 +81,9 @@ type Service struct {
 func New(cfg Config) (*Service, error) {
 	if cfg.Tokens == nil {
 		return nil, errors.New("identity: no token keys")
+	}
+	if cfg.Keys == nil {
+		return nil, errors.New("identity: no keys for credentials")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -121,6 +126,9 @@ func New(cfg Config) (*Service, error) {
 	ctx := context.Background()
 	if err := s.db.Migrate(ctx, "identity", sub); err != nil {
 		return nil, err
+	}
+	if err := s.reseal(ctx); err != nil {
+		return nil, fmt.Errorf("identity: keys of credentials: %w", err)
 	}
 	if err := s.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("identity bootstrap: %w", err)
@@ -172,6 +180,9 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 			if err := s.tokens.Rotate(s.cfg.KeyLife, s.cfg.TokenLife); err != nil {
 				s.cfg.Log.Error("cannot rotate the keys of tokens", "error", err)
+			}
+			if err := s.reseal(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("cannot rotate the keys of credentials", "error", err)
 			}
 		}
 	}

@@ -1,17 +1,14 @@
 package messaging
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 )
 
 // sealedPrefix begins a body that is encrypted at rest; no JSON text begins so.
@@ -27,24 +24,18 @@ func (s *Service) keys(secret []byte) error {
 	if s.signKey, err = hkdf.Key(sha256.New, secret, nil, "tripleo messaging: pre-signed URLs", 32); err != nil {
 		return err
 	}
-	bodies, err := hkdf.Key(sha256.New, secret, nil, "tripleo messaging: encrypted queues", 32)
+	bodies, err := hkdf.Key(sha256.New, secret, nil, "tripleo messaging: encrypted queues", seal.KeySize)
 	if err != nil {
 		return err
 	}
-	block, err := aes.NewCipher(bodies)
-	if err != nil {
-		return err
-	}
-	s.bodies, err = cipher.NewGCM(block)
+	s.bodies, err = seal.NewBox(bodies)
 	return err
 }
 
-// seal encrypts a body for the store (AES-256-GCM). It is bound to the message
-// or delivery it belongs to.
+// seal encrypts a body for the store. It is bound to the message or delivery it
+// belongs to.
 func (s *Service) seal(body []byte, owner string) string {
-	nonce := make([]byte, s.bodies.NonceSize(), s.bodies.NonceSize()+len(body)+s.bodies.Overhead())
-	_, _ = rand.Read(nonce)
-	return sealedPrefix + base64.RawStdEncoding.EncodeToString(s.bodies.Seal(nonce, nonce, body, []byte(owner)))
+	return sealedPrefix + s.bodies.Seal(body, owner)
 }
 
 // open returns a body as it was posted.
@@ -53,15 +44,7 @@ func (s *Service) open(stored, owner string) (json.RawMessage, error) {
 	if !sealed {
 		return json.RawMessage(stored), nil
 	}
-	data, err := base64.RawStdEncoding.DecodeString(text)
-	if err == nil && len(data) < s.bodies.NonceSize() {
-		err = fmt.Errorf("%d bytes", len(data))
-	}
-	var body []byte
-	if err == nil {
-		n := s.bodies.NonceSize()
-		body, err = s.bodies.Open(nil, data[:n], data[n:], []byte(owner))
-	}
+	body, err := s.bodies.Open(text, owner)
 	if err != nil {
 		return nil, api.Unavailable("an encrypted message cannot be read: the key of this undercloud is not the one it was written with").Wrap(err)
 	}

@@ -2,7 +2,6 @@ package messaging
 
 import (
 	"context"
-	"crypto/cipher"
 	"embed"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
@@ -86,8 +86,8 @@ type Service struct {
 	stop    chan struct{}     // closed when Run ends: sockets close
 	once    sync.Once
 
-	signKey []byte      // of pre-signed URLs
-	bodies  cipher.AEAD // of encrypted queues
+	signKey []byte    // of pre-signed URLs
+	bodies  *seal.Box // of encrypted queues
 }
 
 // New migrates the database and returns the service.

@@ -66,7 +66,7 @@ func (u *Undercloud) makeIdentity() (service, error) {
 	s, err := identity.New(identity.Config{
 		Policy: identity.PolicyFile{Name: c.PolicyFile, Data: rules}, Passwords: c.Passwords,
 		TokenLife: time.Duration(c.TokenHours) * time.Hour, KeyLife: time.Duration(c.KeyDays) * 24 * time.Hour,
-		DB: u.db, Bus: u.bus, Log: u.log, Tokens: u.tokens, BaseURL: u.baseURL + "/identity", Region: u.cfg.Region,
+		DB: u.db, Bus: u.bus, Log: u.log, Tokens: u.tokens, Keys: u.keys, BaseURL: u.baseURL + "/identity", Region: u.cfg.Region,
 		Catalog: u.catalog(),
 		Bootstrap: identity.Bootstrap{
 			AdminPassword: u.secrets.AdminPassword, ServiceUser: "tripleo", ServicePassword: u.secrets.ServicePassword,

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/jobs"
@@ -38,6 +39,7 @@ type Undercloud struct {
 	bus      *notify.Bus
 	jobs     *jobs.Queue
 	tokens   *auth.Tokens
+	keys     *seal.Keys
 	cloud    *cloud.Cloud
 	services []service
 	ready    atomic.Bool
@@ -100,6 +102,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	}
 	if u.tokens, err = auth.OpenTokens(filepath.Join(cfg.Shared, "token-keys")); err != nil {
 		return nil, err
+	}
+	if u.keys, err = seal.OpenKeys(filepath.Join(cfg.Shared, "credential-keys")); err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
 	}
 	transport, err := u.transport()
 	if err != nil {

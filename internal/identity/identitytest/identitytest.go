@@ -20,6 +20,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
 
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/jobs"
@@ -43,6 +44,7 @@ type Server struct {
 	Jobs     *jobs.Queue // not running; see RunJobs
 	Log      *slog.Logger
 	Tokens   *auth.Tokens
+	Keys     *seal.Keys
 	Cloud    *cloud.Cloud // as the service user
 	Identity *identity.Service
 
@@ -83,11 +85,14 @@ func Start(t testing.TB) *Server {
 	if s.Tokens, err = auth.OpenTokens(filepath.Join(t.TempDir(), "keys")); err != nil {
 		t.Fatal(err)
 	}
+	if s.Keys, err = seal.OpenKeys(filepath.Join(t.TempDir(), "credential-keys")); err != nil {
+		t.Fatal(err)
+	}
 	if s.Jobs, err = jobs.New(s.DB, s.Bus, s.Log); err != nil {
 		t.Fatal(err)
 	}
 	s.Identity, err = identity.New(identity.Config{
-		DB: s.DB, Bus: s.Bus, Log: s.Log, Tokens: s.Tokens, BaseURL: s.URL + "/identity", Region: "regionOne",
+		DB: s.DB, Bus: s.Bus, Log: s.Log, Tokens: s.Tokens, Keys: s.Keys, BaseURL: s.URL + "/identity", Region: "regionOne",
 		Catalog:   Catalog(s.URL),
 		Bootstrap: identity.Bootstrap{AdminPassword: AdminPassword, ServicePassword: ServicePassword},
 	})
