@@ -174,7 +174,7 @@ func mappingIncoming(_ *store.Tx, _, doc document) error {
 	for i, rule := range list {
 		r, _ := rule.(map[string]any)
 		for _, part := range []string{"local", "remote"} {
-			if l, ok := r[part].([]any); !ok || len(l) == 0 {
+			if l, ok := r[part].([]any); !ok || part == "remote" && len(l) == 0 { // who only filters has nothing local
 				return api.Invalid("mapping.rules[%d].%s is %v, expected a list", i, part, r[part])
 			}
 		}

@@ -55,7 +55,7 @@ func (e *entities) actors(s *Service) {
 	e.domains = &entity{
 		s: s, singular: "domain", plural: "domains", table: "identity_domains",
 		fields:  []field{idField(), nameField(64), descriptionField(), enabledField()},
-		changed: s.domainChanged, deleting: s.domainDeleting,
+		changed: s.domainChanged, deleting: s.domainDeleting, openlyMissing: []string{"update"},
 	}
 	e.projects = &entity{
 		s: s, singular: "project", plural: "projects", table: "identity_projects", inDomain: true,
@@ -81,7 +81,7 @@ func (e *entities) actors(s *Service) {
 	e.groups = &entity{
 		s: s, singular: "group", plural: "groups", table: "identity_groups", inDomain: true,
 		fields:   []field{idField(), nameField(255), domainField(), descriptionField()},
-		incoming: s.domainIncoming, deleting: s.groupDeleting,
+		incoming: s.domainIncoming, deleting: s.groupDeleting, openlyMissing: []string{"delete"},
 	}
 	e.roles = &entity{
 		s: s, singular: "role", plural: "roles", table: "identity_roles",
@@ -91,7 +91,7 @@ func (e *entities) actors(s *Service) {
 				doc["options"] = document{}
 			}
 		},
-		deleting: s.roleDeleting,
+		deleting: s.roleDeleting, openlyMissing: []string{"get", "update", "delete"},
 	}
 }
 
@@ -111,7 +111,7 @@ func (e *entities) catalog(s *Service) {
 	e.endpoints = &entity{
 		s: s, singular: "endpoint", plural: "endpoints", table: "identity_endpoints",
 		fields:   []field{idField(), {name: "service_id", required: true}, {name: "interface", required: true}, {name: "region_id"}, {name: "url", required: true}, enabledField()},
-		incoming: s.endpointIncoming,
+		incoming: s.endpointIncoming, openlyMissing: []string{"get", "update", "delete"},
 		deleting: func(tx *store.Tx, _ document) error { return s.catalogChanged(tx, nil, nil) },
 		show:     func(doc document) { doc["region"] = doc["region_id"] },
 	}

@@ -55,6 +55,7 @@ type entity struct {
 	show                    func(doc document) // before a document leaves
 	hide                    func(doc document) // the same, but not for who has just made it
 	links                   []string           // collections below a document
+	openlyMissing           []string           // verbs that answer 404 for what is not there before they ask who wants to know, as Keystone's do
 	sealed                  string             // the field that is encrypted at rest; see sealed.go
 }
 

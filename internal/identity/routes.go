@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/tripleo/tripleo/internal/api"
 )
@@ -75,7 +76,12 @@ func (e *entity) routes() []api.Route {
 	if e.inDomain {
 		list = ownDomain
 	}
-	about := e.s.about(e, "id")
+	about := func(verb string) targeter {
+		if slices.Contains(e.openlyMissing, verb) {
+			return found(e.s.about(e, "id"))
+		}
+		return e.s.about(e, "id")
+	}
 	create, listAll, show, update, remove := e.handleCreate, e.handleList, e.handleGet, e.handleUpdate, e.handleDelete
 	if e == e.s.entities.projects {
 		create, listAll, show = e.s.createProject, e.s.listProjects, e.s.getProject
@@ -84,9 +90,9 @@ func (e *entity) routes() []api.Route {
 	return []api.Route{
 		on(createMethod, createAt, "create_"+e.singular, e.fromBody, create),
 		on(get, all, "list_"+e.plural, list, listAll),
-		on(get, one, "get_"+e.singular, about, show),
-		on(patch, one, "update_"+e.singular, about, update),
-		on(del, one, "delete_"+e.singular, about, remove),
+		on(get, one, "get_"+e.singular, about("get"), show),
+		on(patch, one, "update_"+e.singular, about("update"), update),
+		on(del, one, "delete_"+e.singular, about("delete"), remove),
 	}
 }
 
@@ -105,8 +111,8 @@ func (s *Service) userRoutes() []api.Route {
 
 		on(post, creds, "create_application_credential", pathUser, s.createAppCred),
 		on(get, creds, "list_application_credentials", pathUser, s.listAppCreds),
-		on(get, creds+"/{id}", "get_application_credential", pathUser, s.oneAppCred),
-		on(del, creds+"/{id}", "delete_application_credential", pathUser, s.oneAppCred),
+		on(get, creds+"/{id}", "get_application_credential", s.aboutAppCred, s.oneAppCred),
+		on(del, creds+"/{id}", "delete_application_credential", s.aboutAppCred, s.oneAppCred),
 		on(get, rules, "list_access_rules", pathUser, s.listAccessRules),
 		on(get, rules+"/{id}", "get_access_rule", pathUser, s.oneAccessRule),
 		on(del, rules+"/{id}", "delete_access_rule", pathUser, s.oneAccessRule),

@@ -23,9 +23,11 @@ func baseRules() map[string]string {
 		"managed_role":   "'member':%(target.role.name)s or 'reader':%(target.role.name)s or 'manager':%(target.role.name)s",
 		"role_here":      "domain_id:%(target.role.domain_id)s or 'None':%(target.role.domain_id)s",
 
-		"grant_reader": "rule:cloud_reader or (role:reader and rule:grant_here)",
-		"grant_admin":  "rule:cloud_admin or (rule:grant_here and rule:role_here and (role:admin or (role:manager and rule:managed_role)))",
-		"grant_here":   "domain_id:%(target.actor.domain_id)s and domain_id:%(target.scope.domain_id)s",
+		"not_domain":    "not token_scope:domain",
+		"grant_checker": "rule:cloud_reader or (role:reader and rule:grant_here and rule:role_here)",
+		"grant_reader":  "rule:cloud_reader or (role:reader and rule:grant_here)",
+		"grant_admin":   "rule:cloud_admin or (rule:grant_here and rule:role_here and (role:admin or (role:manager and rule:managed_role)))",
+		"grant_here":    "domain_id:%(target.actor.domain_id)s and domain_id:%(target.scope.domain_id)s",
 	}
 }
 
@@ -66,7 +68,9 @@ func rules() map[string]string {
 	adminHere := func(kind string) string {
 		return admin + " or (rule:domain_admin and domain_id:%(target." + kind + ".domain_id)s)"
 	}
-	credential := " or user_id:%(target.credential.user_id)s"
+	// A token for a domain is for managing it, not for secrets, its bearer's included.
+	credential := " or (rule:not_domain and user_id:%(target.credential.user_id)s)"
+	const ec2, ec2Read = admin + " or (rule:not_domain and rule:owner)", reader + " or (rule:not_domain and rule:owner)"
 	trustee, trustor := " or user_id:%(target.trust.trustee_user_id)s", " or user_id:%(target.trust.trustor_user_id)s"
 	maps.Copy(out, map[string]string{
 		"identity:get_domain": reader + " or domain_id:%(target.domain.id)s or project_domain_id:%(target.domain.id)s",
@@ -89,17 +93,17 @@ func rules() map[string]string {
 		"identity:check_implied_role":        reader,
 		"identity:list_role_inference_rules": reader,
 
-		"identity:check_grant": "rule:grant_reader", "identity:list_grants": "rule:grant_reader",
+		"identity:check_grant": "rule:grant_checker", "identity:list_grants": "rule:grant_reader",
 		"identity:create_grant": "rule:grant_admin", "identity:revoke_grant": "rule:grant_admin",
 		"identity:check_system_grant": reader, "identity:list_system_grants": reader,
 		"identity:create_system_grant": admin, "identity:revoke_system_grant": admin,
 		"identity:list_role_assignments": reader + " or (role:reader and domain_id:%(target.domain_id)s) or rule:owner" +
 			" or (role:admin and project_id:%(target.project.id)s)",
 
-		"identity:get_credential": reader + credential, "identity:list_credentials": anybody, // each sees its own
+		"identity:get_credential": reader + credential, "identity:list_credentials": reader + " or rule:not_domain", // each sees its own
 		"identity:create_credential": admin + credential, "identity:update_credential": admin + credential, "identity:delete_credential": admin + credential,
-		"identity:ec2_get_credential": ownerRead, "identity:ec2_list_credentials": ownerRead,
-		"identity:ec2_create_credential": owner, "identity:ec2_delete_credential": owner,
+		"identity:ec2_get_credential": ec2Read, "identity:ec2_list_credentials": ec2Read,
+		"identity:ec2_create_credential": ec2, "identity:ec2_delete_credential": ec2,
 		"identity:ec2_validate": admin + " or role:service", "identity:s3_validate": admin + " or role:service",
 
 		"identity:get_access_rule": ownerRead, "identity:list_access_rules": ownerRead, "identity:delete_access_rule": owner,

@@ -42,6 +42,17 @@ func (s *Service) about(e *entity, param string) targeter {
 	}
 }
 
+// found is a target without which there is nothing to ask about.
+func found(about targeter) targeter {
+	return func(r *http.Request) (policy.Target, error) {
+		t, err := about(r)
+		if err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
+}
+
 // both joins two targets; what is missing of one does not hide the other.
 func both(a, b targeter) targeter {
 	return func(r *http.Request) (policy.Target, error) {
@@ -68,6 +79,26 @@ func isMissing(err error) bool {
 // pathUser is the user whose own resources a path is about.
 func pathUser(r *http.Request) (policy.Target, error) {
 	return policy.Target{"target.user.id": r.PathValue("user")}, nil
+}
+
+// aboutAppCred is the user of a path and, if the application credential is
+// another's, that one: a path with one's own id opens nothing.
+func (s *Service) aboutAppCred(r *http.Request) (policy.Target, error) {
+	t, err := pathUser(r)
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.View(r.Context(), func(tx *store.Tx) error {
+		c, err := s.appCred(tx, r.PathValue("id"))
+		if err == nil {
+			t["target.user.id"] = c.userID
+		}
+		return err
+	})
+	if err != nil && !isMissing(err) {
+		return nil, err
+	}
+	return t, nil
 }
 
 // ownDomain is a list without further target: who is scoped to a domain asks
@@ -197,6 +228,13 @@ func (s *Service) aboutAssignments(r *http.Request) (policy.Target, error) {
 	}
 	if p := q.Get("scope.project.id"); p != "" && q.Has("include_subtree") {
 		t["target.project.id"] = p
+		if project, err := s.viewDoc(r, s.entities.projects, p); err == nil {
+			t["target.domain_id"] = str(project["domain_id"])
+		} else if isMissing(err) {
+			delete(t, "target.domain_id")
+		} else {
+			return nil, err
+		}
 	}
 	return t, err
 }

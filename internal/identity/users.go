@@ -227,13 +227,16 @@ func (s *Service) userGroups(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	var docs []document
 	err := s.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		if _, err := s.entities.users.get(tx, id); err != nil {
+			return err
+		}
 		docs, err = s.entities.groups.list(tx, ` WHERE id IN (SELECT group_id FROM identity_group_members WHERE user_id = ?) ORDER BY id`, id)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.entities.groups.replyList(w, r, docs)
+	return s.entities.groups.replyList(w, r, s.entities.groups.shown(r, docs))
 }
 
 func (s *Service) groupUsers(w http.ResponseWriter, r *http.Request) error {
@@ -248,7 +251,7 @@ func (s *Service) groupUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.entities.users.replyList(w, r, docs)
+	return s.entities.users.replyList(w, r, s.entities.users.shown(r, docs))
 }
 
 func (s *Service) memberIDs(tx *store.Tx, group string) ([]string, error) {

@@ -467,7 +467,7 @@ func (s *Service) listResourceTypes(w http.ResponseWriter, r *http.Request) erro
 				names = append(names, name)
 			}
 			return err
-		}, `SELECT DISTINCT name FROM image_metadefs JOIN image_namespaces USING (namespace) WHERE kind = 'resource_type' AND visibility = 'public' ORDER BY name`)
+		}, `SELECT DISTINCT name FROM image_metadefs JOIN image_namespaces USING (namespace) WHERE kind = 'resource_type' AND (visibility = 'public' OR owner = ?) ORDER BY name`, caller(r).ProjectID)
 	})
 	if err != nil {
 		return err
@@ -514,6 +514,11 @@ func (s *Service) metadefRoutes() []api.Route {
 				on(http.MethodPut, base+"/{name}", rules[3], s.updateMetadef(k)),
 				on(http.MethodDelete, base, rules[4], s.deleteMetadef(k)),
 			)
+		}
+	}
+	for i := range out {
+		if strings.HasPrefix(out[i].Pattern, one) {
+			out[i].Target = s.aboutNamespace
 		}
 	}
 	return out

@@ -43,7 +43,8 @@ func newRules(file string, data []byte) (*policy.Enforcer, error) {
 	return e.Override(file, data)
 }
 
-// about describes the image of a path to the rules.
+// about describes the image of a path to the rules. What the caller may not see
+// is not there, whatever it wants.
 func (s *Service) about(r *http.Request) (policy.Target, error) {
 	t := policy.Target{}
 	err := s.db.View(r.Context(), func(tx *store.Tx) error {
@@ -53,5 +54,24 @@ func (s *Service) about(r *http.Request) (policy.Target, error) {
 		}
 		return err
 	})
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// aboutNamespace describes the metadata namespace of a path likewise.
+func (s *Service) aboutNamespace(r *http.Request) (policy.Target, error) {
+	t := policy.Target{}
+	err := s.db.View(r.Context(), func(tx *store.Tx) error {
+		n, err := s.namespace(tx, r)
+		if err == nil {
+			t["project_id"], t["owner"], t["visibility"] = n.owner, n.owner, n.visibility
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
