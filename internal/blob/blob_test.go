@@ -50,17 +50,29 @@ func s3Config(t testing.TB) blob.S3Config {
 	}
 }
 
-// each runs a test on a folder and on an S3 server, which must behave alike.
-func each(t *testing.T, test func(t *testing.T, s blob.Store)) {
-	t.Helper()
-	t.Run("dir", func(t *testing.T) { test(t, openDir(t, filepath.Join(t.TempDir(), "blobs"))) })
-	t.Run("s3", func(t *testing.T) {
-		s, err := blob.OpenS3(t.Context(), s3Config(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, s)
-	})
+// conformance are the tests that every store must pass.
+func conformance() map[string]func(*testing.T, blob.Store) {
+	return map[string]func(*testing.T, blob.Store){
+		"put and get": testPutGet, "sizes": testSizes, "broken puts": testBrokenPutIsInvisible, "list": testList, "keys": testKeysStayInside,
+	}
+}
+
+func TestDir(t *testing.T) {
+	for name, test := range conformance() {
+		t.Run(name, func(t *testing.T) { test(t, openDir(t, filepath.Join(t.TempDir(), "blobs"))) })
+	}
+}
+
+func TestS3(t *testing.T) {
+	for name, test := range conformance() {
+		t.Run(name, func(t *testing.T) {
+			s, err := blob.OpenS3(t.Context(), s3Config(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, s)
+		})
+	}
 }
 
 func read(t *testing.T, s blob.Store, key string, off, n int64) []byte {
@@ -76,115 +88,109 @@ func read(t *testing.T, s blob.Store, key string, off, n int64) []byte {
 	return got
 }
 
-func TestPutGet(t *testing.T) {
-	each(t, func(t *testing.T, s blob.Store) {
-		ctx := t.Context()
-		info, err := s.Put(ctx, "a/b/c", strings.NewReader("0123456789"))
-		if err != nil {
-			t.Fatal(err)
+func testPutGet(t *testing.T, s blob.Store) {
+	ctx := t.Context()
+	info, err := s.Put(ctx, "a/b/c", strings.NewReader("0123456789"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (blob.Info{Size: 10, MD5: "781e5e245d69b566979b86e28d23f2c7"}); info != want {
+		t.Errorf("put returned %+v, expected %+v", info, want)
+	}
+	for _, tc := range []struct {
+		reason string
+		off, n int64
+		want   string
+	}{
+		{"all", 0, -1, "0123456789"},
+		{"from the middle", 5, -1, "56789"},
+		{"a piece", 2, 3, "234"},
+		{"more than there is", 8, 100, "89"},
+		{"nothing", 3, 0, ""},
+		{"behind the end", 20, -1, ""},
+		{"far behind the end", 1 << 40, 5, ""},
+	} {
+		if got := read(t, s, "a/b/c", tc.off, tc.n); string(got) != tc.want {
+			t.Errorf("%s: %q, expected %q", tc.reason, got, tc.want)
 		}
-		if want := (blob.Info{Size: 10, MD5: "781e5e245d69b566979b86e28d23f2c7"}); info != want {
-			t.Errorf("put returned %+v, expected %+v", info, want)
-		}
-		for _, tc := range []struct {
-			reason string
-			off, n int64
-			want   string
-		}{
-			{"all", 0, -1, "0123456789"},
-			{"from the middle", 5, -1, "56789"},
-			{"a piece", 2, 3, "234"},
-			{"more than there is", 8, 100, "89"},
-			{"nothing", 3, 0, ""},
-			{"behind the end", 20, -1, ""},
-			{"far behind the end", 1 << 40, 5, ""},
-		} {
-			if got := read(t, s, "a/b/c", tc.off, tc.n); string(got) != tc.want {
-				t.Errorf("%s: %q, expected %q", tc.reason, got, tc.want)
-			}
-		}
-		if got, err := s.Stat(ctx, "a/b/c"); err != nil || got.Size != 10 || got.Modified.IsZero() {
-			t.Errorf("stat returned %+v, %v", got, err)
-		}
-		if _, err := s.Put(ctx, "a/b/c", strings.NewReader("new")); err != nil || string(read(t, s, "a/b/c", 0, -1)) != "new" {
-			t.Errorf("a second put does not replace the first (%v)", err)
-		}
-		if err := s.Delete(ctx, "a/b/c"); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Delete(ctx, "a/b/c"); err != nil {
-			t.Errorf("deleting what is not there is no error: %v", err)
-		}
-		if _, err := s.Get(ctx, "a/b/c", 0, -1); !errors.Is(err, blob.ErrNotFound) {
-			t.Errorf("get of a deleted body: %v, expected ErrNotFound", err)
-		}
-		if _, err := s.Stat(ctx, "a/b/c"); !errors.Is(err, blob.ErrNotFound) {
-			t.Errorf("stat of a deleted body: %v, expected ErrNotFound", err)
-		}
-	})
+	}
+	if got, err := s.Stat(ctx, "a/b/c"); err != nil || got.Size != 10 || got.Modified.IsZero() {
+		t.Errorf("stat returned %+v, %v", got, err)
+	}
+	if _, err := s.Put(ctx, "a/b/c", strings.NewReader("new")); err != nil || string(read(t, s, "a/b/c", 0, -1)) != "new" {
+		t.Errorf("a second put does not replace the first (%v)", err)
+	}
+	if err := s.Delete(ctx, "a/b/c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(ctx, "a/b/c"); err != nil {
+		t.Errorf("deleting what is not there is no error: %v", err)
+	}
+	if _, err := s.Get(ctx, "a/b/c", 0, -1); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("get of a deleted body: %v, expected ErrNotFound", err)
+	}
+	if _, err := s.Stat(ctx, "a/b/c"); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("stat of a deleted body: %v, expected ErrNotFound", err)
+	}
 }
 
 // TestSizes stores bodies whose ends lie on and beside the ends of blocks,
 // buffers and parts, and reads pieces across them.
-func TestSizes(t *testing.T) {
+func testSizes(t *testing.T, s blob.Store) {
 	const data = 128<<10 - 4 // of a block
 	random := rand.New(rand.NewPCG(1, 2))
 	all := make([]byte, 17<<20)
 	for i := range all {
 		all[i] = byte(random.Uint32())
 	}
-	each(t, func(t *testing.T, s blob.Store) {
-		for _, size := range []int{0, 1, data - 1, data, data + 1, 4*data - 1, 4 * data, 4*data + 1, 9 * data, len(all)} {
-			body := all[:size]
-			key := fmt.Sprintf("size/%d", size)
-			info, err := s.Put(t.Context(), key, iotest.HalfReader(bytes.NewReader(body)))
-			if err != nil {
-				t.Fatal(err)
+	for _, size := range []int{0, 1, data - 1, data, data + 1, 4*data - 1, 4 * data, 4*data + 1, 9 * data, len(all)} {
+		body := all[:size]
+		key := fmt.Sprintf("size/%d", size)
+		info, err := s.Put(t.Context(), key, iotest.HalfReader(bytes.NewReader(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := md5.Sum(body) //nolint:gosec // see above
+		if info.Size != int64(size) || info.MD5 != hex.EncodeToString(sum[:]) {
+			t.Errorf("put of %d bytes returned %+v", size, info)
+		}
+		if got, err := s.Stat(t.Context(), key); err != nil || got.Size != int64(size) {
+			t.Errorf("stat of %d bytes returned %+v, %v", size, got, err)
+		}
+		if got := read(t, s, key, 0, -1); !bytes.Equal(got, body) {
+			t.Errorf("%d bytes do not come back as they were", size)
+		}
+		for range 20 {
+			off := random.IntN(size + 2)
+			n := random.IntN(5*data) - 1
+			end := size
+			if n >= 0 {
+				end = min(size, off+n)
 			}
-			sum := md5.Sum(body) //nolint:gosec // see above
-			if info.Size != int64(size) || info.MD5 != hex.EncodeToString(sum[:]) {
-				t.Errorf("put of %d bytes returned %+v", size, info)
-			}
-			if got, err := s.Stat(t.Context(), key); err != nil || got.Size != int64(size) {
-				t.Errorf("stat of %d bytes returned %+v, %v", size, got, err)
-			}
-			if got := read(t, s, key, 0, -1); !bytes.Equal(got, body) {
-				t.Errorf("%d bytes do not come back as they were", size)
-			}
-			for range 20 {
-				off := random.IntN(size + 2)
-				n := random.IntN(5*data) - 1
-				end := size
-				if n >= 0 {
-					end = min(size, off+n)
-				}
-				if got := read(t, s, key, int64(off), int64(n)); !bytes.Equal(got, body[min(off, size):max(end, min(off, size))]) {
-					t.Fatalf("%d bytes from %d of %d are wrong", n, off, size)
-				}
+			if got := read(t, s, key, int64(off), int64(n)); !bytes.Equal(got, body[min(off, size):max(end, min(off, size))]) {
+				t.Fatalf("%d bytes from %d of %d are wrong", n, off, size)
 			}
 		}
-	})
+	}
 }
 
-func TestBrokenPutIsInvisible(t *testing.T) {
-	each(t, func(t *testing.T, s blob.Store) {
-		for _, broken := range []error{errors.New("broken"), io.ErrUnexpectedEOF} {
-			for _, half := range []int{4, 20 << 20} {
-				r := io.MultiReader(io.LimitReader(zeros{}, int64(half)), iotest.ErrReader(broken))
-				if _, err := s.Put(t.Context(), "k", r); !errors.Is(err, broken) {
-					t.Errorf("put of a reader that breaks with %q after %d bytes returned %v", broken, half, err)
-				}
+func testBrokenPutIsInvisible(t *testing.T, s blob.Store) {
+	for _, broken := range []error{errors.New("broken"), io.ErrUnexpectedEOF} {
+		for _, half := range []int{4, 20 << 20} {
+			r := io.MultiReader(io.LimitReader(zeros{}, int64(half)), iotest.ErrReader(broken))
+			if _, err := s.Put(t.Context(), "k", r); !errors.Is(err, broken) {
+				t.Errorf("put of a reader that breaks with %q after %d bytes returned %v", broken, half, err)
 			}
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := s.Put(ctx, "k", strings.NewReader("x")); !errors.Is(err, context.Canceled) {
-			t.Errorf("put with an ended context returned %v", err)
-		}
-		if got := list(t, s, ""); len(got) != 0 {
-			t.Errorf("%v can be seen", got)
-		}
-	})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Put(ctx, "k", strings.NewReader("x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("put with an ended context returned %v", err)
+	}
+	if got := list(t, s, ""); len(got) != 0 {
+		t.Errorf("%v can be seen", got)
+	}
 }
 
 type readerFunc func([]byte) (int, error)
@@ -307,40 +313,36 @@ func list(t *testing.T, s blob.Store, prefix string) []string {
 	return got
 }
 
-func TestList(t *testing.T) {
-	each(t, func(t *testing.T, s blob.Store) {
-		for _, k := range []string{"objects/1", "objects/2", "objects/d/3", "images/1"} {
-			if _, err := s.Put(t.Context(), k, strings.NewReader(k)); err != nil {
-				t.Fatal(err)
-			}
+func testList(t *testing.T, s blob.Store) {
+	for _, k := range []string{"objects/1", "objects/2", "objects/d/3", "images/1"} {
+		if _, err := s.Put(t.Context(), k, strings.NewReader(k)); err != nil {
+			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"objects/1", "objects/2", "objects/d/3"}, list(t, s, "objects/")); diff != "" {
-			t.Errorf("list (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff([]string{"objects/d/3"}, list(t, s, "objects/d")); diff != "" {
-			t.Errorf("list of half a name (-want +got):\n%s", diff)
-		}
-		stop := errors.New("stop")
-		if err := s.List(t.Context(), "", func(string, blob.Info) error { return stop }); !errors.Is(err, stop) {
-			t.Errorf("list returned %v, expected the callback's error", err)
-		}
-	})
+	}
+	if diff := cmp.Diff([]string{"objects/1", "objects/2", "objects/d/3"}, list(t, s, "objects/")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"objects/d/3"}, list(t, s, "objects/d")); diff != "" {
+		t.Errorf("list of half a name (-want +got):\n%s", diff)
+	}
+	stop := errors.New("stop")
+	if err := s.List(t.Context(), "", func(string, blob.Info) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("list returned %v, expected the callback's error", err)
+	}
 }
 
-func TestKeysStayInside(t *testing.T) {
-	each(t, func(t *testing.T, s blob.Store) {
-		for _, k := range []string{"", "..", "../x", "a/../b", "/etc/passwd", "a//b", ".tmp/x", "a/./b", "a b", "a\x00b", "ä"} {
-			if _, err := s.Put(t.Context(), k, strings.NewReader("x")); err == nil {
-				t.Errorf("key %q was accepted", k)
-			}
-			if _, err := s.Get(t.Context(), k, 0, -1); err == nil {
-				t.Errorf("key %q was read", k)
-			}
-			if err := s.Delete(t.Context(), k); err == nil {
-				t.Errorf("key %q was deleted", k)
-			}
+func testKeysStayInside(t *testing.T, s blob.Store) {
+	for _, k := range []string{"", "..", "../x", "a/../b", "/etc/passwd", "a//b", ".tmp/x", "a/./b", "a b", "a\x00b", "ä"} {
+		if _, err := s.Put(t.Context(), k, strings.NewReader("x")); err == nil {
+			t.Errorf("key %q was accepted", k)
 		}
-	})
+		if _, err := s.Get(t.Context(), k, 0, -1); err == nil {
+			t.Errorf("key %q was read", k)
+		}
+		if err := s.Delete(t.Context(), k); err == nil {
+			t.Errorf("key %q was deleted", k)
+		}
+	}
 }
 
 // TestS3Refuses checks that a server that cannot be reached, or refuses, is an

@@ -98,15 +98,21 @@ func (s *Service) listEC2(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, document{"credentials": out, "links": s.listLinks(r)})
 }
 
+// ec2Credential is the one that a path names by its access key; whose it is
+// decides who may ask (aboutEC2), not the user that the path names.
+func (s *Service) ec2Credential(tx *store.Tx, r *http.Request) (document, error) {
+	doc, err := s.entities.credentials.find(tx, `id = ? AND type = 'ec2'`, ec2ID(r.PathValue("access")))
+	if isNotFound(err) {
+		return nil, api.NotFound("Could not find credential: %s.", r.PathValue("access")).Wrap(err)
+	}
+	return doc, err
+}
+
 // oneEC2 answers GET and DELETE of one EC2 credential.
 func (s *Service) oneEC2(w http.ResponseWriter, r *http.Request) error {
-	user := r.PathValue("user")
 	var doc document
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		doc, err = s.entities.credentials.find(tx, `id = ? AND user_id = ? AND type = 'ec2'`, ec2ID(r.PathValue("access")), user)
-		if isNotFound(err) {
-			return api.NotFound("Could not find credential: %s.", r.PathValue("access"))
-		}
+		doc, err = s.ec2Credential(tx, r)
 		if err == nil && r.Method == http.MethodDelete {
 			return s.entities.credentials.remove(tx, doc)
 		}

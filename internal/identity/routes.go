@@ -118,8 +118,8 @@ func (s *Service) userRoutes() []api.Route {
 		on(del, rules+"/{id}", "delete_access_rule", pathUser, s.oneAccessRule),
 		on(post, ec2, "ec2_create_credential", pathUser, s.createEC2),
 		on(get, ec2, "ec2_list_credentials", pathUser, s.listEC2),
-		on(get, ec2+"/{access}", "ec2_get_credential", pathUser, s.oneEC2),
-		on(del, ec2+"/{access}", "ec2_delete_credential", pathUser, s.oneEC2),
+		on(get, ec2+"/{access}", "ec2_get_credential", s.aboutEC2, s.oneEC2),
+		on(del, ec2+"/{access}", "ec2_delete_credential", s.aboutEC2, s.oneEC2),
 	}
 }
 

@@ -101,6 +101,21 @@ func (s *Service) aboutAppCred(r *http.Request) (policy.Target, error) {
 	return t, nil
 }
 
+// aboutEC2 is the user whose EC2 credential a path names. What is not there is
+// openly missing, as in Keystone: access keys cannot be guessed.
+func (s *Service) aboutEC2(r *http.Request) (policy.Target, error) {
+	t := policy.Target{}
+	err := s.db.View(r.Context(), func(tx *store.Tx) error {
+		doc, err := s.ec2Credential(tx, r)
+		t["target.user.id"] = str(doc["user_id"])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
 // ownDomain is a list without further target: who is scoped to a domain asks
 // for what is in it.
 func ownDomain(r *http.Request) (policy.Target, error) {
