@@ -335,5 +335,5 @@ func (s *Service) nodeImage(w http.ResponseWriter, r *http.Request) error {
 		}
 		return serveFile(w, r, img.File)
 	}
-	return s.streamImage(w, r, img.ID)
+	return s.streamImage(w, r, img)
 }

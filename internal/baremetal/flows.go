@@ -135,7 +135,10 @@ func (s *Service) deployFlow(n *Node) flow {
 		}
 		return fl
 	}
-	fl.steps = append([]step{{name: "image", state: d, limit: networkLimit, run: resolveImage}}, bootRamdisk(d)...)
+	fl.steps = append([]step{
+		{name: "image", state: d, limit: networkLimit, run: resolveImage},
+		{name: "raw-image", state: d, limit: imageLimit, run: rawImage},
+	}, bootRamdisk(d)...)
 	fl.steps = append(fl.steps,
 		step{name: "wait-agent", state: states.DeployWait, limit: callbackLimit, run: waitAgent},
 		step{name: "write-image", state: states.DeployWait, limit: imageLimit, run: writeImage},

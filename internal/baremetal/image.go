@@ -31,6 +31,7 @@ type instanceImage struct {
 	DiskFormat      string `json:"disk_format"`
 	ContainerFormat string `json:"container_format"`
 	WholeDisk       bool   `json:"whole_disk"`
+	Raw             bool   `json:"raw,omitempty"` // the image service's raw form, which the other fields describe then
 }
 
 func infoString(m map[string]any, key string) string {
@@ -147,8 +148,53 @@ func (s *Service) glanceImage(ctx context.Context, ident string) (instanceImage,
 		DiskFormat: img.DiskFormat, ContainerFormat: img.ContainerFormat, WholeDisk: true}, nil
 }
 
-// imageData opens the bytes of an image, or a range of them.
-func (s *Service) imageData(ctx context.Context, id, byteRange string) (*http.Response, error) {
+// rawImage has the image service convert a qcow2 image, unless it has done so
+// for an earlier machine, and describes the raw form to the ramdisk: that is
+// read once and in order, and its checksum is of what is written. An image
+// service that knows no raw form leaves the image as it was uploaded, which our
+// ramdisk reads as well.
+func rawImage(ctx context.Context, w *work) outcome {
+	img, err := w.n.image()
+	if err != nil {
+		return failed(err)
+	}
+	if w.s.cfg.ImagesAsUploaded || img.URL != "" || img.File != "" || img.DiskFormat != "qcow2" || img.ContainerFormat != "bare" {
+		return done()
+	}
+	c, err := w.s.glance(ctx)
+	if err != nil {
+		return w.cloudTrouble(ctx, err)
+	}
+	res, err := c.Request(ctx, http.MethodHead, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK, http.StatusAccepted, http.StatusConflict}})
+	if err != nil {
+		return w.cloudTrouble(ctx, fmt.Errorf("raw form of image %s (%s): %w", img.Name, img.ID, err))
+	}
+	hash := res.Header.Get("X-Image-Hash-Sha512")
+	switch {
+	case res.StatusCode == http.StatusAccepted:
+		return again(w.s.cfg.CloudRetry)
+	case res.StatusCode == http.StatusConflict:
+		return failed(w.s.whyNotRaw(ctx, c, img))
+	case hash == "" || res.ContentLength <= 0:
+		return done()
+	}
+	img.Raw, img.DiskFormat, img.Size = true, "raw", res.ContentLength
+	img.Checksum, img.HashAlgo, img.HashValue = res.Header.Get("Content-Md5"), "sha512", hash
+	return brokenOr(w.save(ctx, func(n *Node) { n.DriverInternalInfo["image"] = img }), done())
+}
+
+// whyNotRaw asks again in a way that has the reason in the answer.
+func (s *Service) whyNotRaw(ctx context.Context, c *gophercloud.ServiceClient, img instanceImage) error {
+	_, err := c.Request(ctx, http.MethodGet, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusNoContent}})
+	return fmt.Errorf("image %s (%s) has no raw form; upload a sound image, or set baremetal.force_raw_images to false to have the ramdisk read it as it is: %w", img.Name, img.ID, err)
+}
+
+func rawURL(c *gophercloud.ServiceClient, id string) string {
+	return c.ServiceURL("images", id, "file") + "?format=raw"
+}
+
+// imageData opens the bytes of an image or of its raw form, or a range of them.
+func (s *Service) imageData(ctx context.Context, id, byteRange string, raw bool) (*http.Response, error) {
 	c, err := s.glance(ctx)
 	if err != nil {
 		return nil, err
@@ -157,7 +203,11 @@ func (s *Service) imageData(ctx context.Context, id, byteRange string) (*http.Re
 	if byteRange != "" {
 		opts.MoreHeaders = map[string]string{"Range": byteRange}
 	}
-	return c.Request(ctx, http.MethodGet, c.ServiceURL("images", id, "file"), opts)
+	url := c.ServiceURL("images", id, "file")
+	if raw {
+		url = rawURL(c, id)
+	}
+	return c.Request(ctx, http.MethodGet, url, opts)
 }
 
 // bootImage names the kernel or the ramdisk of a node.
@@ -211,7 +261,7 @@ func (s *Service) serveBootImage(w http.ResponseWriter, r *http.Request, ref str
 		sum = boot.Sum{Algo: "md5", Hex: img.Checksum}
 	}
 	path, err := s.cache.Get(r.Context(), img.ID, sum, func(ctx context.Context) (io.ReadCloser, error) {
-		res, err := s.imageData(ctx, img.ID, "")
+		res, err := s.imageData(ctx, img.ID, "", false)
 		if err != nil {
 			return nil, err
 		}
@@ -240,8 +290,8 @@ func serveFile(w http.ResponseWriter, r *http.Request, path string) error {
 
 // streamImage passes an image of the image service through, ranges included,
 // without keeping it.
-func (s *Service) streamImage(w http.ResponseWriter, r *http.Request, id string) error {
-	res, err := s.imageData(r.Context(), id, r.Header.Get("Range"))
+func (s *Service) streamImage(w http.ResponseWriter, r *http.Request, img instanceImage) error {
+	res, err := s.imageData(r.Context(), img.ID, r.Header.Get("Range"), img.Raw)
 	if err != nil {
 		return err
 	}
@@ -257,7 +307,7 @@ func (s *Service) streamImage(w http.ResponseWriter, r *http.Request, id string)
 		return nil
 	}
 	if _, err := io.Copy(w, res.Body); err != nil && !errors.Is(err, context.Canceled) {
-		s.log.Info("image stream ended early", "image", id, "error", err)
+		s.log.Info("image stream ended early", "image", img.ID, "error", err)
 	}
 	return nil
 }

@@ -64,6 +64,7 @@ type Config struct {
 	InspectionCollectors string // default "default,logs"
 	KernelAppend         string // further kernel arguments of the ramdisk; default "ipa-debug=1"
 	FileURLFolders       []string
+	ImagesAsUploaded     bool // machines get qcow2 images as they are, not the image service's raw form of them
 	AutomatedClean       bool // erase the disks' metadata before a node becomes available
 
 	PowerTimeout      time.Duration // to reach a power state or set a boot device; default 60 s

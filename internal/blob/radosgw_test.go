@@ -19,16 +19,13 @@ import (
 )
 
 // cephConf is a cluster of one monitor and one OSD that keeps everything in
-// memory, for nobody but this machine and without passwords.
+// memory, for nobody but this machine.
 const cephConf = `[global]
 fsid = %[2]s
 mon initial members = a
-mon host = 127.0.0.1:%[3]d
+mon host = %[3]s
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
-auth cluster required = none
-auth service required = none
-auth client required = none
 keyring = %[1]s/keyring
 run dir = %[1]s
 crash dir = %[1]s
@@ -108,13 +105,17 @@ func startRadosGW(t *testing.T) blob.S3Config {
 	if err := os.Mkdir(filepath.Join(dir, "osd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	fsid, mon, gateway := uuid.NewString(), freePort(t), freePort(t)
+	fsid, gateway := uuid.NewString(), freePort(t)
+	mon := fmt.Sprintf("[v2:127.0.0.1:%d/0,v1:127.0.0.1:%d/0]", freePort(t), freePort(t))
 	if err := os.WriteFile(c.conf, fmt.Appendf(nil, cephConf, dir, fsid, mon), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	keyring, monmap := filepath.Join(dir, "keyring"), filepath.Join(dir, "monmap")
 	c.run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
-	c.run("monmaptool", "--create", "--add", "a", fmt.Sprintf("127.0.0.1:%d", mon), "--fsid", fsid, monmap)
+	for _, name := range []string{"client.admin", "client.rgw", "osd.0"} {
+		c.run("ceph-authtool", keyring, "--gen-key", "-n", name, "--cap", "mon", "allow *", "--cap", "osd", "allow *")
+	}
+	c.run("monmaptool", "--create", "--addv", "a", strings.ReplaceAll(mon, "/0", ""), "--fsid", fsid, monmap)
 	c.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
 	c.serve("ceph-mon", "-i", "a")
 	osd := uuid.NewString()

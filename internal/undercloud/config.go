@@ -84,11 +84,12 @@ type Provisioning struct {
 
 // Baremetal bounds how long machines may take, in seconds.
 type Baremetal struct {
-	PowerTimeout    int    // until a power change is seen; default 60
-	CallbackTimeout int    // until a ramdisk calls back; default 600
-	InspectTimeout  int    // until introspection data come; default 600
-	NoClean         bool   // leave partition tables and data when a node becomes available
-	BMCNamespace    string // network namespace from which BMCs are reached; default the provisioning one
+	PowerTimeout     int    // until a power change is seen; default 60
+	CallbackTimeout  int    // until a ramdisk calls back; default 600
+	InspectTimeout   int    // until introspection data come; default 600
+	NoClean          bool   // leave partition tables and data when a node becomes available
+	ImagesAsUploaded bool   // force_raw_images: false
+	BMCNamespace     string // network namespace from which BMCs are reached; default the provisioning one
 }
 
 // LoadConfig reads a YAML file; path "" gives the defaults. Unknown keys are
@@ -137,13 +138,16 @@ func LoadConfig(path string) (Config, error) {
 		r.texts(p, "dns", &c.Provisioning.DNS)
 	}
 	if b := top.Get("baremetal"); b != nil {
-		b = r.section(b, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "bmc_namespace")
+		b = r.section(b, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "force_raw_images", "bmc_namespace")
 		r.number(b, "power_timeout", &c.Baremetal.PowerTimeout)
 		r.number(b, "callback_timeout", &c.Baremetal.CallbackTimeout)
 		r.number(b, "inspect_timeout", &c.Baremetal.InspectTimeout)
 		clean := true
 		r.boolean(b, "clean_metadata", &clean)
 		c.Baremetal.NoClean = !clean
+		raw := true
+		r.boolean(b, "force_raw_images", &raw)
+		c.Baremetal.ImagesAsUploaded = !raw
 		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
 	}
 	if w := top.Get("workflow"); w != nil {

@@ -108,7 +108,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 		BaseURL: u.baseURL + "/baremetal", NodeURL: u.cfg.NodeURL(),
 		BMCNetns: b.BMCNamespace, NodeNetns: u.cfg.Provisioning.Namespace,
 		ListenTFTP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:69", false) },
-		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean,
+		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
 		PowerTimeout: seconds(b.PowerTimeout, 60), CallbackTimeout: seconds(b.CallbackTimeout, 600), InspectTimeout: seconds(b.InspectTimeout, 600),
 	})
 	if err != nil {
