@@ -6,11 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
@@ -25,9 +24,6 @@ import (
 
 // Map is the ordered mapping of all values.
 type Map = yaml11.OrderedMap
-
-// maxBody bounds a request; a plan's files are some 2 MB before JSON escaping.
-const maxBody = 32 << 20
 
 // Config is what the service needs.
 type Config struct {
@@ -45,12 +41,13 @@ type Config struct {
 	// SignalTransport of deployments that name none; "" is TEMP_URL_SIGNAL.
 	SignalTransport string
 	SafetyPoll      time.Duration // see engine.Config
-	MaxStacks       int           // see engine.Config
-	MaxResources    int           // see engine.Config
+	Limits          engine.Limits
 	// HiddenTags: stacks with one of them are listed only with show_hidden; nil is Heat's
 	// data-processing-cluster, and hidden.
 	HiddenTags []string
 	Types      []*resources.Type // nil: all
+	// Revision that build_info tells; "" is the commit the binary was built from.
+	Revision string
 }
 
 // Service is Heat.
@@ -71,13 +68,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Types == nil {
 		cfg.Types = resources.All()
 	}
+	if cfg.Revision == "" {
+		cfg.Revision = builtFrom(debug.ReadBuildInfo())
+	}
 	if cfg.HiddenTags == nil {
 		cfg.HiddenTags = []string{"data-processing-cluster", "hidden"}
 	}
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	e, err := engine.New(context.Background(), engine.Config{DB: cfg.DB, Bus: cfg.Bus, Jobs: cfg.Jobs, Log: cfg.Log, Cloud: cfg.Cloud, Types: cfg.Types,
 		NodeURL: strings.TrimSuffix(cfg.NodeURL, "/"), BaseURL: cfg.BaseURL, AuthURL: cfg.AuthURL, Region: cfg.Region, Now: cfg.Now, SignalTransport: cfg.SignalTransport, SafetyPoll: cfg.SafetyPoll,
-		MaxStacks: cfg.MaxStacks, MaxResources: cfg.MaxResources})
+		Limits: cfg.Limits})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (s *Service) Handler() http.Handler {
 	for i := range routes {
 		routes[i].Handler = s.checked(routes[i].Handler)
 	}
-	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Routes: routes, Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: maxBody})
+	return api.NewHandler(api.HandlerOptions{Service: "orchestration", Routes: routes, Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault, MaxBody: int64(s.e.Limits().BodySize)})
 }
 
 // checked gives a request a Checker that asks the other services with the caller's token.
@@ -271,27 +271,11 @@ func (s *Service) trust(ctx context.Context, id *auth.Identity, st *engine.Stack
 	if st != nil && st.TrustID != "" && st.UserID == id.UserID {
 		return st.TrustID, nil
 	}
-	mine, err := s.cfg.Cloud.Token(ctx, id.Token)
-	if err != nil {
-		return "", err
-	}
-	service, err := s.cfg.Cloud.Service(ctx)
-	if err != nil {
-		return "", err
-	}
-	keystone, err := mine.Identity()
-	if err != nil {
-		return "", err
-	}
-	opts := trusts.CreateOpts{Impersonation: true, TrusteeUserID: service.UserID, TrustorUserID: id.UserID, ProjectID: id.ProjectID, AllowRedelegation: true}
-	for _, r := range id.Roles {
-		opts.Roles = append(opts.Roles, trusts.Role{Name: r})
-	}
-	t, err := trusts.Create(ctx, keystone, opts).Extract()
+	trust, err := s.cfg.Cloud.NewTrust(ctx, id, time.Time{}, true)
 	if err != nil {
 		return "", api.Forbidden("the stack cannot act for its owner: Keystone made no trust: %v", err).Wrap(err)
 	}
-	return t.ID, nil
+	return trust, nil
 }
 
 // truthy reads a boolean query parameter.

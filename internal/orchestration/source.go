@@ -17,12 +17,10 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// Limits of what a request may bring: the bytes of all files are bounded by maxBody too.
+// Limits of what a request may bring besides engine.Limits, which bound its bytes.
 const (
-	maxFiles     = 20_000
-	maxTemplate  = 8 << 20 // bytes of the template itself; hot bounds each nested one alike
-	maxEnvFiles  = 1_000
-	maxFileBytes = maxBody
+	maxFiles    = 20_000
+	maxEnvFiles = 1_000
 )
 
 // source reads template, files, environment and parameters of a request. base is what an update of an
@@ -41,8 +39,8 @@ func (s *Service) source(r *http.Request, m *Map, base *engine.Source, clear []a
 	if src.Template == nil || src.Template == "" {
 		return nil, api.Invalid("No template specified").Named("HTTPBadRequest")
 	}
-	if text, ok := src.Template.(string); ok && len(text) > maxTemplate {
-		return nil, overLimit("Template size (%d bytes) exceeds maximum allowed size (%d bytes).", len(text), maxTemplate)
+	if text, ok := src.Template.(string); ok && len(text) > s.e.Limits().TemplateSize {
+		return nil, overLimit("Template size (%d bytes) exceeds maximum allowed size (%d bytes).", len(text), s.e.Limits().TemplateSize)
 	}
 	if err := s.requestFiles(r, m, src.Files); err != nil {
 		return nil, err
@@ -149,7 +147,8 @@ func (s *Service) containerFiles(r *http.Request, container string, skip map[str
 	if err != nil {
 		return fmt.Errorf("the object store: %w", err)
 	}
-	left := int64(maxFileBytes)
+	most := int64(s.e.Limits().BodySize)
+	left := most
 	err = objects.List(swift, container, objects.ListOpts{}).EachPage(r.Context(), func(ctx context.Context, page pagination.Page) (bool, error) {
 		list, err := objects.ExtractInfo(page)
 		if err != nil {
@@ -160,7 +159,7 @@ func (s *Service) containerFiles(r *http.Request, container string, skip map[str
 				continue
 			}
 			if left -= o.Bytes; left < 0 || len(files) > maxFiles {
-				return false, overLimit("Total size of files to download exceeds maximum allowed (%d bytes, %d files).", maxFileBytes, maxFiles)
+				return false, overLimit("Total size of files to download exceeds maximum allowed (%d bytes, %d files).", most, maxFiles)
 			}
 			if files[o.Name], err = download(ctx, swift, container, o.Name, o.Bytes); err != nil {
 				return false, err

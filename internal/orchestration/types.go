@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -334,7 +335,31 @@ func (s *Service) buildInfo(w http.ResponseWriter, r *http.Request) error {
 	if _, err := caller(r); err != nil {
 		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"api": map[string]any{"revision": "unknown"}, "engine": map[string]any{"revision": "unknown"}})
+	revision := map[string]any{"revision": s.cfg.Revision}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"api": revision, "engine": revision})
+}
+
+// builtFrom is the commit that a binary was built from, the version of its module where only that is known.
+func builtFrom(info *debug.BuildInfo, ok bool) string {
+	if !ok {
+		return "unknown"
+	}
+	revision, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	switch {
+	case revision != "":
+		return revision + dirty
+	case info.Main.Version != "":
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 // listServices shows the engine: it is part of this process.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
@@ -149,34 +148,4 @@ func (r *run) adopt(g *graph, name string, def *hot.ResourceDef, target string, 
 // adopted is the step of a resource that is there already.
 func adopted(context.Context, *resources.Resource) (resources.Step, error) {
 	return resources.Done(), nil
-}
-
-// checkStackLimit refuses one more stack of a project that has as many as it may.
-func (e *Engine) checkStackLimit(tx *store.Tx, project string) error {
-	if e.cfg.MaxStacks < 0 {
-		return nil
-	}
-	n := 0
-	if err := tx.Get([]any{&n}, "SELECT COUNT(*) FROM heat_stacks WHERE project_id = ? AND parent_id = '' AND deleted_at = 0", project); err != nil {
-		return err
-	}
-	if n >= e.cfg.MaxStacks {
-		return api.Forbidden("You have reached the maximum stacks per tenant, %d. Please delete some stacks.", e.cfg.MaxStacks).Named("RequestLimitExceeded")
-	}
-	return nil
-}
-
-// checkResourceLimit refuses more resources in a tree of stacks than it may have.
-func (r *run) checkResourceLimit(more int) error {
-	if r.e.cfg.MaxResources <= 0 {
-		return nil
-	}
-	n := 0
-	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
-		return tx.Get([]any{&n}, "SELECT COUNT(*) FROM heat_resources WHERE stack_id IN (SELECT id FROM heat_stacks WHERE root_id = ? AND deleted_at = 0)", r.st.RootID)
-	})
-	if err == nil && n+more > r.e.cfg.MaxResources {
-		err = resources.Failed("Maximum resources per stack exceeded.")
-	}
-	return err
 }

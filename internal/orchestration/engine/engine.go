@@ -42,12 +42,7 @@ type Config struct {
 	Now     func() time.Time
 	// SignalTransport is used by deployments that name none; "" is TEMP_URL_SIGNAL.
 	SignalTransport string
-	// MaxDepth of nested stacks below the root; 0 is 10.
-	MaxDepth int
-	// MaxStacks of a project, nested ones not counted; 0 is 512, less than 0 no limit.
-	MaxStacks int
-	// MaxResources of a tree of stacks; 0 or less: no limit, as on an undercloud.
-	MaxResources int
+	Limits          Limits
 	// Workers is how many stacks advance at the same time; 0 is 4.
 	Workers int
 	// SafetyPoll is how long a waiting stack sleeps at most without a wake-up; 0 is 15 s.
@@ -82,12 +77,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.MaxDepth == 0 {
-		cfg.MaxDepth = 10
-	}
-	if cfg.MaxStacks == 0 {
-		cfg.MaxStacks = 512
-	}
+	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/trusts"
 	"github.com/gophercloud/gophercloud/v2/openstack/objectstorage/v1/objects"
 
 	"github.com/tripleo/tripleo/internal/jobs"
@@ -129,16 +128,7 @@ func (r *run) dropTrust() error {
 func (r *run) deleteTrust(id string) {
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
-	s, err := r.e.cfg.Cloud.Trust(ctx, id)
-	if err != nil {
-		return // the trust is gone already, or its user: nothing is left to delete
-	}
-	keystone, err := s.Identity()
-	if err == nil {
-		err = trusts.Delete(ctx, keystone, id).ExtractErr()
-	}
-	if err != nil {
+	if err := r.e.cfg.Cloud.DeleteTrust(ctx, id); err != nil {
 		r.e.cfg.Log.WarnContext(r.ctx, "trust not deleted", "stack", r.st.Name, "error", err)
 	}
-	r.e.cfg.Cloud.Forget(id)
 }

@@ -97,8 +97,8 @@ func (r *run) beginChild(child *Stack, action string) {
 }
 
 func (r *run) createChild(row *Row, n *resources.Nested, def Definition, ctx Context) error {
-	if r.st.Depth+1 > r.e.cfg.MaxDepth {
-		return fmt.Errorf("recursion depth exceeds %d: stacks are nested too deeply", r.e.cfg.MaxDepth)
+	if r.st.Depth+1 > r.e.cfg.Limits.Depth {
+		return fmt.Errorf("recursion depth exceeds %d: stacks are nested too deeply", r.e.cfg.Limits.Depth)
 	}
 	name := n.Name
 	if name == "" {
@@ -152,7 +152,7 @@ func (r *run) nestedDefinition(row *Row, n *resources.Nested, used *hot.Mapping)
 	raw := rawTemplate{File: n.File, Text: n.Text, Generated: n.Generated}
 	if n.FromFiles {
 		var err error
-		if raw.Text, err = fetchTemplate(r.ctx, n.File, r.files); err != nil {
+		if raw.Text, err = r.e.fetchTemplate(r.ctx, n.File, r.files); err != nil {
 			return Definition{}, err
 		}
 	}
@@ -302,11 +302,8 @@ func (row *Row) moreIn(now time.Time) (time.Duration, bool) {
 	return next.Sub(now), true
 }
 
-// maxFetched bounds a template read from the web, in bytes.
-const maxFetched = 8 << 20
-
 // fetchTemplate reads a template that came with the stack, or from a web address.
-func fetchTemplate(ctx context.Context, address string, files map[string]string) (string, error) {
+func (e *Engine) fetchTemplate(ctx context.Context, address string, files map[string]string) (string, error) {
 	if text, ok := files[address]; ok {
 		return text, nil
 	}
@@ -325,14 +322,14 @@ func fetchTemplate(ctx context.Context, address string, files map[string]string)
 		return "", fmt.Errorf("template %s: %w", address, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxFetched+1))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, int64(e.cfg.Limits.TemplateSize)+1))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("template %s: %w", address, err)
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("template %s: the server answers %s", address, resp.Status)
-	case len(data) > maxFetched:
-		return "", fmt.Errorf("template %s is larger than %d bytes", address, maxFetched)
+	case len(data) > e.cfg.Limits.TemplateSize:
+		return "", fmt.Errorf("template %s is larger than %d bytes", address, e.cfg.Limits.TemplateSize)
 	}
 	return string(data), nil
 }

@@ -120,7 +120,7 @@ func (e *Engine) CheckSource(ctx context.Context, s *Source, lenient bool) (*hot
 	if err != nil {
 		return t, tree, invalid(err)
 	}
-	return t, tree, nil
+	return t, tree, e.checkTreeLimit(tree)
 }
 
 func invalid(err error) error {

@@ -273,6 +273,9 @@ func (e *Engine) parseCached(file, text string) (*hot.Template, error) {
 	if t != nil {
 		return t, nil
 	}
+	if err := e.checkTemplateSize(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	t, _, err := hot.Parse(file, []byte(text))
 	if err != nil {
 		return nil, err

@@ -216,8 +216,8 @@ func (v *validator) node(ev *hot.Evaluator, env *hot.Environment, n *Node, used 
 	if n.Type.Nested == nil || v.count > maxValidated {
 		return
 	}
-	if depth >= v.e.cfg.MaxDepth {
-		v.add(&hot.Error{Pos: n.Def.Pos, Path: "resources." + n.Def.Name, Msg: fmt.Sprintf("recursion depth exceeds %d: stacks are nested too deeply", v.e.cfg.MaxDepth)})
+	if depth >= v.e.cfg.Limits.Depth {
+		v.add(&hot.Error{Pos: n.Def.Pos, Path: "resources." + n.Def.Name, Msg: fmt.Sprintf("recursion depth exceeds %d: stacks are nested too deeply", v.e.cfg.Limits.Depth)})
 		return
 	}
 	v.nested(n, props, env, used, depth)

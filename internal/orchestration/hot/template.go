@@ -61,7 +61,10 @@ type Output struct {
 }
 
 // Limits of a template text.
-func limits() yaml11.Limits { return yaml11.Limits{MaxBytes: 8 << 20, MaxDepth: 200} }
+// MaxTemplate is the most bytes that a template or environment may have.
+const MaxTemplate = 8 << 20
+
+func limits() yaml11.Limits { return yaml11.Limits{MaxBytes: MaxTemplate, MaxDepth: 200} }
 
 // Parse reads a template. file is the name shown in messages. The error is an Errors with everything that
 // is wrong.
