@@ -92,7 +92,20 @@ func (x *Expr) String() string { return x.src }
 // further variables and functions. The result is made of the package's value
 // types, without lazy sequences.
 func (x *Expr) Eval(ctx context.Context, data any, vars *Context) (result any, err error) {
-	ev := &evaluator{ctx: ctx, opts: &x.eng.opts, src: x.src}
+	return x.EvalWithin(ctx, data, vars, nil)
+}
+
+// Budget is what several evaluations may take together.
+type Budget struct{ Steps int }
+
+// EvalWithin is Eval with a budget besides the limits of the engine (nil: none), from which it takes the steps
+// that it needs.
+func (x *Expr) EvalWithin(ctx context.Context, data any, vars *Context, budget *Budget) (result any, err error) {
+	ev := &evaluator{ctx: ctx, opts: &x.eng.opts, src: x.src, maxSteps: x.eng.opts.MaxSteps}
+	if budget != nil {
+		ev.maxSteps = min(ev.maxSteps, budget.Steps)
+		defer func() { budget.Steps = max(0, budget.Steps-ev.steps) }()
+	}
 	if vars == nil {
 		vars = x.eng.lib
 	}
@@ -125,6 +138,8 @@ type evaluator struct {
 	src   string
 	steps int
 	depth int
+	// maxSteps is the limit of the engine or what a Budget has left.
+	maxSteps int
 	used  int // bytes, approximately
 	rng   *rand.Rand
 	sizes map[partKey]int // of parts that were measured
@@ -137,8 +152,8 @@ func (ev *evaluator) step() error {
 		if err := ev.ctx.Err(); err != nil {
 			return &Error{Kind: ErrCanceled, Message: "evaluation was stopped: " + err.Error(), Err: err}
 		}
-		if ev.steps > ev.opts.MaxSteps {
-			return errorf(ErrLimit, "evaluation took more than %d steps", ev.opts.MaxSteps)
+		if ev.steps > ev.maxSteps {
+			return errorf(ErrLimit, "evaluation took more than %d steps", ev.maxSteps)
 		}
 	}
 	return nil

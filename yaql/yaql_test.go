@@ -197,3 +197,24 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// TestBudget evaluates the same expression until what all evaluations may take together is spent.
+func TestBudget(t *testing.T) {
+	x, err := New(Options{}).Parse("range(4000).sum()")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Budget{Steps: 20_000}
+	for range 100 {
+		if _, err = x.EvalWithin(t.Context(), nil, nil, b); err != nil {
+			break
+		}
+	}
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != ErrLimit || b.Steps > 20_000 {
+		t.Errorf("error %v, %d steps left", err, b.Steps)
+	}
+	if _, err := x.Eval(t.Context(), nil, nil); err != nil {
+		t.Errorf("without the budget: %v", err)
+	}
+}

@@ -25,6 +25,9 @@ import (
 // Map is the ordered mapping of all values.
 type Map = yaml11.OrderedMap
 
+// Limits bound what projects and their stacks may take.
+type Limits = engine.Limits
+
 // Config is what the service needs.
 type Config struct {
 	DB      *store.DB
@@ -41,7 +44,7 @@ type Config struct {
 	// SignalTransport of deployments that name none; "" is TEMP_URL_SIGNAL.
 	SignalTransport string
 	SafetyPoll      time.Duration // see engine.Config
-	Limits          engine.Limits
+	Limits          Limits
 	// HiddenTags: stacks with one of them are listed only with show_hidden; nil is Heat's
 	// data-processing-cluster, and hidden.
 	HiddenTags []string

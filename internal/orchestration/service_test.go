@@ -42,6 +42,11 @@ type undercloud struct {
 
 func newUndercloud(t *testing.T) *undercloud {
 	t.Helper()
+	return newUndercloudWith(t, func(*orchestration.Config) {})
+}
+
+func newUndercloudWith(t *testing.T, change func(*orchestration.Config)) *undercloud {
+	t.Helper()
 	srv := identitytest.Start(t)
 	u := &undercloud{T: t, Server: srv, nova: &nova{servers: map[string]map[string]any{}, publish: func(topic string) { srv.Bus.Publish(topic) }}}
 	blobs, err := blob.OpenDir(t.TempDir())
@@ -56,8 +61,10 @@ func newUndercloud(t *testing.T) *undercloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heat, err := orchestration.New(orchestration.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/orchestration", NodeURL: srv.URL, SafetyPoll: 20 * time.Second})
+	cfg := orchestration.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
+		BaseURL: srv.URL + "/orchestration", NodeURL: srv.URL, SafetyPoll: 20 * time.Second}
+	change(&cfg)
+	heat, err := orchestration.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +93,10 @@ func glance(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if strings.HasSuffix(r.URL.Path, "/11111111-1111-4111-8111-111111111111") && r.Method == http.MethodGet {
+		_, _ = io.WriteString(w, `{"id": "11111111-1111-4111-8111-111111111111", "name": "overcloud-full", "status": "active"}`)
+		return
+	}
 	if !strings.HasSuffix(r.URL.Path, "/images") {
 		_, _ = fmt.Fprintf(w, `{"versions": [{"id": "v2.9", "status": "CURRENT", "links": [{"rel": "self", "href": "http://%s/image/v2/"}]}]}`, r.Host)
 		return
@@ -99,6 +110,7 @@ type nova struct {
 	servers map[string]map[string]any
 	posts   int
 	full    int // servers that fit; 0: any number
+	actions []string
 	publish func(topic string)
 }
 
@@ -132,6 +144,7 @@ func (n *nova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s["status"], s["hints"] = "BUILD", body["os:scheduler_hints"]
 		n.servers[s["id"].(string)] = s
 		reply(202, map[string]any{"server": map[string]any{"id": s["id"]}})
+	case n.servers[id] == nil && n.part(id, r, reply):
 	case n.servers[id] == nil:
 		reply(404, map[string]any{"itemNotFound": map[string]any{"code": 404, "message": "Instance could not be found."}})
 	case r.Method == http.MethodGet:

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/orchestration"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Workflow     Workflow
 	Identity     Identity
 	Image        Image
+
+	Orchestration orchestration.Limits
 }
 
 // Messaging is what Zaqar may do.
@@ -108,7 +111,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image", "orchestration")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -162,6 +165,7 @@ func LoadConfig(path string) (Config, error) {
 	}
 	r.identitySection(top.Get("identity"), &c.Identity)
 	r.imageSection(top.Get("image"), &c.Image)
+	r.orchestrationSection(top.Get("orchestration"), &c.Orchestration)
 	if m := top.Get("messaging"); m != nil {
 		m = r.section(m, "messaging", "max_messages_post_size", "require_confirmation", "smtp")
 		r.number(m, "max_messages_post_size", &c.Messaging.MaxPostSize)

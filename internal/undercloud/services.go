@@ -217,6 +217,7 @@ func (u *Undercloud) makeOrchestration() (service, error) {
 	s, err := orchestration.New(orchestration.Config{
 		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud,
 		BaseURL: u.baseURL + "/orchestration", NodeURL: u.cfg.NodeURL(), AuthURL: u.cfg.NodeURL() + "/identity/v3", Region: u.cfg.Region,
+		Limits: u.cfg.Orchestration,
 	})
 	if err != nil {
 		return service{}, err

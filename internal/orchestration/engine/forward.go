@@ -202,7 +202,7 @@ func fetchAttrs(ctx context.Context, typ *resources.Type, res *resources.Resourc
 		if _, ok := out.Get(a); ok {
 			continue
 		}
-		if knownAttr(typ, a) != nil {
+		if typ.KnownAttr(a) != nil {
 			continue // the reference is reported where it stands
 		}
 		v, err := typ.Attr(ctx, res, a)
@@ -564,7 +564,7 @@ func (r *run) hasAttrs(row *Row, typ *resources.Type) bool {
 			}
 			continue
 		}
-		if _, ok := row.Attrs.Get(u.Attr); !ok && knownAttr(typ, u.Attr) == nil {
+		if _, ok := row.Attrs.Get(u.Attr); !ok && typ.KnownAttr(u.Attr) == nil {
 			return false
 		}
 	}

@@ -47,7 +47,7 @@ func (l Limits) withDefaults() Limits {
 func (e *Engine) Limits() Limits { return e.cfg.Limits }
 
 func overLimit(format string, args ...any) error {
-	return api.Forbidden(format, args...).Named("RequestLimitExceeded")
+	return api.Invalid(format, args...).Named("RequestLimitExceeded") // 400, as Heat answers
 }
 
 // checkStackLimit refuses one more stack of a project that has as many as it may.

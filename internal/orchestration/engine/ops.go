@@ -112,12 +112,12 @@ func deadline(from time.Time, mins int64) time.Time {
 
 // CheckSource parses and validates a source.
 func (e *Engine) CheckSource(ctx context.Context, s *Source, lenient bool) (*hot.Template, *Tree, error) {
-	t, err := s.Parse()
-	if err != nil {
-		return nil, nil, invalid(err)
+	t, syntax := s.Parse()
+	if t == nil {
+		return nil, nil, invalid(syntax)
 	}
 	tree, err := e.Validate(ctx, t, s.Env, s.Files, s.given(), lenient)
-	if err != nil {
+	if err = hot.Join(syntax, err); err != nil {
 		return t, tree, invalid(err)
 	}
 	return t, tree, e.checkTreeLimit(tree)

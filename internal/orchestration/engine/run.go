@@ -77,9 +77,14 @@ func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
 		return r.end(err)
 	}
 	if !r.st.Deleted.IsZero() || r.st.Status != InProgress {
-		return r.end(r.flush())
+		err = r.flush()
+	} else {
+		err = r.advance()
 	}
-	return r.end(r.advance())
+	if err == nil {
+		err = e.trimEvents(ctx, j.Key)
+	}
+	return r.end(err)
 }
 
 func (r *run) end(err error) jobs.Result {

@@ -119,7 +119,7 @@ func (r *run) Attr(name, attr string, path []any) (any, error) {
 	}
 	v, ok := row.Attrs.Get(attr)
 	if !ok {
-		if err := knownAttr(typ, attr); err != nil && r.t.Generated {
+		if err := typ.KnownAttr(attr); err != nil && r.t.Generated {
 			return nil, nil // members of a group may lack an attribute
 		} else if err != nil {
 			return nil, err
@@ -127,20 +127,6 @@ func (r *run) Attr(name, attr string, path []any) (any, error) {
 		return nil, nil
 	}
 	return hot.Dig(v, path), nil
-}
-
-func knownAttr(typ *resources.Type, attr string) error {
-	names := make([]string, 0, len(typ.Attrs))
-	for _, a := range typ.Attrs {
-		if a.Name == attr {
-			return nil
-		}
-		names = append(names, a.Name)
-	}
-	if typ.AnyProps || typ.FreeAttrs || attr == "show" {
-		return nil
-	}
-	return fmt.Errorf("%s has no attribute %q%s", typ.Name, attr, hot.DidYouMean(attr, names))
 }
 
 func (r *run) allAttrs(row *Row, typ *resources.Type) (any, error) {
@@ -183,8 +169,8 @@ func mapOrNil(m *Map) any {
 }
 
 // Yaql implements hot.Scope.
-func (r *run) Yaql(expression string, data any) (any, error) {
-	return r.e.yaql.Eval(r.ctx, expression, data)
+func (r *run) Yaql(expression string, data any, budget *hot.YaqlBudget) (any, error) {
+	return r.e.yaql.Eval(r.ctx, expression, data, budget)
 }
 
 // child returns the nested stack of a row as it was when the run began, nil if there is none.
@@ -301,5 +287,5 @@ func (r *run) resource(row *Row, typ *resources.Type, props *resources.Props) *r
 	}
 	return &resources.Resource{ID: row.ID, Name: row.Name, TypeName: typ.Name, Type: typ, StackID: r.st.ID, StackName: r.st.Name, ProjectID: r.st.ProjectID,
 		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def.Metadata, UpdatePolicy: row.Def.UpdatePolicy, Action: row.Action,
-		Begun: row.Begun, Repair: row.Data["_repair"] == true, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
+		Begun: row.Begun, Repair: row.Data["_repair"] == true, Restoring: r.st.Action == Restore, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
 }

@@ -99,12 +99,12 @@ func (s *staticScope) Attr(res, attr string, _ []any) (any, error) {
 	if typ.Nested != nil {
 		return hot.Unknown{}, nil
 	}
-	return hot.Unknown{}, knownAttr(typ, attr)
+	return hot.Unknown{}, typ.KnownAttr(attr)
 }
 
 func (s *staticScope) File(name string) (string, bool)   { f, ok := s.v.files[name]; return f, ok }
 func (s *staticScope) Facade(string) (any, error)        { return hot.Unknown{}, nil }
-func (s *staticScope) Yaql(x string, d any) (any, error) { return s.v.e.yaql.Eval(s.v.ctx, x, d) }
+func (s *staticScope) Yaql(x string, d any, budget *hot.YaqlBudget) (any, error) { return s.v.e.yaql.Eval(s.v.ctx, x, d, budget) }
 
 func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, depth int) *Tree {
 	v.count++
@@ -162,7 +162,11 @@ func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, dept
 		if err == nil && on {
 			_, err = ev.Value(o.Value)
 		}
-		v.add(err)
+		for _, e := range hot.List(err) {
+			if !hot.Undefined(e) { // the output will have that error, as in Heat
+				v.add(e)
+			}
+		}
 	}
 	return tree
 }
@@ -242,13 +246,10 @@ func (v *validator) nested(n *Node, props *resources.Props, env *hot.Environment
 		nested.Text = text
 	}
 	var t *hot.Template
-	switch {
-	case nested.Generated:
-		t, err = hot.ParseGenerated(nested.File, nested.Template)
-	case nested.Template != nil:
-		t, err = hot.ParseValue(nested.File, nested.Template)
-	default:
+	if nested.Template == nil {
 		t, err = v.e.parseCached(nested.File, nested.Text)
+	} else {
+		t, err = nested.Parse(nested.File)
 	}
 	if err != nil {
 		v.add(err)

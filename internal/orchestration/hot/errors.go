@@ -79,6 +79,21 @@ func (l Errors) Or() error {
 	return l
 }
 
+// Join puts the faults of several errors into one, each once.
+func Join(errs ...error) error {
+	var out Errors
+	seen := map[string]bool{}
+	for _, err := range errs {
+		for _, e := range List(err) {
+			if key := e.Error(); !seen[key] {
+				seen[key] = true
+				out = append(out, e)
+			}
+		}
+	}
+	return out.Or()
+}
+
 // splitPos takes file:line:column apart.
 func splitPos(pos string) (file string, line, column int) {
 	parts := strings.Split(pos, ":")
@@ -116,6 +131,23 @@ func List(err error) Errors {
 		return Errors{{Pos: pos, Msg: y.Msg, Err: err}}
 	}
 	return Errors{{Msg: err.Error(), Err: err}}
+}
+
+// undefinedError is a name that leads nowhere.
+type undefinedError struct{ what, name, hint string }
+
+func (u *undefinedError) Error() string {
+	return fmt.Sprintf("%s %q is not defined%s", u.what, u.name, u.hint)
+}
+
+func undefined(what, name string, names []string) error {
+	return &undefinedError{what, name, DidYouMean(name, names)}
+}
+
+// Undefined tells whether a fault is a name that leads nowhere.
+func Undefined(err error) bool {
+	var u *undefinedError
+	return errors.As(err, &u)
 }
 
 func errAt(n *yaml11.Node, path, format string, args ...any) *Error {

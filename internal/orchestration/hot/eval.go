@@ -24,7 +24,7 @@ type Scope interface {
 	// Facade returns metadata, deletion_policy or update_policy of the resource that holds this stack.
 	Facade(key string) (any, error)
 	// Yaql evaluates a YAQL expression with $ = {data: data}.
-	Yaql(expression string, data any) (any, error)
+	Yaql(expression string, data any, budget *YaqlBudget) (any, error)
 }
 
 // Evaluator computes expressions of one template in one scope. It is not safe for concurrent use.
@@ -34,6 +34,7 @@ type Evaluator struct {
 	conds map[string]*condState
 	spent int // bytes computed by functions so far
 	yaqls int // YAQL expressions evaluated so far
+	yaql  YaqlBudget
 }
 
 // Bounds of what the functions of one template may compute in the life of an Evaluator, so that no text
@@ -41,6 +42,8 @@ type Evaluator struct {
 const (
 	maxSpent = 512 << 20
 	maxYaqls = 20_000
+
+	maxYaqlSteps = 200_000_000 // ten times what one expression may take; some 20 s
 )
 
 type condState struct {
@@ -52,7 +55,7 @@ type condState struct {
 
 // NewEvaluator returns an evaluator of t in s.
 func NewEvaluator(t *Template, s Scope) *Evaluator {
-	return &Evaluator{T: t, S: s, conds: map[string]*condState{}}
+	return &Evaluator{T: t, S: s, conds: map[string]*condState{}, yaql: YaqlBudget{Steps: maxYaqlSteps}}
 }
 
 // Value computes e. A nil expression is nil. The error is an *Error with the place of the fault.
@@ -119,8 +122,15 @@ func (ev *Evaluator) call(e *Expr) (any, error) {
 }
 
 func (ev *Evaluator) compute(e *Expr) (any, error) {
+	if e.faulty {
+		return Unknown{}, nil
+	}
 	if e.fn.lazy != nil {
-		return e.fn.lazy(ev, e)
+		v, err := e.fn.lazy(ev, e)
+		if ev.T.faulty && Undefined(err) {
+			return Unknown{}, nil
+		}
+		return v, err
 	}
 	arg, err := ev.value(e.arg)
 	if err != nil {
@@ -180,7 +190,10 @@ func (ev *Evaluator) Condition(name string) (value, known bool, err error) {
 	}
 	c := ev.T.Condition(name)
 	if c == nil {
-		return false, false, fmt.Errorf("condition %q is not defined%s", name, DidYouMean(name, ev.T.ConditionNames()))
+		if ev.T.faulty {
+			return false, false, nil
+		}
+		return false, false, undefined("condition", name, ev.T.ConditionNames())
 	}
 	if st.busy {
 		return false, false, c.errorf("condition %q refers to itself", name)

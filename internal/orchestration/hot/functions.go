@@ -201,7 +201,7 @@ func evalGetParam(ev *Evaluator, e *Expr) (any, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("parameter %q is not defined%s", name, DidYouMean(name, ev.T.ParameterNames()))
+		return nil, undefined("parameter", name, ev.T.ParameterNames())
 	}
 	if len(path) == 0 {
 		return v, nil
@@ -235,7 +235,7 @@ func (ev *Evaluator) resource(name string) (any, error) {
 func (ev *Evaluator) exists(name string) error {
 	r := ev.T.Resource(name)
 	if r == nil {
-		return fmt.Errorf("resource %q is not defined%s", name, DidYouMean(name, ev.T.ResourceNames()))
+		return undefined("resource", name, ev.T.ResourceNames())
 	}
 	if r.Condition == nil {
 		return nil
@@ -321,7 +321,7 @@ func evalYaql(ev *Evaluator, e *Expr) (any, error) {
 	if ev.yaqls++; ev.yaqls > maxYaqls {
 		return nil, fmt.Errorf("the template evaluates more than %d YAQL expressions", maxYaqls)
 	}
-	v, err := ev.S.Yaql(text, data)
+	v, err := ev.S.Yaql(text, data, &ev.yaql)
 	if err != nil {
 		return nil, fmt.Errorf("%w in expression %q", err, text)
 	}

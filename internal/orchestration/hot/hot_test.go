@@ -45,8 +45,8 @@ func (s *scope) Attr(r, a string, path []any) (any, error) {
 }
 func (s *scope) File(n string) (string, bool) { f, ok := s.files[n]; return f, ok }
 func (s *scope) Facade(k string) (any, error) { return "facade " + k, nil }
-func (s *scope) Yaql(x string, d any) (any, error) {
-	return s.yaql.Eval(context.Background(), x, d)
+func (s *scope) Yaql(x string, d any, budget *hot.YaqlBudget) (any, error) {
+	return s.yaql.Eval(context.Background(), x, d, budget)
 }
 
 // evaluate gives the outputs of a golden test, or its errors.

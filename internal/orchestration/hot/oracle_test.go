@@ -150,8 +150,8 @@ func (s *frameScope) File(n string) (string, bool) {
 func (s *frameScope) Facade(string) (any, error) {
 	return nil, fmt.Errorf("resource_facade is of use in nested stacks only")
 }
-func (s *frameScope) Yaql(x string, d any) (any, error) {
-	return s.yaql.Eval(context.Background(), x, d)
+func (s *frameScope) Yaql(x string, d any, budget *hot.YaqlBudget) (any, error) {
+	return s.yaql.Eval(context.Background(), x, d, budget)
 }
 
 func (f frame) eval(version string, expr any, condition bool, yaql *hot.Yaql) (any, error) {

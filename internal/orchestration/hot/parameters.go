@@ -307,7 +307,7 @@ func (t *Template) Values(given, defaults *Map, lenient, unknownOK bool) (map[st
 		}
 		out[p.Name] = parsed
 	}
-	if !unknownOK {
+	if !unknownOK && !t.faulty {
 		for name := range given.All() {
 			if t.params[name] == nil {
 				errs = append(errs, &Error{Pos: t.File, Msg: fmt.Sprintf("the parameter (%s) was not defined in template%s", name, DidYouMean(name, t.ParameterNames()))})

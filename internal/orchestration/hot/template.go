@@ -27,6 +27,7 @@ type Template struct {
 	params     map[string]*Parameter
 	resources  map[string]*ResourceDef
 	root       *yaml11.Node
+	faulty     bool // something in it could not be read: what is not defined may be what is missing
 }
 
 // ParameterGroup is advice for user interfaces and, with label deprecated, a list of old parameters.
@@ -60,14 +61,13 @@ type Output struct {
 	Pos         string
 }
 
-// Limits of a template text.
 // MaxTemplate is the most bytes that a template or environment may have.
 const MaxTemplate = 8 << 20
 
 func limits() yaml11.Limits { return yaml11.Limits{MaxBytes: MaxTemplate, MaxDepth: 200} }
 
 // Parse reads a template. file is the name shown in messages. The error is an Errors with everything that
-// is wrong.
+// is wrong; what could be read is returned beside it, so that the rest of it can be looked at too.
 func Parse(file string, text []byte) (*Template, yaml11.Warnings, error) {
 	root, warnings, err := parseText(file, text)
 	if err != nil {
@@ -124,10 +124,10 @@ func fromNode(file string, root *yaml11.Node) (*Template, error) {
 		p.section(pr)
 	}
 	p.checkReferences()
-	if len(errs) == 0 {
+	if t.faulty = len(errs) > 0; !t.faulty {
 		p.checkCycles()
-		t.markHidden()
 	}
+	t.markHidden()
 	return t, errs.Or()
 }
 
@@ -217,6 +217,8 @@ type templateParser struct {
 	t    *Template
 	errs *Errors
 	ex   exprParser
+
+	lenient bool // parameters that are not defined are found when they are needed
 }
 
 func (p *templateParser) fail(n *yaml11.Node, path, format string, args ...any) {
@@ -599,7 +601,9 @@ func (p *templateParser) checkReferences() {
 	for _, o := range t.Outputs {
 		p.checkCondition(o.Condition)
 		if o.Condition == nil {
+			p.lenient = true // Heat makes such a stack; the output has an error
 			p.checkExpr(o.Value)
+			p.lenient = false
 		}
 	}
 }
@@ -661,7 +665,7 @@ func (p *templateParser) reference(x *Expr) *Error {
 	resource := p.declared(names.resources, name) != nil
 	switch x.fn.role {
 	case roleParam:
-		if !param {
+		if !param && !p.lenient {
 			return x.arg.errorf("parameter %q is not defined%s", name, DidYouMean(name, t.ParameterNames()))
 		}
 	case roleRef:

@@ -22,8 +22,11 @@ func NewYaql() *Yaql {
 	return &Yaql{engine: yaql.New(yaql.Options{LimitIterators: 20_000, MemoryQuota: 64 << 20, MaxSteps: 20_000_000}), parsed: map[string]*yaql.Expr{}}
 }
 
-// Eval evaluates expression with $ = {data: data}.
-func (y *Yaql) Eval(ctx context.Context, expression string, data any) (any, error) {
+// YaqlBudget is what the expressions of one template may take together.
+type YaqlBudget = yaql.Budget
+
+// Eval evaluates expression with $ = {data: data} within a budget (nil: what one expression may take).
+func (y *Yaql) Eval(ctx context.Context, expression string, data any, budget *YaqlBudget) (any, error) {
 	y.mu.Lock()
 	x := y.parsed[expression]
 	y.mu.Unlock()
@@ -39,7 +42,7 @@ func (y *Yaql) Eval(ctx context.Context, expression string, data any) (any, erro
 		y.parsed[expression] = x
 		y.mu.Unlock()
 	}
-	v, err := x.Eval(ctx, yaml11.MapOf("data", data), nil)
+	v, err := x.EvalWithin(ctx, yaml11.MapOf("data", data), nil, budget)
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,9 @@ type linter struct {
 // file is a template that was read.
 type file struct {
 	name string
-	t    *hot.Template // nil if it cannot be parsed
+	t    *hot.Template // nil if nothing of it can be read
+	// faulty: parts of it could not be read.
+	faulty bool
 	// given are the parameters that some use of the file sets: part of its interface, so that they may be
 	// unused in it.
 	given map[string]bool
@@ -190,10 +192,10 @@ func (l *linter) load(name, pos string, at *hot.Expr) *file {
 	l.warnings(warnings)
 	l.errs(err, "syntax")
 	if err == nil {
-		f.t = t
 		l.conditions(t)
 	}
 	if t != nil { // what can be read of a faulty template is looked at too
+		f.t, f.faulty = t, err != nil
 		l.text(f, t)
 	}
 	return f
@@ -259,7 +261,7 @@ func baseURL(name, text string) string {
 func (l *linter) strayDefaults(env *hot.Environment) {
 	declared := map[string]bool{}
 	for _, f := range l.files {
-		if f.t == nil {
+		if f.t == nil || f.faulty {
 			return // what it declares is not known
 		}
 		for _, p := range f.t.Parameters {

@@ -70,7 +70,7 @@ const interfaceTag = "interface"
 // file sets belongs to the interface of its type and may stay unused, and so may one with the tag
 // "interface".
 func (l *linter) unused(f *file, root bool) {
-	if f.t == nil {
+	if f.t == nil || f.faulty {
 		return
 	}
 	params, conds, computed := map[string]bool{}, map[string]bool{}, false

@@ -44,26 +44,20 @@ func (s *scope) Attr(res, attr string, _ []any) (any, error) {
 	if n == nil || attr == "" || attr == "show" {
 		return hot.Unknown{}, nil
 	}
-	var names []string
 	switch {
 	case n.file != nil:
-		if n.file.t == nil || attr == "OS::stack_id" || strings.HasPrefix(attr, "resource.") {
+		if n.file.t == nil || n.file.faulty || attr == "OS::stack_id" || strings.HasPrefix(attr, "resource.") {
 			return hot.Unknown{}, nil
 		}
+		var names []string
 		for _, o := range n.file.t.Outputs {
 			names = append(names, o.Name)
 		}
 		if !slices.Contains(names, attr) {
 			return nil, fmt.Errorf("%s has no output %q%s", n.name, attr, hot.DidYouMean(attr, names))
 		}
-	case n.native.AnyProps || n.native.FreeAttrs || n.native.Nested != nil: // members and nested stacks have more
-	default:
-		for _, a := range n.native.Attrs {
-			names = append(names, a.Name)
-		}
-		if !slices.Contains(names, attr) {
-			return nil, fmt.Errorf("%s has no attribute %q%s", n.name, attr, hot.DidYouMean(attr, names))
-		}
+	case n.native.Nested == nil: // members and nested stacks have more
+		return hot.Unknown{}, n.native.KnownAttr(attr)
 	}
 	return hot.Unknown{}, nil
 }
@@ -81,8 +75,8 @@ func (s *scope) File(name string) (string, bool) {
 func (*scope) Facade(string) (any, error) { return hot.Unknown{}, nil }
 
 // Yaql implements hot.Scope.
-func (s *scope) Yaql(expression string, data any) (any, error) {
-	return s.l.yaql.Eval(s.l.ctx, expression, data)
+func (s *scope) Yaql(expression string, data any, budget *hot.YaqlBudget) (any, error) {
+	return s.l.yaql.Eval(s.l.ctx, expression, data, budget)
 }
 
 // use computes a template with the parameters that a resource (or the root) gives it.
@@ -241,7 +235,7 @@ func (l *linter) template(n *nodeType, env *hot.Environment, r *hot.ResourceDef,
 	}
 	path := "resources." + r.Name + ".properties"
 	for name := range given.All() {
-		if t.Parameter(name) == nil {
+		if t.Parameter(name) == nil && !n.file.faulty {
 			pos := r.Pos
 			if e := r.Properties.Field(name); e != nil {
 				pos = e.Pos()
@@ -293,15 +287,7 @@ func (l *linter) group(s *scope, n *nodeType, env *hot.Environment, r *hot.Resou
 		}
 		return
 	}
-	var t *hot.Template
-	switch {
-	case nested.Generated:
-		t, err = hot.ParseGenerated(r.Pos, nested.Template)
-	case nested.Template != nil:
-		t, err = hot.ParseValue(r.Pos, nested.Template)
-	default:
-		t, _, err = hot.Parse(r.Pos, []byte(nested.Text))
-	}
+	t, err := nested.Parse(r.Pos)
 	if err != nil {
 		l.errs(err, "syntax")
 		return

@@ -93,6 +93,13 @@ func behaviours() []*Type {
 		switch t.Name {
 		case "OS::Neutron::Net", "OS::Neutron::Subnet", "OS::Neutron::Port":
 			t.NeverReplace, t.DeleteFirst = true, true
+		case "OS::Cinder::Volume":
+			t.Snapshot, t.DropSnapshot = backUpVolume, dropBackup
+			t.Restore = func(r *Resource, props *Map) {
+				if id, ok := r.Snapshot["backup_id"]; ok {
+					props.Set("backup_id", id)
+				}
+			}
 		}
 	}
 	return out

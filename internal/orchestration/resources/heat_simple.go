@@ -207,10 +207,6 @@ func heatTestResource() *Type {
 			return Done(), nil
 		},
 		Attr: func(_ context.Context, r *Resource, _ string) (any, error) { return r.Data["output"], nil },
-		Signal: func(_ context.Context, r *Resource, body any) error {
-			r.Data["output"] = hot.PyStr(body)
-			return nil
-		},
 	}
 }
 

@@ -26,6 +26,12 @@ const (
 func novaServer() *Type {
 	return &Type{Name: "OS::Nova::Server", NeverReplace: true, DeleteFirst: true,
 		Create: createServer, Update: updateServer, Delete: deleteServer, Attr: serverAttr,
+		Snapshot: snapshotServer, DropSnapshot: dropServerSnapshot,
+		Restore: func(r *Resource, props *Map) {
+			if id, ok := r.Snapshot["snapshot_image_id"]; ok {
+				props.Set("image", id)
+			}
+		},
 		Keep: func(ctx context.Context, r *Resource) (bool, error) {
 			if r.PhysicalID == "" {
 				return false, nil
@@ -74,6 +80,12 @@ func createServer(ctx context.Context, r *Resource) (Step, error) {
 		if err := bootServer(ctx, r, c); err != nil {
 			return Step{}, err
 		}
+	}
+	if len(r.Props.Strs("tags")) > 0 && r.Data["tagged"] != true {
+		if err := updateTags(ctx, r, c, nil); err != nil {
+			return Step{}, err
+		}
+		r.Data["tagged"] = true
 	}
 	if r.Data["target"] != true && software(r) {
 		if err := publishTarget(ctx, r, r.PhysicalID); err != nil {
@@ -139,12 +151,14 @@ func bootServer(ctx context.Context, r *Resource, c client) error {
 	if v := r.Props.Str("admin_pass"); v != "" {
 		b.Set("adminPass", v)
 	}
-	meta := yaml11.NewMap()
-	for k, v := range r.Props.Map("metadata").All() {
-		meta.Set(k, configText(scalarText(v)))
+	b.Set("metadata", serverMetadata(r))
+	blockDevices(r, b)
+	if v := r.Props.Str("diskConfig"); v != "" {
+		b.Set("OS-DCF:diskConfig", v)
 	}
-	meta.Set(resourceKey, r.ID)
-	b.Set("metadata", meta)
+	if files := personality(r); len(files) > 0 {
+		b.Set("personality", files)
+	}
 	if sg := r.Props.Strs("security_groups"); len(sg) > 0 {
 		var l []any
 		for _, g := range sg {
@@ -165,6 +179,15 @@ func bootServer(ctx context.Context, r *Resource, c client) error {
 		return err
 	}
 	return r.SetID(ctx, hot.PyStr(get(m, "server", "id")))
+}
+
+// personality are files that Nova puts onto the disk, before microversion 2.57.
+func personality(r *Resource) []any {
+	var out []any
+	for path, text := range r.Props.Map("personality").All() {
+		out = append(out, yaml11.MapOf("path", path, "contents", base64.StdEncoding.EncodeToString([]byte(hot.PyStr(text)))))
+	}
+	return out
 }
 
 func scalarText(v any) any {
@@ -201,7 +224,6 @@ func serverNetworks(ctx context.Context, r *Resource) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, _ := r.Data["ports"].([]any)
 	out := []any{}
 	for i, v := range l {
 		n := v.(*Map)
@@ -236,12 +258,8 @@ func serverNetworks(ctx context.Context, r *Resource) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !hasText(ports, id) {
-			ports = append(ports, id)
-			r.Data["ports"] = ports
-			if err := r.Host.Save(ctx, r); err != nil {
-				return nil, err
-			}
+		if err := r.notePort(ctx, id); err != nil {
+			return nil, err
 		}
 		out = append(out, yaml11.MapOf("port", id))
 	}
@@ -259,7 +277,12 @@ func hasText(l []any, s string) bool {
 
 // internalPort finds or makes the port of one networks entry; its name is deterministic.
 func internalPort(ctx context.Context, r *Resource, c client, i int, net string, n *Map) (string, error) {
-	name := fmt.Sprintf("%s-port-%d", r.PhysicalName(0), i)
+	return internalPortNamed(ctx, r, c, portName(r, i), net, n)
+}
+
+func portName(r *Resource, i int) string { return fmt.Sprintf("%s-port-%d", r.PhysicalName(0), i) }
+
+func internalPortNamed(ctx context.Context, r *Resource, c client, name, net string, n *Map) (string, error) {
 	m, err := c.call(ctx, "GET", "ports?name="+url.QueryEscape(name), nil)
 	if err != nil {
 		return "", err
@@ -466,49 +489,6 @@ func serverReady(ctx context.Context, r *Resource, c client) (Step, error) {
 	return Wait(15*time.Second, "compute/server/"+r.PhysicalID), nil
 }
 
-func updateServer(ctx context.Context, r *Resource) (Step, error) {
-	c, err := r.compute(ctx)
-	if err != nil {
-		return Step{}, err
-	}
-	if r.Changed["name"] {
-		if _, err := c.call(ctx, "PUT", "servers/"+r.PhysicalID, yaml11.MapOf("server", yaml11.MapOf("name", serverName(r)))); err != nil {
-			return Step{}, err
-		}
-	}
-	if r.Changed["metadata"] {
-		meta := yaml11.NewMap()
-		for k, v := range r.Props.Map("metadata").All() {
-			meta.Set(k, configText(scalarText(v)))
-		}
-		if meta.Len() > 0 {
-			if _, err := c.call(ctx, "POST", "servers/"+r.PhysicalID+"/metadata", yaml11.MapOf("metadata", meta)); err != nil {
-				return Step{}, err
-			}
-		}
-	}
-	if software(r) {
-		t, err := target(ctx, r)
-		if err != nil {
-			return Step{}, err
-		}
-		if t.Container != "" {
-			s, err := r.swift(ctx)
-			if err != nil {
-				return Step{}, err
-			}
-			if err := s.putContainer(ctx, t.Container); err != nil {
-				return Step{}, err
-			}
-		}
-		t.ServerID = r.PhysicalID
-		if err := r.Host.PutTarget(ctx, r, t); err != nil {
-			return Step{}, err
-		}
-	}
-	return serverReady(ctx, r, c)
-}
-
 func deleteServer(ctx context.Context, r *Resource) (Step, error) {
 	c, err := r.compute(ctx)
 	if err != nil {
@@ -617,6 +597,9 @@ func serverAttr(ctx context.Context, r *Resource, name string) (any, error) {
 	switch name {
 	case "show":
 		return s, nil
+	case "tags":
+		m, err := c.at(tagsVersion).call(ctx, "GET", "servers/"+r.PhysicalID+"/tags", nil)
+		return get(m, "tags"), err
 	case "instance_name":
 		return get(s, "OS-EXT-SRV-ATTR:instance_name"), nil
 	case "networks", "addresses":

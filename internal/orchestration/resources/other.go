@@ -164,6 +164,12 @@ func volumeChanges(ctx context.Context, r *Resource, c client, changed map[strin
 		}
 		delete(changed, "size")
 	}
+	if id := r.Props.Str("backup_id"); changed["backup_id"] && id != "" {
+		if _, err := c.call(ctx, "POST", "backups/"+id+"/restore", yaml11.MapOf("restore", yaml11.MapOf("volume_id", r.PhysicalID))); err != nil {
+			return err
+		}
+		delete(changed, "backup_id")
+	}
 	if changed["volume_type"] {
 		if err := action("os-retype", yaml11.MapOf("new_type", r.Props.Str("volume_type"), "migration_policy", "on-demand")); err != nil {
 			return err

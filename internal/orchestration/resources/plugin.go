@@ -79,6 +79,21 @@ type Type struct {
 	NeverReplace bool
 }
 
+// KnownAttr returns a fault for an attribute that the type does not have.
+func (t *Type) KnownAttr(attr string) error {
+	if t.AnyProps || t.FreeAttrs || attr == "show" {
+		return nil
+	}
+	names := make([]string, 0, len(t.Attrs))
+	for _, a := range t.Attrs {
+		if a.Name == attr {
+			return nil
+		}
+		names = append(names, a.Name)
+	}
+	return fmt.Errorf("%s has no attribute %q%s", t.Name, attr, hot.DidYouMean(attr, names))
+}
+
 // AttrUse is an attribute of the resource that its template refers to.
 type AttrUse struct {
 	Attr string
@@ -102,6 +117,18 @@ type Nested struct {
 	// More: when the stack is done, Nested is called again after Pause for the next batch.
 	More  bool
 	Pause time.Duration
+}
+
+// Parse reads the template; pos is the place shown in messages.
+func (n *Nested) Parse(pos string) (*hot.Template, error) {
+	switch {
+	case n.Generated:
+		return hot.ParseGenerated(pos, n.Template)
+	case n.Template != nil:
+		return hot.ParseValue(pos, n.Template)
+	}
+	t, _, err := hot.Parse(pos, []byte(n.Text))
+	return t, err
 }
 
 // Step is the outcome of a call.
@@ -146,6 +173,7 @@ type Resource struct {
 	Action             string    // CREATE, UPDATE, DELETE …
 	Begun              time.Time // since when it is in progress
 	Repair             bool      // Update: the resource had failed and is to be made well
+	Restoring          bool      // Update: the stack goes back to a snapshot
 	Outputs            *Map      // Nested: outputs of the stack
 	NestedArn          string    // Nested: identifier of the stack
 	TimeoutAt          time.Time // of the operation
