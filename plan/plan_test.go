@@ -213,8 +213,8 @@ func (s *scope) Resource(string) (any, error)            { return hot.Unknown{},
 func (s *scope) Attr(string, string, []any) (any, error) { return hot.Unknown{}, nil }
 func (s *scope) File(string) (string, bool)              { return "", false }
 func (s *scope) Facade(string) (any, error)              { return nil, nil }
-func (s *scope) Yaql(expression string, data any) (any, error) {
-	return s.yaql.Eval(s.t.Context(), expression, data)
+func (s *scope) Yaql(expression string, data any, budget *hot.YaqlBudget) (any, error) {
+	return s.yaql.Eval(s.t.Context(), expression, data, budget)
 }
 
 func (s *scope) output(name string) any {

@@ -140,10 +140,10 @@ type evaluator struct {
 	depth int
 	// maxSteps is the limit of the engine or what a Budget has left.
 	maxSteps int
-	used  int // bytes, approximately
-	rng   *rand.Rand
-	sizes map[partKey]int // of parts that were measured
-	nodes int             // of the result
+	used     int // bytes, approximately
+	rng      *rand.Rand
+	sizes    map[partKey]int // of parts that were measured
+	nodes    int             // of the result
 }
 
 func (ev *evaluator) step() error {

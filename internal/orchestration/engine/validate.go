@@ -102,9 +102,11 @@ func (s *staticScope) Attr(res, attr string, _ []any) (any, error) {
 	return hot.Unknown{}, typ.KnownAttr(attr)
 }
 
-func (s *staticScope) File(name string) (string, bool)   { f, ok := s.v.files[name]; return f, ok }
-func (s *staticScope) Facade(string) (any, error)        { return hot.Unknown{}, nil }
-func (s *staticScope) Yaql(x string, d any, budget *hot.YaqlBudget) (any, error) { return s.v.e.yaql.Eval(s.v.ctx, x, d, budget) }
+func (s *staticScope) File(name string) (string, bool) { f, ok := s.v.files[name]; return f, ok }
+func (s *staticScope) Facade(string) (any, error)      { return hot.Unknown{}, nil }
+func (s *staticScope) Yaql(x string, d any, budget *hot.YaqlBudget) (any, error) {
+	return s.v.e.yaql.Eval(s.v.ctx, x, d, budget)
+}
 
 func (v *validator) tree(t *hot.Template, env *hot.Environment, given *Map, depth int) *Tree {
 	v.count++
