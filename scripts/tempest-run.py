@@ -52,6 +52,29 @@ class Prepared:
     def flavor(self, name, ram):
         return self.conn.compute.create_flavor(name=name, ram=ram, vcpus=1, disk=1).id
 
+    def fixed_network(self, name, subnet):
+        """The network that servers of Heat's tests are on."""
+        net = self.conn.network.create_network(name=name, shared=True)
+        self.conn.network.create_subnet(network_id=net.id, name=subnet, ip_version=4, cidr="10.99.0.0/22")
+
+    def keypair(self, name):
+        return self.conn.compute.create_keypair(name=name).name
+
+    def nodes(self, count):
+        """Machines of the fake driver, for tests that look at a server but not into it."""
+        made = []
+        for i in range(count):
+            node = self.conn.baremetal.create_node(
+                name=f"fake-{i}", driver="fake-hardware", resource_class="baremetal",
+                properties={"memory_mb": 4096, "cpus": 4, "local_gb": 40, "cpu_arch": "x86_64"},
+            )
+            for nic in range(4):
+                self.conn.baremetal.create_port(node_id=node.id, address=f"52:54:00:fa:{i:02x}:{nic:02x}")
+            made.append(node.id)
+        for target in "manage", "provide":
+            for node in made:
+                self.conn.baremetal.set_node_provision_state(node, target, wait=True, timeout=60)
+
     def public_network(self):
         net = self.conn.network.create_network(name="public", **{"router:external": True})
         self.conn.network.create_subnet(
@@ -176,6 +199,10 @@ def config(args):
             "instance_type": big,
             "minimal_instance_type": flavor,
         }
+    if args.suite == "orchestration":
+        cloud.fixed_network("heat-net", "heat-subnet")
+        cloud.nodes(8)
+        sections["heat_plugin"]["keypair_name"] = cloud.keypair("heat-key")
     if args.suite == "object_storage":
         Prepared("undercloud").conn.identity.create_role(name="ResellerAdmin")
     if args.suite in ("network", "orchestration"):

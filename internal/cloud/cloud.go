@@ -197,13 +197,6 @@ func (s *Session) InRegion(region string) *Session {
 	return &other
 }
 
-// In returns the session for services of another region.
-func (s *Session) In(region string) *Session {
-	c := *s
-	c.region = region
-	return &c
-}
-
 func (s *Session) endpoint() gophercloud.EndpointOpts {
 	return gophercloud.EndpointOpts{Region: s.region}
 }

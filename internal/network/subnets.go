@@ -114,7 +114,7 @@ func complete(sub *Subnet, gatewayGiven bool) error {
 	if err != nil {
 		return err
 	}
-	if len(sub.AllocationPools) == 0 {
+	if sub.AllocationPools == nil { // an empty list is none: only given addresses are used
 		sub.AllocationPools = ipam.DefaultPools(prefix, gateway)
 	}
 	if err := ipam.Check(prefix, gateway, sub.AllocationPools); err != nil {

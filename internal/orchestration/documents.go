@@ -113,12 +113,30 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 		out.Set("ParameterGroups", groups)
 	}
 	env := src.Env.Value()
-	env.Set("parameters", src.Given())
+	env.Delete("encrypted_param_names") // the engine's own
+	given := src.Given().Clone()
+	maskHidden(given, t, src.Env)
+	env.Set("parameters", given)
+	if registry, ok := value[*Map](env, "resource_registry"); ok && truthy(r, "show_nested") {
+		usedTemplates(registry, tree) // Heat's registry has learnt them by then
+	}
 	out.Set("Environment", env)
 	if truthy(r, "show_nested") {
 		out.Set("NestedParameters", nestedView(tree, src.Env.Defaults))
 	}
 	return api.WriteJSON(w, http.StatusOK, out)
+}
+
+// usedTemplates adds the template files that a tree names as types to a resource_registry, each as itself.
+func usedTemplates(registry *Map, tree *engine.Tree) {
+	for _, n := range tree.Nodes {
+		if _, ok := registry.Get(n.Def.Type); !ok && hot.IsTemplate(n.Def.Type) {
+			registry.Set(n.Def.Type, n.Def.Type)
+		}
+		if n.Nested != nil && !n.Nested.Template.Generated {
+			usedTemplates(registry, n.Nested)
+		}
+	}
 }
 
 // parametersView lists the parameters of a template as "validate" shows them: Default is that of

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -255,22 +256,29 @@ func maskProps(typ *resources.Type, props *Map) *Map {
 // visibleParams are a stack's parameters without the values of hidden ones.
 func (s *Service) visibleParams(r *http.Request, st *engine.Stack, env *hot.Environment) *Map {
 	out := st.Def.Params.Clone()
-	hide := func(name string) {
-		if v, ok := out.Get(name); ok && v != nil {
-			out.Set(name, "******")
-		}
+	t, _, _, err := s.e.Source(r.Context(), st)
+	if err != nil {
+		t = nil
 	}
-	if t, _, _, err := s.e.Source(r.Context(), st); err == nil {
-		for _, p := range t.Parameters {
-			if p.Hidden {
-				hide(p.Name)
-			}
-		}
-	}
-	for _, name := range env.EncryptedParams {
-		hide(hot.PyStr(name))
-	}
+	maskHidden(out, t, env)
 	return out
+}
+
+// maskHidden masks the values of the parameters that a template hides or an environment names in
+// encrypted_param_names.
+func maskHidden(params *Map, t *hot.Template, env *hot.Environment) {
+	for _, name := range params.Keys() {
+		v, _ := params.Get(name)
+		hidden := t == nil || t.Parameter(name) != nil && t.Parameter(name).Hidden // what cannot be read may be hidden
+		if (hidden || encrypted(env, name)) && v != nil {
+			params.Set(name, "******")
+		}
+	}
+}
+
+// encrypted tells whether an environment names a parameter in encrypted_param_names.
+func encrypted(env *hot.Environment, name string) bool {
+	return slices.ContainsFunc(env.EncryptedParams, func(v any) bool { return hot.PyStr(v) == name })
 }
 
 // findResources finds resources of the project in all its stacks by their physical id or name: additive,

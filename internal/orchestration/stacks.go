@@ -151,6 +151,9 @@ func (s *Service) show(r *http.Request, st *engine.Stack, resolve bool) map[stri
 	if err == nil {
 		for name, val := range look.Params() {
 			params[name] = showText(look.Template().Parameter(name), val)
+			if encrypted(look.Environment(), name) {
+				params[name] = "******"
+			}
 		}
 	}
 	if resolve && err == nil && st.Deleted.IsZero() {

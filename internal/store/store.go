@@ -51,6 +51,7 @@ type DB struct {
 	write   *sql.DB // SQLite: one connection; PostgreSQL: the pool
 	read    *sql.DB
 	sync    *syncer // nil: a commit is on the disk when it returns
+	vault   Vault   // see Protect
 	fail    atomic.Pointer[func(committed bool) error]
 }
 
@@ -121,6 +122,7 @@ type Tx struct {
 	ctx     context.Context
 	tx      *sql.Tx
 	dialect dialect
+	vault   Vault
 	after   []func()
 }
 
@@ -166,7 +168,7 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
-	tx := &Tx{ctx: ctx, tx: sqlTx, dialect: db.dialect}
+	tx := &Tx{ctx: ctx, tx: sqlTx, dialect: db.dialect, vault: db.vault}
 	done := false
 	defer func() {
 		if !done { // fn panicked

@@ -106,6 +106,11 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	if u.keys, err = seal.OpenKeys(filepath.Join(cfg.Shared, "credential-keys")); err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
+	rows, err := seal.OpenKeys(filepath.Join(cfg.Shared, "row-keys"))
+	if err != nil {
+		return nil, fmt.Errorf("encryption of the database: %w", err)
+	}
+	u.db.Protect(rows)
 	transport, err := u.transport()
 	if err != nil {
 		return nil, err

@@ -151,6 +151,21 @@ func (k *Keys) Open(id, sealed, owner string) ([]byte, error) {
 	return box.Open(sealed, owner)
 }
 
+// Lock is Seal with the id of the key in the text: it implements store.Vault.
+func (k *Keys) Lock(data []byte, owner string) string {
+	id, text := k.Seal(data, owner)
+	return id + ":" + text
+}
+
+// Unlock opens what Lock made.
+func (k *Keys) Unlock(text, owner string) ([]byte, error) {
+	id, text, ok := strings.Cut(text, ":")
+	if !ok {
+		return nil, fmt.Errorf("%w: no sealed text", ErrUnreadable)
+	}
+	return k.Open(id, text, owner)
+}
+
 // Rotate makes a new key once the newest one is older than maxAge, and takes up
 // what other processes did to the folder. It returns the id of the key that
 // seals from now on: what others sealed can be sealed anew.

@@ -251,7 +251,7 @@ func (e *Engine) childEnvID(ctx context.Context, envID string, env *hot.Environm
 func (e *Engine) Secret(ctx context.Context, name string) (string, error) {
 	var value string
 	err := e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		err := tx.Get([]any{&value}, "SELECT value FROM heat_secrets WHERE name = ?", name)
+		err := tx.Get([]any{tx.SealedText(&value, "heat_secrets.value")}, "SELECT value FROM heat_secrets WHERE name = ?", name)
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
@@ -260,7 +260,7 @@ func (e *Engine) Secret(ctx context.Context, name string) (string, error) {
 			return fmt.Errorf("random secret: %w", err)
 		}
 		value = hex.EncodeToString(b)
-		_, err = tx.Exec("INSERT INTO heat_secrets (name, value) VALUES (?, ?)", name, value)
+		_, err = tx.Exec("INSERT INTO heat_secrets (name, value) VALUES (?, ?)", name, tx.SealedText(&value, "heat_secrets.value"))
 		return err
 	})
 	return value, err

@@ -102,7 +102,7 @@ func (e *Engine) ClearHook(ctx ctxType, row *Row, hook string) error {
 // post puts a message for a resource into the inbox of its stack.
 func (e *Engine) post(ctx ctxType, row *Row, kind, body string) error {
 	return e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Exec("INSERT INTO heat_inbox (stack_id, resource_id, kind, body) VALUES (?, ?, ?, ?)", row.StackID, row.ID, kind, body); err != nil {
+		if _, err := tx.Exec("INSERT INTO heat_inbox (stack_id, resource_id, kind, body) VALUES (?, ?, ?, ?)", row.StackID, row.ID, kind, tx.SealedText(&body, "heat_inbox.body")); err != nil {
 			return err
 		}
 		return e.cfg.Jobs.Poke(tx, JobStack, row.StackID, nil)

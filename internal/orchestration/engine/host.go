@@ -37,7 +37,7 @@ func (h *host) Save(ctx context.Context, res *resources.Resource) error {
 		return nil
 	}
 	return h.r.e.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec("UPDATE heat_resources SET physical_id=?, data=? WHERE id=?", res.PhysicalID, store.JSON(res.Data), res.ID)
+		_, err := tx.Exec("UPDATE heat_resources SET physical_id=?, data=? WHERE id=?", res.PhysicalID, tx.SealedJSON(res.Data, "heat_resources.data"), res.ID)
 		return err
 	})
 }
@@ -124,7 +124,7 @@ func (h *host) PutTarget(ctx context.Context, res *resources.Resource, t *resour
 		_, err := tx.Exec(`INSERT INTO heat_targets (server_id, stack_id, trust_id, container, object, metadata, published, queue, resource_id) VALUES (?, ?, ?, ?, ?, ?, '', ?, ?)
  ON CONFLICT (server_id) DO UPDATE SET stack_id=excluded.stack_id, trust_id=excluded.trust_id, container=excluded.container, object=excluded.object, metadata=excluded.metadata,
  queue=excluded.queue, resource_id=excluded.resource_id`,
-			t.ServerID, res.StackID, h.trust, t.Container, t.Object, store.JSON(t.Metadata), t.Queue, res.ID)
+			t.ServerID, res.StackID, h.trust, t.Container, t.Object, tx.SealedJSON(t.Metadata, "heat_targets.metadata"), t.Queue, res.ID)
 		if err != nil {
 			return err
 		}
@@ -219,13 +219,18 @@ func (r *run) sibling(ref string) (*Row, *resources.Type, error) {
 // Sources returns what a stack made by a resource gets from its own: the files, and the environment without
 // the parameters, which the resource gives.
 func (h *host) Sources() (map[string]string, *Map) {
-	env := yaml11.NewMap()
-	if h.r.env != nil {
-		env = h.r.env.Value()
+	if h.r.env == nil {
+		return h.r.files, yaml11.NewMap()
 	}
+	return h.r.files, forChild(h.r.env)
+}
+
+// forChild is an environment as a stack made by a resource gets it.
+func forChild(e *hot.Environment) *Map {
+	env := e.Value()
 	env.Delete("parameters")
 	env.Delete("event_sinks")
-	return h.r.files, env
+	return env
 }
 
 // Sibling returns the properties of a resource of the same stack.

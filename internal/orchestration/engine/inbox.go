@@ -17,7 +17,7 @@ func (r *run) readInbox() error {
 	err := r.e.cfg.DB.View(r.ctx, func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
 			var m message
-			err := scan(&m.seq, &m.resource, &m.kind, &m.body)
+			err := scan(&m.seq, &m.resource, &m.kind, tx.SealedText(&m.body, "heat_inbox.body"))
 			list = append(list, m)
 			return err
 		}, "SELECT seq, resource_id, kind, body FROM heat_inbox WHERE stack_id = ? ORDER BY seq LIMIT 100", r.st.ID)

@@ -29,7 +29,7 @@ func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
 	var deployments []any
 	meta := yaml11.NewMap()
 	err := e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if err := tx.Get([]any{&trust, &container, &object, &published, store.JSON(meta), &queue, &resource},
+		if err := tx.Get([]any{&trust, &container, &object, &published, tx.SealedJSON(meta, "heat_targets.metadata"), &queue, &resource},
 			"SELECT trust_id, container, object, published, metadata, queue, resource_id FROM heat_targets WHERE server_id = ?", j.Key); err != nil {
 			return err
 		}

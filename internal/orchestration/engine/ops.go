@@ -424,6 +424,9 @@ func (l *Look) Outputs() (*Map, map[string]string) { return l.r.outputs() }
 // Params returns the values of the parameters.
 func (l *Look) Params() map[string]any { return l.r.params }
 
+// Environment returns the stack's environment.
+func (l *Look) Environment() *hot.Environment { return l.r.env }
+
 // Template returns the stack's template.
 func (l *Look) Template() *hot.Template { return l.r.t }
 

@@ -111,7 +111,7 @@ func (e *Engine) Metadata(ctx context.Context, row *Row) (*Map, error) {
 		found := false
 		err := tx.Each(func(scan func(...any) error) error {
 			found = true
-			return scan(store.JSON(target))
+			return scan(tx.SealedJSON(target, "heat_targets.metadata"))
 		}, "SELECT metadata FROM heat_targets WHERE server_id = ?", row.PhysicalID)
 		if err != nil || !found {
 			return err

@@ -131,20 +131,20 @@ func flag(b bool) int64 {
 	return 0
 }
 
-func (s *Stack) values() []any {
+func (s *Stack) values(tx *store.Tx) []any {
 	return []any{s.ID, s.Name, s.ProjectID, s.UserID, s.Username, s.ParentID, s.ParentResource, s.RootID, s.Depth, s.Action, s.Status, s.Reason,
-		s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID, store.JSON(s.Def.rest()), store.JSON(s.Previous),
-		store.JSON(s.Context), s.Description, s.TrustID, flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail),
+		s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID, tx.SealedJSON(s.Def.rest(), "heat_stacks.params"), tx.SealedJSON(s.Previous, "heat_stacks.previous"),
+		tx.SealedJSON(s.Context, "heat_stacks.context"), s.Description, s.TrustID, flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), tx.SealedJSON(s.Outputs, "heat_stacks.outputs"), store.JSON(s.Fail),
 		flag(s.Volatile), store.At(s.Created), store.At(s.Updated), store.At(s.Deleted)}
 }
 
-func scanStack(scan func(...any) error) (*Stack, error) {
+func scanStack(tx *store.Tx, scan func(...any) error) (*Stack, error) {
 	s := &Stack{}
 	var rest defRest
 	var cancel, rollback, volatile int64
 	err := scan(&s.ID, &s.Name, &s.ProjectID, &s.UserID, &s.Username, &s.ParentID, &s.ParentResource, &s.RootID, &s.Depth, &s.Action, &s.Status, &s.Reason,
-		&s.Op, store.Time(&s.OpStarted), store.Time(&s.Deadline), &cancel, &s.Def.TemplateID, &s.Def.FilesID, &s.Def.EnvID, store.JSON(&rest), store.JSON(&s.Previous),
-		store.JSON(&s.Context), &s.Description, &s.TrustID, &rollback, &s.TimeoutMins, store.JSON(&s.Tags), store.JSON(&s.Outputs), store.JSON(&s.Fail),
+		&s.Op, store.Time(&s.OpStarted), store.Time(&s.Deadline), &cancel, &s.Def.TemplateID, &s.Def.FilesID, &s.Def.EnvID, tx.SealedJSON(&rest, "heat_stacks.params"), tx.SealedJSON(&s.Previous, "heat_stacks.previous"),
+		tx.SealedJSON(&s.Context, "heat_stacks.context"), &s.Description, &s.TrustID, &rollback, &s.TimeoutMins, store.JSON(&s.Tags), tx.SealedJSON(&s.Outputs, "heat_stacks.outputs"), store.JSON(&s.Fail),
 		&volatile, store.Time(&s.Created), store.Time(&s.Updated), store.Time(&s.Deleted))
 	s.Cancel, s.DisableRollback, s.Volatile = cancel != 0, rollback != 0, volatile != 0
 	s.Def.setRest(rest)
@@ -158,14 +158,14 @@ func questions(n int) string {
 
 // GetStack returns a stack by id, deleted or not.
 func GetStack(tx *store.Tx, id string) (*Stack, error) {
-	return scanStack(tx.QueryRow("SELECT "+stackColumns+" FROM heat_stacks WHERE id = ?", id).Scan)
+	return scanStack(tx, tx.QueryRow("SELECT "+stackColumns+" FROM heat_stacks WHERE id = ?", id).Scan)
 }
 
 // FindStacks returns stacks by a condition, e.g. "project_id = ? AND parent_id = ” ORDER BY created_at".
 func FindStacks(tx *store.Tx, where string, args ...any) ([]*Stack, error) {
 	var out []*Stack
 	err := tx.Each(func(scan func(...any) error) error {
-		s, err := scanStack(scan)
+		s, err := scanStack(tx, scan)
 		out = append(out, s)
 		return err
 	}, "SELECT "+stackColumns+" FROM heat_stacks WHERE "+where, args...)
@@ -174,7 +174,7 @@ func FindStacks(tx *store.Tx, where string, args ...any) ([]*Stack, error) {
 
 // InsertStack writes a new stack.
 func InsertStack(tx *store.Tx, s *Stack) error {
-	v := s.values()
+	v := s.values(tx)
 	_, err := tx.Exec("INSERT INTO heat_stacks ("+stackColumns+") VALUES ("+questions(len(v))+")", v...)
 	return err
 }
@@ -184,8 +184,8 @@ func UpdateStack(tx *store.Tx, s *Stack) error {
 	_, err := tx.Exec(`UPDATE heat_stacks SET action=?, status=?, status_reason=?, op=?, op_started=?, deadline=?, cancel=?, template_id=?, files_id=?,
  env_id=?, params=?, previous=?, context=?, description=?, trust_id=?, disable_rollback=?, timeout_mins=?, tags=?, outputs=?, fail=?, volatile=?, updated_at=?, deleted_at=? WHERE id=?`,
 		s.Action, s.Status, s.Reason, s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID,
-		store.JSON(s.Def.rest()), store.JSON(s.Previous), store.JSON(s.Context), s.Description, s.TrustID,
-		flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), store.JSON(s.Outputs), store.JSON(s.Fail), flag(s.Volatile), store.At(s.Updated), store.At(s.Deleted), s.ID)
+		tx.SealedJSON(s.Def.rest(), "heat_stacks.params"), tx.SealedJSON(s.Previous, "heat_stacks.previous"), tx.SealedJSON(s.Context, "heat_stacks.context"), s.Description, s.TrustID,
+		flag(s.DisableRollback), s.TimeoutMins, store.JSON(s.Tags), tx.SealedJSON(s.Outputs, "heat_stacks.outputs"), store.JSON(s.Fail), flag(s.Volatile), store.At(s.Updated), store.At(s.Deleted), s.ID)
 	return err
 }
 
@@ -220,12 +220,12 @@ type RowDef struct {
 
 const rowColumns = `id, stack_id, name, type, target, physical_id, action, status, status_reason, op, begun, replaced, definition, data, attrs, created_at, updated_at`
 
-func scanRow(scan func(...any) error) (*Row, error) {
+func scanRow(tx *store.Tx, scan func(...any) error) (*Row, error) {
 	r := &Row{}
 	var replaced int64
 	var data *Map
 	err := scan(&r.ID, &r.StackID, &r.Name, &r.Type, &r.Target, &r.PhysicalID, &r.Action, &r.Status, &r.Reason, &r.Op, store.Time(&r.Begun), &replaced,
-		store.JSON(&r.Def), store.JSON(&data), store.JSON(&r.Attrs), store.Time(&r.Created), store.Time(&r.Updated))
+		tx.SealedJSON(&r.Def, "heat_resources.definition"), tx.SealedJSON(&data, "heat_resources.data"), tx.SealedJSON(&r.Attrs, "heat_resources.attrs"), store.Time(&r.Created), store.Time(&r.Updated))
 	r.Replaced = replaced != 0
 	r.Data = map[string]any{}
 	for k, v := range data.All() {
@@ -241,7 +241,7 @@ func scanRow(scan func(...any) error) (*Row, error) {
 func FindRows(tx *store.Tx, where string, args ...any) ([]*Row, error) {
 	var out []*Row
 	err := tx.Each(func(scan func(...any) error) error {
-		r, err := scanRow(scan)
+		r, err := scanRow(tx, scan)
 		out = append(out, r)
 		return err
 	}, "SELECT "+rowColumns+" FROM heat_resources WHERE "+where, args...)
@@ -253,11 +253,11 @@ func (r *Row) write(tx *store.Tx) error {
 	if r.isNew {
 		_, err = tx.Exec("INSERT INTO heat_resources ("+rowColumns+") VALUES ("+questions(17)+")",
 			r.ID, r.StackID, r.Name, r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
-			store.JSON(r.Def), store.JSON(r.Data), store.JSON(r.Attrs), store.At(r.Created), store.At(r.Updated))
+			tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Created), store.At(r.Updated))
 	} else {
 		_, err = tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=? WHERE id=?`,
 			r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
-			store.JSON(r.Def), store.JSON(r.Data), store.JSON(r.Attrs), store.At(r.Updated), r.ID)
+			tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Updated), r.ID)
 	}
 	return err
 }
@@ -291,7 +291,7 @@ type rawTemplate struct {
 
 // putRaw stores data under its hash.
 func putRaw(tx *store.Tx, data []byte, now time.Time) error {
-	_, err := tx.Exec("INSERT INTO heat_raw (id, data, used_at) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at", rawID(data), data, store.At(now))
+	_, err := tx.Exec("INSERT INTO heat_raw (id, data, used_at) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at", rawID(data), tx.SealBytes(data, "heat_raw.data"), store.At(now))
 	return err
 }
 
@@ -306,5 +306,5 @@ func getRaw(tx *store.Tx, id string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stored document %s: %w", id, err)
 	}
-	return data, nil
+	return tx.OpenBytes(data, "heat_raw.data")
 }

@@ -33,7 +33,7 @@ func FindSnapshots(tx *store.Tx, where string, args ...any) ([]*StackSnapshot, e
 	var out []*StackSnapshot
 	err := tx.Each(func(scan func(...any) error) error {
 		s := &StackSnapshot{}
-		err := scan(&s.ID, &s.StackID, &s.Name, &s.Status, &s.Reason, store.JSON(&s.Def), store.JSON(&s.Data), store.Time(&s.Created))
+		err := scan(&s.ID, &s.StackID, &s.Name, &s.Status, &s.Reason, tx.SealedJSON(&s.Def, "heat_snapshots.definition"), tx.SealedJSON(&s.Data, "heat_snapshots.data"), store.Time(&s.Created))
 		out = append(out, s)
 		return err
 	}, "SELECT "+snapshotColumns+" FROM heat_snapshots WHERE doomed = 0 AND "+where, args...)
@@ -65,7 +65,7 @@ func (e *Engine) TakeSnapshot(ctx context.Context, id, name string) (*StackSnaps
 		snap.Def = st.Def
 		st.Action, st.Def.SnapshotID = Snapshot, snap.ID
 		_, err := tx.Exec("INSERT INTO heat_snapshots ("+snapshotColumns+", doomed) VALUES (?, ?, ?, ?, ?, ?, 'null', ?, 0)",
-			snap.ID, snap.StackID, snap.Name, snap.Status, snap.Reason, store.JSON(snap.Def), store.At(snap.Created))
+			snap.ID, snap.StackID, snap.Name, snap.Status, snap.Reason, tx.SealedJSON(snap.Def, "heat_snapshots.definition"), store.At(snap.Created))
 		return err
 	})
 	return snap, err
@@ -89,7 +89,7 @@ func (r *run) finishSnapshot(status, reason string) error {
 	r.st.Def.SnapshotID = ""
 	r.stDirty = true
 	r.later(func(tx *store.Tx) error {
-		_, err := tx.Exec("UPDATE heat_snapshots SET status=?, status_reason=?, data=? WHERE id=?", status, reason, store.JSON(data), id)
+		_, err := tx.Exec("UPDATE heat_snapshots SET status=?, status_reason=?, data=? WHERE id=?", status, reason, tx.SealedJSON(data, "heat_snapshots.data"), id)
 		return err
 	})
 	return nil
@@ -99,7 +99,7 @@ func (r *run) saveCopy(row *Row, data map[string]any) {
 	snapshot, path, target := r.st.Def.SnapshotID, r.path(row.Name), row.Target
 	r.later(func(tx *store.Tx) error {
 		_, err := tx.Exec("INSERT INTO heat_copies (snapshot_id, path, type, data) VALUES (?, ?, ?, ?) ON CONFLICT (snapshot_id, path) DO UPDATE SET data = excluded.data",
-			snapshot, path, target, store.JSON(data))
+			snapshot, path, target, tx.SealedJSON(data, "heat_copies.data"))
 		return err
 	})
 }
@@ -145,7 +145,7 @@ func (r *run) restored(def *hot.ResourceDef, typ *resources.Type, props *resourc
 func (e *Engine) copyOf(ctx context.Context, snapshot, path string) (map[string]any, error) {
 	var data map[string]any
 	err := e.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		return tx.Get([]any{store.JSON(&data)}, "SELECT data FROM heat_copies WHERE snapshot_id = ? AND path = ?", snapshot, path)
+		return tx.Get([]any{tx.SealedJSON(&data, "heat_copies.data")}, "SELECT data FROM heat_copies WHERE snapshot_id = ? AND path = ?", snapshot, path)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		err = nil
@@ -211,7 +211,7 @@ func (e *Engine) dropSnapshot(ctx context.Context, st *Stack, id string) error {
 	err := e.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
 			var c held
-			err := scan(&c.path, &c.typ, store.JSON(&c.data))
+			err := scan(&c.path, &c.typ, tx.SealedJSON(&c.data, "heat_copies.data"))
 			list = append(list, c)
 			return err
 		}, "SELECT path, type, data FROM heat_copies WHERE snapshot_id = ?", id)

@@ -16,8 +16,9 @@ const configColumns = "id, project_id, name, config_group, config, inputs, outpu
 
 // PutConfig writes a software config.
 func PutConfig(tx *store.Tx, c *resources.Config) error {
+	config, inputs := jsonText(c.Config), jsonText(list(c.Inputs))
 	_, err := tx.Exec("INSERT INTO heat_configs ("+configColumns+") VALUES ("+questions(9)+") ON CONFLICT (id) DO UPDATE SET name=excluded.name, config_group=excluded.config_group, config=excluded.config, inputs=excluded.inputs, outputs=excluded.outputs, options=excluded.options",
-		c.ID, c.ProjectID, c.Name, c.Group, jsonText(c.Config), jsonText(list(c.Inputs)), jsonText(list(c.Outputs)), jsonText(c.Options), store.At(c.Created))
+		c.ID, c.ProjectID, c.Name, c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), jsonText(list(c.Outputs)), jsonText(c.Options), store.At(c.Created))
 	return err
 }
 
@@ -44,10 +45,10 @@ func fromText(s string) any {
 	return v
 }
 
-func scanConfig(scan func(...any) error) (*resources.Config, error) {
+func scanConfig(tx *store.Tx, scan func(...any) error) (*resources.Config, error) {
 	c := &resources.Config{}
 	var config, inputs, outputs, options string
-	if err := scan(&c.ID, &c.ProjectID, &c.Name, &c.Group, &config, &inputs, &outputs, &options, store.Time(&c.Created)); err != nil {
+	if err := scan(&c.ID, &c.ProjectID, &c.Name, &c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), &outputs, &options, store.Time(&c.Created)); err != nil {
 		return nil, store.Wrap(err)
 	}
 	c.Config = fromText(config)
@@ -59,14 +60,14 @@ func scanConfig(scan func(...any) error) (*resources.Config, error) {
 
 // GetConfig returns a software config.
 func GetConfig(tx *store.Tx, id string) (*resources.Config, error) {
-	return scanConfig(tx.QueryRow("SELECT "+configColumns+" FROM heat_configs WHERE id = ?", id).Scan)
+	return scanConfig(tx, tx.QueryRow("SELECT "+configColumns+" FROM heat_configs WHERE id = ?", id).Scan)
 }
 
 // FindConfigs returns software configs by a condition.
 func FindConfigs(tx *store.Tx, where string, args ...any) ([]*resources.Config, error) {
 	var out []*resources.Config
 	err := tx.Each(func(scan func(...any) error) error {
-		c, err := scanConfig(scan)
+		c, err := scanConfig(tx, scan)
 		out = append(out, c)
 		return err
 	}, "SELECT "+configColumns+" FROM heat_configs WHERE "+where, args...)
@@ -79,26 +80,26 @@ const deploymentColumns = "id, project_id, server_id, config_id, action, status,
 func PutDeployment(tx *store.Tx, d *resources.Deployment) error {
 	_, err := tx.Exec("INSERT INTO heat_deployments ("+deploymentColumns+") VALUES ("+questions(13)+`) ON CONFLICT (id) DO UPDATE SET server_id=excluded.server_id,
  config_id=excluded.config_id, action=excluded.action, status=excluded.status, status_reason=excluded.status_reason, inputs=excluded.inputs, outputs=excluded.outputs, updated_at=excluded.updated_at`,
-		d.ID, d.ProjectID, d.ServerID, d.ConfigID, d.Action, d.Status, d.Reason, store.JSON(d.Inputs), store.JSON(d.Outputs), d.StackID, d.ResourceID, store.At(d.Created), store.At(d.Updated))
+		d.ID, d.ProjectID, d.ServerID, d.ConfigID, d.Action, d.Status, d.Reason, tx.SealedJSON(d.Inputs, "heat_deployments.inputs"), tx.SealedJSON(d.Outputs, "heat_deployments.outputs"), d.StackID, d.ResourceID, store.At(d.Created), store.At(d.Updated))
 	return err
 }
 
-func scanDeployment(scan func(...any) error) (*resources.Deployment, error) {
+func scanDeployment(tx *store.Tx, scan func(...any) error) (*resources.Deployment, error) {
 	d := &resources.Deployment{}
-	err := scan(&d.ID, &d.ProjectID, &d.ServerID, &d.ConfigID, &d.Action, &d.Status, &d.Reason, store.JSON(&d.Inputs), store.JSON(&d.Outputs), &d.StackID, &d.ResourceID, store.Time(&d.Created), store.Time(&d.Updated))
+	err := scan(&d.ID, &d.ProjectID, &d.ServerID, &d.ConfigID, &d.Action, &d.Status, &d.Reason, tx.SealedJSON(&d.Inputs, "heat_deployments.inputs"), tx.SealedJSON(&d.Outputs, "heat_deployments.outputs"), &d.StackID, &d.ResourceID, store.Time(&d.Created), store.Time(&d.Updated))
 	return d, store.Wrap(err)
 }
 
 // GetDeployment returns a software deployment.
 func GetDeployment(tx *store.Tx, id string) (*resources.Deployment, error) {
-	return scanDeployment(tx.QueryRow("SELECT "+deploymentColumns+" FROM heat_deployments WHERE id = ?", id).Scan)
+	return scanDeployment(tx, tx.QueryRow("SELECT "+deploymentColumns+" FROM heat_deployments WHERE id = ?", id).Scan)
 }
 
 // FindDeployments returns software deployments by a condition.
 func FindDeployments(tx *store.Tx, where string, args ...any) ([]*resources.Deployment, error) {
 	var out []*resources.Deployment
 	err := tx.Each(func(scan func(...any) error) error {
-		d, err := scanDeployment(scan)
+		d, err := scanDeployment(tx, scan)
 		out = append(out, d)
 		return err
 	}, "SELECT "+deploymentColumns+" FROM heat_deployments WHERE "+where, args...)
@@ -195,7 +196,7 @@ func readSignal(cfg *resources.Config, details *Map) (outputs *Map, status, reas
 func DeploymentsMetadata(tx *store.Tx, serverID string) ([]any, error) {
 	out := []any{}
 	err := tx.Each(func(scan func(...any) error) error {
-		c, err := scanConfig(scan)
+		c, err := scanConfig(tx, scan)
 		if err != nil {
 			return err
 		}

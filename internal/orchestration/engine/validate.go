@@ -200,6 +200,11 @@ func (v *validator) node(ev *hot.Evaluator, env *hot.Environment, n *Node, used 
 		v.add(err)
 		return
 	}
+	if depth == 0 && n.Type.Probe != nil && !v.lenient {
+		if err := resources.CheckerOf(v.ctx).Probe(v.ctx, n.Type, props, v.files, forChild(env)); err != nil && !resources.Transient(err) {
+			v.add(placeType(n.Def, err))
+		}
+	}
 	if depth == 0 { // what a nested stack names may be made by then; it is checked when its turn comes, as in Heat
 		if err := resources.CheckerOf(v.ctx).Check(v.ctx, props, propPlace(n.Def)); !resources.Transient(err) { // a service that is away makes no value wrong
 			v.add(err)

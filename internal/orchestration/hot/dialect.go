@@ -246,7 +246,7 @@ func FunctionNames(version string, conditions bool) []string {
 // FunctionDoc describes a function in one sentence.
 func FunctionDoc(name string) string {
 	return map[string]string{
-		"get_param": "The value of a parameter.", "get_resource": "The id of a resource.", "get_attr": "An attribute of a resource.", "get_file": "The content of a file.",
+		"get_param": "The value of a parameter.", "get_resource": "The id of a resource.", "get_attr": "An attribute of a resource.", "get_file": "A function for including a file inline.",
 		"str_replace": "Text with placeholders replaced.", "str_replace_strict": "str_replace that wants every placeholder used.",
 		"str_replace_vstrict": "str_replace_strict that refuses empty values.", "list_join": "Lists joined into text.", "resource_facade": "A property of the resource this stack stands for.",
 		"repeat": "A template repeated for each value.", "digest": "A hash of a text.", "str_split": "Text split at a delimiter.", "map_merge": "Maps merged, the last wins.",

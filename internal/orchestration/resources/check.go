@@ -77,6 +77,18 @@ func (c *Checker) Available(ctx context.Context, t *Type) error {
 	}).named(t.Name)
 }
 
+// Probe asks where the resource will be whether it can be; see Type.Probe.
+func (c *Checker) Probe(ctx context.Context, t *Type, p *Props, files map[string]string, env *Map) error {
+	if c == nil || t.Probe == nil || hot.HasUnknown(p.All()) {
+		return nil
+	}
+	s, err := c.session(ctx)
+	if err != nil {
+		return err
+	}
+	return t.Probe(ctx, s, p, files, env)
+}
+
 // checkResult is a remembered answer; an unavailable service is told for each type by its own name.
 type checkResult struct{ err error }
 

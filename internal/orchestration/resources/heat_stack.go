@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -21,6 +22,7 @@ func heatStack() *Type {
 			}
 			return nil
 		},
+		Probe: probeStack,
 		Create: func(ctx context.Context, r *Resource) (Step, error) {
 			c, err := stackClient(ctx, r)
 			if err != nil {
@@ -96,13 +98,34 @@ func stackClient(ctx context.Context, r *Resource) (client, error) {
 		return client{}, err
 	}
 	if region := str(r.Props.Map("context"), "region_name"); region != "" {
-		s = s.In(region)
+		s = s.InRegion(region)
 	}
 	c, err := s.Orchestration()
 	if err != nil {
 		return client{}, fmt.Errorf("orchestration of region %q: %w", str(r.Props.Map("context"), "region_name"), err)
 	}
 	return client{c}, nil
+}
+
+// probeStack has the orchestration of the region validate the template, as Heat does.
+func probeStack(ctx context.Context, s *cloud.Session, p *Props, files map[string]string, env *Map) error {
+	region := str(p.Map("context"), "region_name")
+	if region != "" {
+		s = s.InRegion(region)
+	}
+	sc, err := s.Orchestration()
+	if err != nil {
+		return fmt.Errorf("Cannot establish connection to Heat endpoint at region %q due to \"%w\"", region, err) //nolint:staticcheck // Heat's words
+	}
+	all := yaml11.NewMap()
+	for k, v := range files {
+		all.Set(k, v)
+	}
+	_, err = client{sc}.call(ctx, "POST", "validate", yaml11.MapOf("template", p.Str("template"), "files", all, "environment", env))
+	if err != nil && !Transient(err) {
+		return fmt.Errorf("Failed validating stack template using Heat endpoint at region %q due to \"%w\"", region, err) //nolint:staticcheck // Heat's words
+	}
+	return nil
 }
 
 func stackPath(r *Resource) string {

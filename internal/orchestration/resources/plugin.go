@@ -42,7 +42,10 @@ type Type struct {
 	Nested func(r *Resource, uses []AttrUse) (*Nested, error)
 
 	Validate func(p *Props) error // properties with Unknowns already let through
-	Create   func(ctx context.Context, r *Resource) (Step, error)
+	// Probe asks another cloud or region whether it would take what the properties, all known, say. It is asked
+	// once, with the request.
+	Probe  func(ctx context.Context, s *cloud.Session, p *Props, files map[string]string, env *Map) error
+	Create func(ctx context.Context, r *Resource) (Step, error)
 	// Update changes r in place; r.Changed names the properties that differ. nil: every change replaces.
 	Update func(ctx context.Context, r *Resource) (Step, error)
 	Delete func(ctx context.Context, r *Resource) (Step, error)

@@ -74,7 +74,9 @@ func readable(err error) error {
 	}
 	msg := strings.TrimSpace(string(code.Body))
 	if v, derr := yaml11.DecodeJSON(code.Body); derr == nil {
-		if found := findMessage(v, 0); found != "" {
+		if found := findMessage(v, 0, "message", "faultstring", "detail"); found != "" {
+			msg = found
+		} else if found := findMessage(v, 0, "explanation"); found != "" { // Heat's says the same of every fault
 			msg = found
 		}
 	}
@@ -87,12 +89,12 @@ func readable(err error) error {
 	return &apiError{code.Actual, fmt.Sprintf("%s (HTTP %d)", msg, code.Actual), err}
 }
 
-func findMessage(v any, depth int) string {
+func findMessage(v any, depth int, keys ...string) string {
 	m, ok := v.(*Map)
 	if !ok || depth > 4 {
 		return ""
 	}
-	for _, k := range []string{"message", "faultstring", "detail", "explanation"} {
+	for _, k := range keys {
 		if s, ok := m.Get(k); ok {
 			if text, isText := s.(string); isText && text != "" {
 				return text
@@ -100,7 +102,7 @@ func findMessage(v any, depth int) string {
 		}
 	}
 	for _, e := range m.All() {
-		if s := findMessage(e, depth+1); s != "" {
+		if s := findMessage(e, depth+1, keys...); s != "" {
 			return s
 		}
 	}
