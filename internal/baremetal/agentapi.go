@@ -37,6 +37,19 @@ func (n *Node) forAgent() map[string]any {
 	}
 }
 
+// expectsAgent says that a ramdisk's agent may be heard of now: while it is
+// worked with, and between its tasks with fast track or in rescue.
+func (s *Service) expectsAgent(n *Node) bool {
+	switch n.ProvisionState {
+	case states.Rescue:
+		return true
+	case states.Manageable, states.Available, states.Enroll, states.CleanFail, states.InspectFail:
+		return s.fastTrack(n) && n.Secrets.AgentToken != ""
+	default:
+		return n.Run != nil && states.LookupAllowed(n.ProvisionState)
+	}
+}
+
 // lookup tells a ramdisk which node it runs on, by UUID or by its MACs. The
 // agent token goes with the first answer since the machine was booted.
 func (s *Service) lookup(w http.ResponseWriter, r *http.Request) error {
@@ -66,7 +79,7 @@ func (s *Service) lookup(w http.ResponseWriter, r *http.Request) error {
 	}
 	token := ""
 	n, err := s.mutate(r.Context(), ident, func(_ *store.Tx, n *Node) error {
-		if n.Run == nil || !states.LookupAllowed(n.ProvisionState) {
+		if !s.expectsAgent(n) {
 			return unknown
 		}
 		token = mask
@@ -128,18 +141,20 @@ func (s *Service) heartbeat(w http.ResponseWriter, r *http.Request) error {
 	}
 	now := s.now()
 	_, err = s.mutate(r.Context(), r.PathValue("node"), func(tx *store.Tx, n *Node) error {
-		if n.Run == nil || !states.LookupAllowed(n.ProvisionState) {
+		if !s.expectsAgent(n) {
 			return api.Conflict("Node %s does not expect a ramdisk in state %s.", n.UUID, n.ProvisionState)
 		}
 		if n.Secrets.AgentToken == "" || subtle.ConstantTimeCompare([]byte(in.AgentToken), []byte(n.Secrets.AgentToken)) != 1 {
 			return api.Invalid("The agent token is missing or not that of node %s.", n.UUID)
 		}
-		n.Run.Heartbeat = now
+		if n.Run != nil {
+			n.Run.Heartbeat = now
+		}
 		n.DriverInternalInfo["agent_url"] = strings.TrimSuffix(in.CallbackURL, "/")
 		n.DriverInternalInfo["agent_version"] = in.AgentVersion
 		n.DriverInternalInfo["agent_last_heartbeat"] = wireTime(now)
 		n.Secrets.AgentCA = in.VerifyCA
-		return s.cfg.Jobs.Poke(tx, jobNode, n.UUID, nil)
+		return s.wake(tx, n)
 	})
 	if err != nil {
 		return err
@@ -210,7 +225,7 @@ func (s *Service) continueInspection(w http.ResponseWriter, r *http.Request) err
 			}
 			n.noteBootMode(raw)
 		}
-		return s.cfg.Jobs.Poke(tx, jobNode, n.UUID, nil)
+		return s.wake(tx, n)
 	})
 	if err != nil {
 		return err
@@ -235,11 +250,11 @@ func (n *Node) expectsRamdisk() bool {
 	if n.Run == nil || !states.LookupAllowed(n.ProvisionState) || n.Secrets.AgentToken == "" {
 		return false
 	}
-	switch n.Run.Step {
-	case "power-on", "wait-agent", "wait-data", "write-image", "clean-steps", "bootloader":
-		return true
+	switch step := n.Run.Step; step {
+	case "power-on", "wait-agent", "wait-data", "list-steps", "write-image", "bootloader", "clean-steps", "service-steps", "finalize":
+		return n.Run.Flow != flowUnrescue
 	default:
-		return false
+		return strings.HasPrefix(step, "steps-")
 	}
 }
 
@@ -277,6 +292,13 @@ func (s *Service) bootScript(w http.ResponseWriter, r *http.Request) error {
 			s.log.Info("machine boots its ramdisk", "node", n.display(), "mac", mac)
 		case !errors.Is(err, errSuperseded):
 			return err
+		default:
+			if n, err = s.node(r.Context(), ident); err != nil {
+				return err
+			}
+			if n.bootsInstance() {
+				script = s.instanceScript(n)
+			}
 		}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -308,10 +330,16 @@ func (s *Service) bootFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if kind != "kernel" && kind != "ramdisk" || !n.expectsRamdisk() {
+	switch {
+	case (kind == "kernel" || kind == "ramdisk") && n.expectsRamdisk():
+		return s.serveBootImage(w, r, s.bootImage(n, kind))
+	case kind == "instance-kernel" && n.bootsInstance():
+		return s.serveBootImage(w, r, n.instanceBoot().Kernel)
+	case kind == "instance-ramdisk" && n.bootsInstance():
+		return s.serveBootImage(w, r, n.instanceBoot().Ramdisk)
+	default:
 		return api.NotFound("node %s has no %s to boot now", n.UUID, kind)
 	}
-	return s.serveBootImage(w, r, s.bootImage(n, kind))
 }
 
 // nodeImage serves the image being written to a node, to whoever knows the

@@ -81,7 +81,7 @@ func TestMicroversions(t *testing.T) {
 		{"latest", []string{"boot_mode"}, nil, "by name"},
 	} {
 		code, doc, head := h.call("GET", "/v1/nodes/"+n.UUID, c.version, "")
-		if code != 200 || head.Get("X-OpenStack-Ironic-API-Maximum-Version") != "1.81" || head.Get("X-OpenStack-Ironic-API-Minimum-Version") != "1.1" {
+		if code != 200 || head.Get("X-OpenStack-Ironic-API-Maximum-Version") != "1.87" || head.Get("X-OpenStack-Ironic-API-Minimum-Version") != "1.1" {
 			t.Fatalf("%s: %d %v", c.version, code, head)
 		}
 		for _, k := range c.has {
@@ -95,7 +95,7 @@ func TestMicroversions(t *testing.T) {
 			}
 		}
 	}
-	if code, _, _ := h.call("GET", "/v1/nodes", "1.82", ""); code != http.StatusNotAcceptable {
+	if code, _, _ := h.call("GET", "/v1/nodes", "1.88", ""); code != http.StatusNotAcceptable {
 		t.Errorf("1.82: %d, want 406", code)
 	}
 	if code, _, _ := h.call("GET", "/v1/nodes/"+n.UUID+"/traits", "1.36", ""); code != http.StatusNotFound {
@@ -220,9 +220,9 @@ func TestVerbsAreRefusedWithAReason(t *testing.T) {
 	}{
 		{`{"target": "active"}`, 400, `"active" can not be performed on node`},
 		{`{"target": "dance"}`, 400, "is not known"},
-		{`{"target": "manage", "configdrive": "http://x"}`, 400, "config drive"},
+		{`{"target": "manage", "configdrive": "http://x"}`, 400, `"configdrive" is not valid`},
 		{`{"target": "provide", "clean_steps": [{}]}`, 400, "clean_steps"},
-		{`{"target": "clean"}`, 400, "clean_steps is required"},
+		{`{"target": "clean"}`, 400, `"clean_steps" is required`},
 	} {
 		code, doc, _ := h.call("PUT", "/v1/nodes/n/states/provision", "1.81", c.body)
 		if code != c.want || !strings.Contains(fault(doc), c.text) {

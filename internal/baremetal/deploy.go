@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/baremetal/agentclient"
@@ -14,18 +15,51 @@ import (
 )
 
 // prepareBoot makes fresh secrets for the ramdisk about to boot and forgets
-// the one before: from here on only the new ramdisk is listened to.
+// the one before: from here on only the new ramdisk is listened to. With fast
+// track a ramdisk that runs already is kept.
 func prepareBoot(ctx context.Context, w *work) outcome {
+	if w.s.runsRamdisk(w.n) && (w.n.Run.Flow == flowClean || w.n.Run.Flow == flowDeploy) {
+		w.log.Info("fast track: the ramdisk runs already")
+		now := w.s.now()
+		return brokenOr(w.save(ctx, func(n *Node) { n.Run.Fast, n.Run.Heartbeat = true, now }), done())
+	}
 	if err := w.s.checkBootImages(ctx, w.n); err != nil {
 		return w.cloudTrouble(ctx, err)
 	}
 	return brokenOr(w.save(ctx, func(n *Node) {
-		n.Run.Heartbeat, n.Run.Data = time.Time{}, nil
-		n.Secrets.AgentToken, n.Secrets.AgentTokenIssued, n.Secrets.AgentCA = rand.Text(), false, ""
-		for _, k := range []string{"agent_url", "agent_last_heartbeat", "agent_version", "deploy_progress"} {
-			delete(n.DriverInternalInfo, k)
-		}
+		n.Run.Data = nil
+		n.expectRamdisk()
 	}), done())
+}
+
+// expectRamdisk prepares for a ramdisk that is about to boot.
+func (n *Node) expectRamdisk() {
+	n.Run.Heartbeat, n.Run.Command, n.Run.Last = time.Time{}, "", ""
+	n.Secrets.AgentToken, n.Secrets.AgentTokenIssued, n.Secrets.AgentCA = rand.Text(), false, ""
+	for _, k := range []string{"agent_url", "agent_last_heartbeat", "agent_version", "deploy_progress"} {
+		delete(n.DriverInternalInfo, k)
+	}
+}
+
+// fastTrack says that the node's ramdisk is to be kept running between its
+// tasks: the option fast_track, or driver_info of that name.
+func (s *Service) fastTrack(n *Node) bool {
+	if v, ok := n.DriverInfo["fast_track"]; ok {
+		on, err := wantBool("fast_track", v)
+		return err == nil && on
+	}
+	return s.cfg.FastTrack
+}
+
+// runsRamdisk says that the node's ramdisk was heard of lately, so that fast
+// track may use it as it is.
+func (s *Service) runsRamdisk(n *Node) bool {
+	if !s.fastTrack(n) || n.PowerState != drivers.PowerOn || n.Secrets.AgentToken == "" {
+		return false
+	}
+	at, _ := n.DriverInternalInfo["agent_last_heartbeat"].(string)
+	t, err := time.Parse(timeLayout, at)
+	return err == nil && s.now().Sub(t) < seconds(heartbeatTimeout)
 }
 
 // errPermanent marks an error of another service that a repetition will not
@@ -74,7 +108,8 @@ func (w *work) agent() (*agentclient.Client, error) {
 //
 // The command's id is kept as soon as it is known. Should we die between the
 // agent's answer and our note of it, the agent's own list tells: a command of
-// that name since its boot is ours, as every run boots the ramdisk anew.
+// that name since its boot, and after the last one known, is ours, as every run
+// boots the ramdisk anew.
 func (w *work) command(ctx context.Context, name string, params func() (map[string]any, error)) (cmd *agentclient.Command, out outcome) {
 	c, err := w.agent()
 	if err != nil {
@@ -117,7 +152,7 @@ func (w *work) reissue(ctx context.Context, name string) outcome {
 		return failf("agent command %s: the ramdisk has lost it %d times", name, maxReissues+1)
 	}
 	w.log.Warn("a command of the ramdisk was lost or cut off, it is sent again", "command", name)
-	return brokenOr(w.save(ctx, func(n *Node) { n.Run.Command, n.Run.Reissued = "", n.Run.Reissued+1 }), again(0))
+	return brokenOr(w.save(ctx, func(n *Node) { n.Run.Last, n.Run.Command, n.Run.Reissued = n.Run.Command, "", n.Run.Reissued+1 }), again(0))
 }
 
 func (w *work) issue(ctx context.Context, c *agentclient.Client, name string, params func() (map[string]any, error)) (*agentclient.Command, outcome) {
@@ -125,12 +160,14 @@ func (w *work) issue(ctx context.Context, c *agentclient.Client, name string, pa
 	if err != nil {
 		return nil, w.agentTrouble(ctx, err)
 	}
-	if w.n.Run.Index == 0 && w.n.Run.Reissued == 0 { // clean steps share one command name
-		for i := len(list) - 1; i >= 0; i-- {
-			if list[i].Name == name || "standby."+list[i].Name == name || "image."+list[i].Name == name {
-				return &list[i], done()
-			}
+	for i := len(list) - 1; i >= 0 && !w.n.Run.Fast; i-- {
+		if _, short, _ := strings.Cut(name, "."); list[i].Name != name && list[i].Name != short {
+			continue
 		}
+		if list[i].ID == w.n.Run.Last {
+			break // hardware steps share one command name: this is the one before
+		}
+		return &list[i], done()
 	}
 	p, err := params()
 	if err != nil {
@@ -289,55 +326,6 @@ func shutdown(ctx context.Context, w *work) outcome {
 		}
 	}
 	return again(w.s.cfg.PowerPoll)
-}
-
-// cleanSteps runs the steps of a cleaning, one command each.
-func cleanSteps(ctx context.Context, w *work) outcome {
-	steps := []map[string]any{{"interface": "deploy", "step": "erase_devices_metadata", "priority": 10, "abortable": true}}
-	if w.n.Run.Manual {
-		err := w.s.cfg.DB.View(ctx, func(tx *store.Tx) error {
-			body, err := getBody(tx, w.n.UUID, bodyCleanSteps)
-			if err != nil {
-				return err
-			}
-			return json.Unmarshal([]byte(body), &steps)
-		})
-		if err != nil {
-			return broken(err)
-		}
-	}
-	ports, err := w.s.ports(ctx, w.n.UUID)
-	if err != nil {
-		return broken(err)
-	}
-	i := w.n.Run.Index
-	if w.n.Run.Version == nil {
-		cmd, out := w.command(ctx, "clean.get_clean_steps", func() (map[string]any, error) {
-			return map[string]any{"node": w.n.forAgent(), "ports": ports}, nil
-		})
-		if out.kind != stepDone {
-			return out
-		}
-		var version any = map[string]any{}
-		if m, ok := cmd.Result.(map[string]any); ok && m["hardware_manager_version"] != nil {
-			version = m["hardware_manager_version"]
-		}
-		return brokenOr(w.save(ctx, func(n *Node) { n.Run.Version, n.Run.Command = version, "" }), again(0))
-	}
-	if i >= len(steps) {
-		return done()
-	}
-	st := steps[i]
-	_, out := w.command(ctx, "clean.execute_clean_step", func() (map[string]any, error) {
-		return map[string]any{"step": st, "node": w.n.forAgent(), "ports": ports, "clean_version": w.n.Run.Version}, nil
-	})
-	switch out.kind {
-	case stepFailed:
-		return failf("clean step %v: %w", st["step"], out.err)
-	case stepDone:
-		return brokenOr(w.save(ctx, func(n *Node) { n.Run.Index, n.Run.Command, n.Run.Reissued = i+1, "", 0 }), again(0))
-	}
-	return out
 }
 
 // forget clears the instance's traces on the node after an undeployment.

@@ -16,9 +16,20 @@ import (
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// jobNode is the kind of the engine's jobs; the key is the node's UUID, so a
-// node is worked on by one handler at a time.
-const jobNode = "baremetal.node"
+// jobKind is the kind of the engine's jobs on the nodes of a conductor group;
+// the key is the node's UUID, so a node is worked on by one handler at a time,
+// in a process of its group.
+func jobKind(group string) string {
+	if group == "" {
+		return "baremetal.node"
+	}
+	return "baremetal.node/" + group
+}
+
+// wake lets the engine look at a node.
+func (s *Service) wake(tx *store.Tx, n *Node) error {
+	return s.cfg.Jobs.Poke(tx, jobKind(n.ConductorGroup), n.UUID, nil)
+}
 
 // Run is work under way on a node: where it is in its flow, and what has been
 // sent. It is written before each effect, so that whoever takes the node up
@@ -36,9 +47,16 @@ type Run struct {
 	Reissued  int       `json:"reissued,omitempty"`  // commands sent again because the agent lost them
 	LostSince time.Time `json:"lost_since,omitzero"` // first failed call of the agent in a row
 	LastTry   string    `json:"last_try,omitempty"`  // why the latest attempt of the step failed
-	Index     int       `json:"index,omitempty"`     // clean step
-	Version   any       `json:"version,omitempty"`   // hardware manager versions, for clean steps
-	Data      *dataCame `json:"data,omitempty"`      // inspection: the ramdisk's report was dealt with
+	Last      string    `json:"last,omitempty"`      // id of the agent's command of the hardware step before
+	Steps     []HWStep  `json:"steps,omitempty"`     // hardware steps of a cleaning, deployment or servicing
+	Index     int       `json:"index,omitempty"`     // of the hardware step under way
+	Shown     int       `json:"shown,omitempty"`     // Index+1 once clients see that step
+	Phase     string    `json:"phase,omitempty"`     // of a reboot within a hardware step
+	Released  bool      `json:"released,omitempty"`  // the operator has ended the hold
+	NoRamdisk bool      `json:"no_ramdisk,omitempty"`
+	Fast      bool      `json:"fast,omitempty"`    // the ramdisk runs already, nothing is booted
+	Version   any       `json:"version,omitempty"` // hardware manager versions, for the agent's steps
+	Data      *dataCame `json:"data,omitempty"`    // inspection: the ramdisk's report was dealt with
 }
 
 // dataCame is the end of an inspection as continue_inspection told it.
@@ -170,7 +188,7 @@ func (s *Service) advance(ctx context.Context, n *Node) (res jobs.Result, more b
 	if ctx.Err() != nil {
 		return jobs.Fail(ctx.Err()), false
 	}
-	if out.kind == stepWait && st.limit != nil {
+	if out.kind == stepWait && st.limit != nil && !states.Held(w.n.ProvisionState) {
 		limit := st.limit(&s.cfg)
 		left := w.n.Run.Began.Add(limit).Sub(s.now())
 		if left <= 0 {
@@ -252,6 +270,8 @@ func (n *Node) showStep(fl flow, name string) {
 		n.DeployStep = map[string]any{"interface": "deploy", "step": name}
 	case flowClean:
 		n.CleanStep = map[string]any{"interface": "deploy", "step": name}
+	case flowService:
+		n.ServiceStep = map[string]any{"interface": "deploy", "step": name}
 	}
 }
 
@@ -262,7 +282,7 @@ func (s *Service) endRun(tx *store.Tx, n *Node, fl flow) error {
 		ev = states.Manage
 	}
 	n.Run = nil
-	n.DeployStep, n.CleanStep = nil, nil
+	n.DeployStep, n.CleanStep, n.ServiceStep = nil, nil, nil
 	if fl.name == flowCleanup {
 		return nil
 	}
@@ -310,8 +330,11 @@ func (s *Service) fail(tx *store.Tx, n *Node, fl flow, ev states.Event, text str
 		n.setState(to, now)
 	}
 	n.LastError = text
+	if fl.name == flowClean && ev == states.Fail {
+		n.Maintenance, n.MaintenanceReason, n.Fault = true, text, faultClean
+	}
 	n.Run = nil
-	n.DeployStep, n.CleanStep = nil, nil
+	n.DeployStep, n.CleanStep, n.ServiceStep = nil, nil, nil
 	delete(n.DriverInternalInfo, "deploy_progress")
 	err := addHistory(tx, n.UUID, historyEvent{CreatedAt: now, Severity: "ERROR", EventType: fl.event, Event: text, User: user})
 	if err != nil || !fl.tidy {
@@ -320,41 +343,59 @@ func (s *Service) fail(tx *store.Tx, n *Node, fl flow, ev states.Event, text str
 	return s.startFlow(tx, n, flowCleanup, user)
 }
 
-// startFlow makes a flow the node's run and wakes the engine.
+// startFlow makes a flow the node's run and wakes the engine; what the run
+// knows already (a manual cleaning, its steps) stays.
 func (s *Service) startFlow(tx *store.Tx, n *Node, name, user string) error {
-	manual := n.Run != nil && n.Run.Manual
-	n.Run = &Run{ID: uuid.NewString(), Flow: name, Began: s.now(), User: user, Manual: manual}
+	if n.Run == nil {
+		n.Run = &Run{}
+	}
+	n.Run.ID, n.Run.Flow, n.Run.Began, n.Run.User = uuid.NewString(), name, s.now(), user
 	fl, _ := s.find(n)
 	if len(fl.steps) == 0 {
 		return s.endRun(tx, n, fl)
 	}
 	n.Run.Step = fl.steps[0].name
 	n.showStep(fl, n.Run.Step)
-	return s.cfg.Jobs.Poke(tx, jobNode, n.UUID, nil)
+	return s.wake(tx, n)
 }
 
-// startVerb starts what an operator's verb asks for. The transition is known
-// to be allowed.
-func (s *Service) startVerb(tx *store.Tx, n *Node, ev states.Event, to states.State, user string) error {
+// startVerb starts what an operator's verb asks for, with what run says of it.
+// The transition is known to be allowed.
+func (s *Service) startVerb(tx *store.Tx, n *Node, ev states.Event, to states.State, user string, run Run) error {
 	now := s.now()
-	if ev == states.Abort {
+	switch {
+	case ev == states.Abort && n.ProvisionState == states.ServiceFail:
+		n.LastError = ""
+		n.setState(to, now)
+		return nil
+	case ev == states.Abort:
 		fl, _ := s.find(n)
 		return s.fail(tx, n, fl, states.Abort, fmt.Sprintf("Failed to %s node %s: aborted by request", fl.name, n.display()))
+	case ev == states.Unhold:
+		if n.Run == nil {
+			return fmt.Errorf("node %s is in state %s without work under way", n.UUID, n.ProvisionState)
+		}
+		n.Run.Released, n.Run.Began = true, now
+		n.setState(to, now)
+		return s.wake(tx, n)
 	}
 	n.LastError = ""
 	if ev == states.Manage && to == states.Manageable {
+		if n.Fault == faultClean {
+			n.Maintenance, n.MaintenanceReason, n.Fault = false, "", ""
+		}
 		n.setState(to, now) // a tidying run goes on
 		return nil
 	}
-	n.Run = nil
 	flowName := map[states.Event]string{
 		states.Manage: flowVerify, states.Inspect: flowInspect, states.Provide: flowClean, states.Clean: flowClean,
 		states.Deploy: flowDeploy, states.Rebuild: flowDeploy, states.Delete: flowUndeploy, states.Adopt: flowAdopt,
+		states.ToRescue: flowRescue, states.Unrescue: flowUnrescue, states.Service: flowService,
 	}[ev]
 	if ev == states.Inspect {
 		n.InspectionStartedAt, n.InspectionFinishedAt = now, time.Time{}
 	}
-	n.Run = &Run{Manual: ev == states.Clean}
+	n.Run = &run
 	n.setState(to, now)
 	return s.startFlow(tx, n, flowName, user)
 }
@@ -363,18 +404,17 @@ func (s *Service) startVerb(tx *store.Tx, n *Node, ev states.Event, to states.St
 // job's row have been lost.
 func (s *Service) resume(ctx context.Context) error {
 	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		var ids []string
+		var nodes []*Node
 		err := tx.Each(func(scan func(...any) error) error {
-			var id string
-			err := scan(&id)
-			ids = append(ids, id)
+			n, err := scanNode(scan)
+			nodes = append(nodes, n)
 			return err
-		}, `SELECT uuid FROM baremetal_nodes WHERE running = 1`)
+		}, `SELECT `+nodeColumns+` FROM baremetal_nodes WHERE running = 1 AND conductor_group = ?`, s.cfg.ConductorGroup)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if err := s.cfg.Jobs.Poke(tx, jobNode, id, nil); err != nil {
+		for _, n := range nodes {
+			if err := s.wake(tx, n); err != nil {
 				return err
 			}
 		}

@@ -21,6 +21,7 @@ func writable() map[string]bool {
 		"instance_info": true, "instance_uuid": true, "resource_class": true, "maintenance": true, "maintenance_reason": true,
 		"console_enabled": true, "conductor_group": true, "automated_clean": true, "protected": true, "protected_reason": true,
 		"owner": true, "lessee": true, "description": true, "retired": true, "retired_reason": true, "network_data": true,
+		"shard": true, "parent_node": true,
 	}
 	for _, i := range drivers.InterfaceNames() {
 		m[i+"_interface"] = true
@@ -170,6 +171,10 @@ func (n *Node) setField(key string, v any) (err error) {
 		str(&n.Lessee, 255)
 	case "description":
 		str(&n.Description, 4096)
+	case "shard":
+		str(&n.Shard, 255)
+	case "parent_node":
+		str(&n.ParentNode, 255)
 	case "retired":
 		boolean(&n.Retired)
 	case "retired_reason":

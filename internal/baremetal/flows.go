@@ -17,6 +17,9 @@ const (
 	flowDeploy   = "deploy"
 	flowUndeploy = "undeploy"
 	flowAdopt    = "adopt"
+	flowRescue   = "rescue"
+	flowUnrescue = "unrescue"
+	flowService  = "service"
 	flowCleanup  = "tidy up" // after a failure; changes no state
 )
 
@@ -59,6 +62,7 @@ func (s *Service) flow(n *Node) flow {
 	case flowVerify:
 		return flow{name: flowVerify, event: "verify", steps: []step{
 			{name: "bmc", state: states.Verifying, limit: powerLimit, run: readPower},
+			{name: "firmware", state: states.Verifying, run: readFirmware, soft: true},
 		}}
 	case flowAdopt:
 		return flow{name: flowAdopt, event: "adoption", steps: []step{
@@ -66,26 +70,22 @@ func (s *Service) flow(n *Node) flow {
 			{name: "bmc", state: states.Adopting, limit: powerLimit, run: readPower},
 		}}
 	case flowInspect:
-		steps := bootRamdisk(states.Inspecting)
-		steps = append(steps,
-			step{name: "wait-data", state: states.InspectWait, limit: inspectLimit, run: waitData},
-			step{name: "power-off-after", state: states.Inspecting, limit: powerLimit, run: powerOff},
-			step{name: "network-clear", state: states.Inspecting, limit: networkLimit, run: networkClear})
-		return flow{name: flowInspect, event: "introspection", tidy: true, steps: steps}
+		return inspectFlow(n)
 	case flowClean:
-		fl := flow{name: flowClean, event: "cleaning", tidy: true}
-		if !n.Run.Manual && !s.cleans(n) {
-			fl.tidy = false
-			return fl
-		}
-		fl.steps = append(bootRamdisk(states.Cleaning),
-			step{name: "wait-agent", state: states.CleanWait, limit: callbackLimit, run: waitAgent},
-			step{name: "clean-steps", state: states.CleanWait, limit: cleanLimit, run: cleanSteps},
-			step{name: "power-off-after", state: states.Cleaning, limit: powerLimit, run: powerOff},
-			step{name: "network-clear", state: states.Cleaning, limit: networkLimit, run: networkClear})
-		return fl
+		return s.cleanFlow(n)
 	case flowDeploy:
 		return s.deployFlow(n)
+	case flowService:
+		return serviceFlow(n)
+	case flowRescue:
+		return rescueFlow(n)
+	case flowUnrescue:
+		return flow{name: flowUnrescue, event: "unrescue", steps: []step{
+			{name: "power-off", state: states.Unrescuing, limit: powerLimit, run: powerOff},
+			{name: "network-tenant", state: states.Unrescuing, limit: networkLimit, run: networkTenant},
+			{name: "boot-disk", state: states.Unrescuing, limit: powerLimit, run: bootDisk},
+			{name: "power-on", state: states.Unrescuing, limit: powerLimit, run: powerOn},
+		}}
 	case flowUndeploy:
 		return flow{name: flowUndeploy, event: "unprovision", steps: []step{
 			{name: "power-off", state: states.Deleting, limit: powerLimit, run: powerOff},
@@ -103,6 +103,79 @@ func (s *Service) flow(n *Node) flow {
 	}
 }
 
+func inspectFlow(n *Node) flow {
+	fl := flow{name: flowInspect, event: "introspection"}
+	switch n.Interfaces["inspect"] {
+	case "fake":
+		return fl
+	case "redfish":
+		fl.steps = []step{{name: "read", state: states.Inspecting, limit: powerLimit, run: inspectRedfish}}
+		return fl
+	}
+	fl.tidy = true
+	fl.steps = append(bootRamdisk(states.Inspecting),
+		step{name: "wait-data", state: states.InspectWait, limit: inspectLimit, run: waitData},
+		step{name: "power-off-after", state: states.Inspecting, limit: powerLimit, run: powerOffAfter},
+		step{name: "network-clear", state: states.Inspecting, limit: networkLimit, run: networkClearAfter})
+	return fl
+}
+
+func (s *Service) cleanFlow(n *Node) flow {
+	fl := flow{name: flowClean, event: "cleaning", tidy: true}
+	if !n.Run.Manual && !s.cleans(n) {
+		fl.tidy = false
+		return fl
+	}
+	if !n.usesRamdisk() {
+		fl.tidy = false
+		fl.steps = []step{{name: "clean-steps", state: states.Cleaning, limit: cleanLimit, run: hardwareSteps(groupAgent)}}
+		return fl
+	}
+	fl.steps = append(bootRamdisk(states.Cleaning),
+		step{name: "wait-agent", state: states.CleanWait, limit: callbackLimit, run: waitAgent},
+		step{name: "list-steps", state: states.CleanWait, limit: commandLimit, run: listSteps},
+		step{name: "clean-steps", state: states.CleanWait, limit: cleanLimit, run: hardwareSteps(groupAgent)},
+		step{name: "power-off-after", state: states.Cleaning, limit: powerLimit, run: powerOffAfter},
+		step{name: "network-clear", state: states.Cleaning, limit: networkLimit, run: networkClearAfter})
+	return fl
+}
+
+// serviceFlow runs steps on a node that carries an instance, and gives it back
+// to the instance.
+func serviceFlow(n *Node) flow {
+	v := states.Servicing
+	fl := flow{name: flowService, event: "servicing"}
+	if !n.usesRamdisk() {
+		fl.steps = []step{{name: "service-steps", state: v, limit: cleanLimit, run: hardwareSteps(groupAgent)}}
+		return fl
+	}
+	fl.tidy = true
+	fl.steps = append(bootRamdisk(v),
+		step{name: "wait-agent", state: states.ServiceWait, limit: callbackLimit, run: waitAgent},
+		step{name: "list-steps", state: states.ServiceWait, limit: commandLimit, run: listSteps},
+		step{name: "service-steps", state: states.ServiceWait, limit: cleanLimit, run: hardwareSteps(groupAgent)},
+		step{name: "power-off-after", state: v, limit: powerLimit, run: powerOff},
+		step{name: "boot-disk", state: v, limit: powerLimit, run: bootDisk},
+		step{name: "network-tenant", state: v, limit: networkLimit, run: networkTenant},
+		step{name: "power-on-instance", state: v, limit: powerLimit, run: powerOn})
+	return fl
+}
+
+// rescueFlow boots the ramdisk beside the instance's disk and lets somebody in
+// who knows the password.
+func rescueFlow(n *Node) flow {
+	fl := flow{name: flowRescue, event: "rescue", tidy: true}
+	if n.Interfaces["rescue"] == "fake" {
+		fl.tidy = false
+		return fl
+	}
+	fl.steps = append(bootRamdisk(states.Rescuing),
+		step{name: "wait-agent", state: states.RescueWait, limit: callbackLimit, run: waitAgent},
+		step{name: "finalize", state: states.RescueWait, limit: commandLimit, run: finalizeRescue},
+		step{name: "hand-over", state: states.Rescuing, run: handOver})
+	return fl
+}
+
 // cleans says whether automated cleaning happens on this node.
 func (s *Service) cleans(n *Node) bool {
 	if n.Interfaces["deploy"] == "fake" {
@@ -116,37 +189,100 @@ func (s *Service) cleans(n *Node) bool {
 
 // bootRamdisk are the steps that start a machine into the ramdisk.
 func bootRamdisk(st states.State) []step {
+	unlessFast := func(run func(ctx context.Context, w *work) outcome) func(ctx context.Context, w *work) outcome {
+		return func(ctx context.Context, w *work) outcome {
+			if w.n.Run.Fast {
+				return done()
+			}
+			return run(ctx, w)
+		}
+	}
 	return []step{
 		{name: "prepare", state: st, run: prepareBoot},
-		{name: "network", state: st, limit: networkLimit, run: networkProvision},
-		{name: "power-off", state: st, limit: powerLimit, run: powerOff},
-		{name: "boot-device", state: st, limit: powerLimit, run: bootPXE},
-		{name: "power-on", state: st, limit: powerLimit, run: powerOn},
+		{name: "network", state: st, limit: networkLimit, run: unlessFast(networkProvision)},
+		{name: "power-off", state: st, limit: powerLimit, run: unlessFast(powerOff)},
+		{name: "boot-device", state: st, limit: powerLimit, run: unlessFast(bootPXE)},
+		{name: "power-on", state: st, limit: powerLimit, run: unlessFast(powerOn)},
 	}
 }
 
+// powerOffAfter and networkClearAfter end the use of a ramdisk, but for fast
+// track, which keeps it for the next task.
+func powerOffAfter(ctx context.Context, w *work) outcome {
+	if w.s.fastTrack(w.n) {
+		return done()
+	}
+	return powerOff(ctx, w)
+}
+
+func networkClearAfter(ctx context.Context, w *work) outcome {
+	if w.s.fastTrack(w.n) {
+		return done()
+	}
+	return networkClear(ctx, w)
+}
+
+// deployFlow is what the node's deploy interface does, with the steps of
+// deploy templates and of the request between.
 func (s *Service) deployFlow(n *Node) flow {
 	d := states.Deploying
 	fl := flow{name: flowDeploy, event: "deploying", tidy: true}
-	if n.Interfaces["deploy"] == "fake" {
-		fl.steps = []step{
-			{name: "boot-disk", state: d, limit: powerLimit, run: bootDisk},
-			{name: "power-on", state: d, limit: powerLimit, run: powerOn},
-		}
-		return fl
+	groups := map[string]bool{}
+	inBand := false
+	for _, st := range n.Run.Steps {
+		groups[st.Group] = true
+		inBand = inBand || st.inBand()
 	}
-	fl.steps = append([]step{
-		{name: "image", state: d, limit: networkLimit, run: resolveImage},
-		{name: "raw-image", state: d, limit: imageLimit, run: rawImage},
-	}, bootRamdisk(d)...)
-	fl.steps = append(fl.steps,
-		step{name: "wait-agent", state: states.DeployWait, limit: callbackLimit, run: waitAgent},
-		step{name: "write-image", state: states.DeployWait, limit: imageLimit, run: writeImage},
-		step{name: "bootloader", state: d, limit: commandLimit, run: installBootloader},
-		step{name: "shutdown", state: d, limit: shutdownLimit, run: shutdown},
-		step{name: "boot-disk", state: d, limit: powerLimit, run: bootDisk},
-		step{name: "network-tenant", state: d, limit: networkLimit, run: networkTenant},
-		step{name: "power-on-instance", state: d, limit: powerLimit, run: powerOn})
+	add := func(steps ...step) { fl.steps = append(fl.steps, steps...) }
+	gap := func(group string, st states.State) {
+		if groups[group] {
+			add(step{name: "steps-" + group, state: st, limit: cleanLimit, run: hardwareSteps(group)})
+		}
+	}
+	boot := []step{
+		{name: "boot-disk", state: d, limit: powerLimit, run: bootDisk},
+		{name: "network-tenant", state: d, limit: networkLimit, run: networkTenant},
+	}
+	start := step{name: "power-on-instance", state: d, limit: powerLimit, run: powerOn}
+	switch n.Interfaces["deploy"] {
+	case "fake":
+		for _, g := range []string{groupAgent, groupAfterImage, groupBeforeDown, groupDown} {
+			gap(g, d)
+		}
+		add(boot[0], step{name: "power-on", state: d, limit: powerLimit, run: powerOn})
+	case "ramdisk":
+		add(step{name: "image", state: d, limit: networkLimit, run: resolveRamdisk},
+			step{name: "power-off", state: d, limit: powerLimit, run: powerOff},
+			step{name: "network-tenant", state: d, limit: networkLimit, run: networkTenant},
+			step{name: "boot-device", state: d, limit: powerLimit, run: bootPXEAlways})
+		for _, g := range []string{groupAgent, groupAfterImage, groupBeforeDown, groupDown} {
+			gap(g, d)
+		}
+		add(start)
+	default: // direct, custom-agent
+		image := n.Interfaces["deploy"] != "custom-agent"
+		if image {
+			add(step{name: "image", state: d, limit: networkLimit, run: resolveImage},
+				step{name: "raw-image", state: d, limit: imageLimit, run: rawImage})
+		}
+		add(bootRamdisk(d)...)
+		add(step{name: "wait-agent", state: states.DeployWait, limit: callbackLimit, run: waitAgent})
+		if inBand {
+			add(step{name: "list-steps", state: states.DeployWait, limit: commandLimit, run: listSteps})
+		}
+		gap(groupAgent, states.DeployWait)
+		if image {
+			add(step{name: "write-image", state: states.DeployWait, limit: imageLimit, run: writeImage})
+		}
+		gap(groupAfterImage, states.DeployWait)
+		add(step{name: "bootloader", state: d, limit: commandLimit, run: installBootloader})
+		gap(groupBeforeDown, states.DeployWait)
+		add(step{name: "shutdown", state: d, limit: shutdownLimit, run: shutdown})
+		add(boot...)
+		gap(groupDown, d)
+		add(start)
+	}
+	gap(groupBooted, d)
 	return fl
 }
 
@@ -219,6 +355,10 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 func bootPXE(ctx context.Context, w *work) outcome {
 	always, _ := w.n.DriverInfo["force_persistent_boot_device"].(string)
 	return w.setBootDevice(ctx, drivers.DevicePXE, always == "Always")
+}
+
+func bootPXEAlways(ctx context.Context, w *work) outcome {
+	return w.setBootDevice(ctx, drivers.DevicePXE, true)
 }
 
 func bootDisk(ctx context.Context, w *work) outcome {

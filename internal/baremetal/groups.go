@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,172 +15,138 @@ import (
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// Chassis is a physical container of nodes.
-type Chassis struct {
-	UUID        string         `json:"uuid"`
-	Description string         `json:"description"`
-	Extra       map[string]any `json:"extra"`
-	CreatedAt   time.Time      `json:"created_at"`
-	UpdatedAt   time.Time      `json:"updated_at"`
-}
-
-// Portgroup is a bond of ports.
-type Portgroup struct {
-	UUID                     string         `json:"uuid"`
-	Name                     string         `json:"name"`
-	Address                  string         `json:"address"`
-	NodeUUID                 string         `json:"node_uuid"`
-	StandalonePortsSupported bool           `json:"standalone_ports_supported"`
-	Mode                     string         `json:"mode"`
-	Properties               map[string]any `json:"properties"`
-	Extra                    map[string]any `json:"extra"`
-	InternalInfo             map[string]any `json:"internal_info"`
-	CreatedAt                time.Time      `json:"created_at"`
-	UpdatedAt                time.Time      `json:"updated_at"`
-}
-
-func chassisExists(tx *store.Tx, id string) error {
-	if id == "" {
-		return nil
-	}
-	var n int64
-	err := tx.Get([]any{&n}, `SELECT id FROM baremetal_chassis WHERE uuid = ?`, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return api.Invalid("Chassis %s could not be found.", id)
-	}
-	return err
-}
-
-// group describes one of the two small collections, which differ only in
-// their fields.
+// group describes a small collection: chassis, portgroups, deploy templates,
+// volume connectors and targets differ only in their fields and in what their
+// items check.
 type group struct {
-	name, table string
-	writable    map[string]bool
-	summary     []string
-	empty       func(s *Service) groupItem
+	name     string // in the answer: {"chassis": […]}
+	path     string // below /v1
+	title    string // in errors: "Chassis … could not be found."
+	notFound string // class of that fault
+	table    string
+	writable []string
+	summary  []string
+	sortable []string
+	named    bool // items may be addressed by name
+	empty    func(s *Service) groupItem
+	// narrow adds the filters of a list; nil: there are none.
+	narrow func(s *Service, tx *store.Tx, r *http.Request, f *filter) error
+	// free says why an item may not be deleted; nil: it always may.
+	free func(s *Service, tx *store.Tx, item groupItem) error
 }
 
+// groupItem is an item of a group; it encodes to its API document.
 type groupItem interface {
 	id() string
+	// set takes the fields of a client's document and validates the item.
 	set(doc map[string]any) error
-	insert(tx *store.Tx) error
-	update(tx *store.Tx) error
-	touch(t time.Time)
+	insert(s *Service, tx *store.Tx) error
+	update(s *Service, tx *store.Tx) error
+	touch(id string, t time.Time) // id only when it is new
 }
 
-func chassisGroup() group {
-	return group{"chassis", "baremetal_chassis", map[string]bool{"description": true, "extra": true},
-		[]string{"uuid", "description", "links"},
-		func(s *Service) groupItem { return &Chassis{UUID: uuid.NewString(), CreatedAt: s.now()} }}
+// base is what all items have.
+type base struct {
+	UUID      string         `json:"uuid"`
+	Extra     map[string]any `json:"extra"`
+	CreatedAt time.Time      `json:"created_at"`
+	UpdatedAt time.Time      `json:"updated_at"`
 }
 
-func portgroupGroup() group {
-	return group{"portgroups", "baremetal_portgroups",
-		map[string]bool{"name": true, "address": true, "node_uuid": true, "standalone_ports_supported": true, "mode": true, "properties": true, "extra": true},
-		[]string{"uuid", "name", "address", "links"},
-		func(s *Service) groupItem {
-			return &Portgroup{UUID: uuid.NewString(), Mode: "active-backup", StandalonePortsSupported: true, CreatedAt: s.now()}
-		}}
-}
+func (b *base) id() string { return b.UUID }
 
-func (c *Chassis) id() string        { return c.UUID }
-func (c *Chassis) touch(t time.Time) { c.UpdatedAt = t }
-func (c *Chassis) set(doc map[string]any) (err error) {
-	if v, ok := doc["description"]; ok {
-		if c.Description, err = wantString("description", v, 255); err != nil {
-			return err
-		}
+func (b *base) touch(id string, t time.Time) {
+	if id != "" {
+		b.UUID, b.CreatedAt = id, t
+		return
 	}
-	c.Extra, err = wantMap("extra", doc["extra"])
-	return err
+	b.UpdatedAt = t
 }
 
-func (c *Chassis) insert(tx *store.Tx) error {
-	_, err := tx.Exec(`INSERT INTO baremetal_chassis (uuid, doc) VALUES (?, ?)`, c.UUID, store.JSON(c))
-	return err
-}
-
-func (c *Chassis) update(tx *store.Tx) error {
-	_, err := tx.Exec(`UPDATE baremetal_chassis SET doc = ? WHERE uuid = ?`, store.JSON(c), c.UUID)
-	return err
-}
-
-func (p *Portgroup) id() string        { return p.UUID }
-func (p *Portgroup) touch(t time.Time) { p.UpdatedAt = t }
-func (p *Portgroup) set(doc map[string]any) (err error) {
-	for k, v := range doc {
-		switch k {
-		case "name":
-			p.Name, err = wantString(k, v, 255)
-		case "node_uuid":
-			p.NodeUUID, err = wantString(k, v, 36)
-		case "mode":
-			p.Mode, err = wantString(k, v, 255)
-		case "address":
-			if p.Address = ""; v != nil {
-				str, _ := v.(string)
-				p.Address, err = normMAC(str)
-			}
-		case "standalone_ports_supported":
-			p.StandalonePortsSupported, err = wantBool(k, v)
-		case "properties":
-			p.Properties, err = wantMap(k, v)
-		case "extra":
-			p.Extra, err = wantMap(k, v)
-		}
-		if err != nil {
-			return err
-		}
+func (g group) isWritable() map[string]bool {
+	m := map[string]bool{}
+	for _, k := range g.writable {
+		m[k] = true
 	}
-	if p.NodeUUID == "" {
-		return api.Invalid("node_uuid is required")
-	}
-	return nil
-}
-
-func (p *Portgroup) insert(tx *store.Tx) error {
-	n, err := nodeByIdent(tx, p.NodeUUID)
-	if err != nil {
-		return err
-	}
-	p.NodeUUID = n.UUID
-	_, err = tx.Exec(`INSERT INTO baremetal_portgroups (uuid, name, address, node_uuid, doc) VALUES (?, ?, ?, ?, ?)`,
-		p.UUID, null(p.Name), null(p.Address), p.NodeUUID, store.JSON(p))
-	return p.conflict(err)
-}
-
-func (p *Portgroup) update(tx *store.Tx) error {
-	_, err := tx.Exec(`UPDATE baremetal_portgroups SET name = ?, address = ?, node_uuid = ?, doc = ? WHERE uuid = ?`,
-		null(p.Name), null(p.Address), p.NodeUUID, store.JSON(p), p.UUID)
-	return p.conflict(err)
-}
-
-func (p *Portgroup) conflict(err error) error {
-	if errors.Is(err, store.ErrConflict) {
-		return api.Conflict("A portgroup with the name %q or the address %q already exists.", p.Name, p.Address).Wrap(err)
-	}
-	return err
+	return m
 }
 
 func (g group) find(s *Service, tx *store.Tx, ident string) (groupItem, error) {
 	item := g.empty(s)
 	column := "uuid"
-	if _, err := uuid.Parse(ident); err != nil && g.table == "baremetal_portgroups" {
+	if _, err := uuid.Parse(ident); err != nil {
+		if !g.named {
+			return nil, api.Invalid("Expected a UUID but received %s.", ident)
+		}
 		column = "name"
 	}
 	err := tx.Get([]any{store.JSON(item)}, `SELECT doc FROM `+g.table+` WHERE `+column+` = ?`, ident)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, api.NotFound("%s %s could not be found.", strings.TrimSuffix(strings.ToUpper(g.name[:1])+g.name[1:], "s"), ident)
+		return nil, api.NotFound("%s %s could not be found.", g.title, ident).Named(g.notFound).Wrap(err)
 	}
 	return item, err
 }
 
+func (g group) wire(s *Service, r *http.Request, item groupItem) (map[string]any, error) {
+	doc, err := s.wire(item, g.path, item.id(), nil, minor(r))
+	if err != nil {
+		return nil, err
+	}
+	switch g.path {
+	case "chassis":
+		doc["nodes"] = links(s.cfg.BaseURL, "chassis/"+item.id(), "nodes")
+	case "portgroups":
+		if minor(r) >= 24 {
+			doc["ports"] = links(s.cfg.BaseURL, "portgroups/"+item.id(), "ports")
+		}
+		if minor(r) < 26 {
+			delete(doc, "mode")
+			delete(doc, "properties")
+		}
+	}
+	return doc, nil
+}
+
 func (g group) write(s *Service, w http.ResponseWriter, r *http.Request, status int, item groupItem) error {
-	doc, err := s.wire(item, g.name, item.id(), nil, minor(r))
+	doc, err := g.wire(s, r, item)
 	if err != nil {
 		return err
 	}
+	fields, err := fieldList(r, doc)
+	if err != nil {
+		return err
+	}
+	if len(fields) > 0 {
+		doc = pick(doc, fields)
+	}
 	return api.WriteJSON(w, status, doc)
+}
+
+// listView reads detail and fields of a request for a list; full is a document
+// with every field.
+func listView(r *http.Request, full map[string]any) (detail bool, fields []string, err error) {
+	if detail, err = wantBool("detail", r.URL.Query().Get("detail")); err != nil {
+		return false, nil, err
+	}
+	detail = detail || strings.HasSuffix(r.URL.Path, "/detail")
+	if fields, err = fieldList(r, full); err != nil {
+		return false, nil, err
+	}
+	if detail && len(fields) > 0 {
+		return false, nil, api.Invalid("Can't fetch a subset of fields with 'detail' set")
+	}
+	return detail, fields, nil
+}
+
+// sortColumn is the column to sort a list by, "" for the order of creation.
+func sortColumn(page api.Page, columns ...string) (string, error) {
+	if len(page.SortKeys) == 0 || page.SortKeys[0] == "id" || page.SortKeys[0] == "created_at" {
+		return "", nil
+	}
+	if k := page.SortKeys[0]; !slices.Contains(columns, k) {
+		return "", api.Invalid("The sort_key value %q is invalid for sorting", k)
+	}
+	return page.SortKeys[0], nil
 }
 
 func (g group) list(s *Service) func(http.ResponseWriter, *http.Request) error {
@@ -188,32 +155,40 @@ func (g group) list(s *Service) func(http.ResponseWriter, *http.Request) error {
 		if err != nil {
 			return err
 		}
-		detail, err := wantBool("detail", r.URL.Query().Get("detail"))
+		order, err := sortColumn(page, g.sortable...)
 		if err != nil {
 			return err
 		}
-		detail = detail || strings.HasSuffix(r.URL.Path, "/detail")
+		full, err := g.wire(s, r, g.empty(s))
+		if err != nil {
+			return err
+		}
+		detail, fields, err := listView(r, full)
+		if err != nil {
+			return err
+		}
 		list, last := []any{}, ""
 		err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
 			var f filter
-			if node := r.URL.Query().Get("node"); node != "" && g.table == "baremetal_portgroups" {
-				n, err := nodeByIdent(tx, node)
-				if err != nil {
+			if g.narrow != nil {
+				if err := g.narrow(s, tx, r, &f); err != nil {
 					return err
 				}
-				f.add("node_uuid = ?", n.UUID)
 			}
-			return listRows(tx, g.table, f, page, "", func(scan func(...any) error) error {
+			return listRows(tx, g.table, f, page, order, func(scan func(...any) error) error {
 				var id int64
 				item := g.empty(s)
 				if err := scan(&id, store.JSON(item)); err != nil {
 					return err
 				}
-				doc, err := s.wire(item, g.name, item.id(), nil, minor(r))
+				doc, err := g.wire(s, r, item)
 				if err != nil {
 					return err
 				}
-				if !detail {
+				switch {
+				case len(fields) > 0:
+					doc = pick(doc, fields)
+				case !detail:
 					doc = pick(doc, g.summary)
 				}
 				list, last = append(list, doc), item.id()
@@ -241,24 +216,45 @@ func (g group) get(s *Service) func(http.ResponseWriter, *http.Request) error {
 	}
 }
 
+// newUUID takes the UUID a client gives to a new resource out of its document.
+func newUUID(in map[string]any) (string, error) {
+	v, ok := in["uuid"]
+	delete(in, "uuid")
+	if !ok || v == nil {
+		return uuid.NewString(), nil
+	}
+	text, _ := v.(string)
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return "", api.Invalid("uuid is %v, expected a UUID", v)
+	}
+	return id.String(), nil
+}
+
 func (g group) create(s *Service) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		var in map[string]any
 		if err := api.ReadJSON(r, &in); err != nil {
 			return err
 		}
+		id, err := newUUID(in)
+		if err != nil {
+			return err
+		}
 		for k := range in {
-			if !g.writable[k] {
+			if !slices.Contains(g.writable, k) {
 				return api.Invalid("Unknown or read-only field %q", k)
 			}
 		}
 		item := g.empty(s)
+		item.touch(id, s.now())
 		if err := item.set(in); err != nil {
 			return err
 		}
-		if err := s.cfg.DB.Tx(r.Context(), item.insert); err != nil {
+		if err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return item.insert(s, tx) }); err != nil {
 			return err
 		}
+		w.Header().Set("Location", s.cfg.BaseURL+"/v1/"+g.path+"/"+item.id())
 		return g.write(s, w, r, http.StatusCreated, item)
 	}
 }
@@ -286,14 +282,14 @@ func (g group) patch(s *Service) func(http.ResponseWriter, *http.Request) error 
 			if err := json.Unmarshal(b, &doc); err != nil {
 				return err
 			}
-			if err := applyPatch(doc, ops, g.writable); err != nil {
+			if err := applyPatch(doc, ops, g.isWritable()); err != nil {
 				return err
 			}
 			if err := item.set(doc); err != nil {
 				return err
 			}
-			item.touch(s.now())
-			return item.update(tx)
+			item.touch("", s.now())
+			return item.update(s, tx)
 		})
 		if err != nil {
 			return err
@@ -309,17 +305,10 @@ func (g group) remove(s *Service) func(http.ResponseWriter, *http.Request) error
 			if err != nil {
 				return err
 			}
-			var used int64
-			if g.table == "baremetal_chassis" {
-				err = tx.Get([]any{&used}, `SELECT COUNT(*) FROM baremetal_nodes WHERE chassis_uuid = ?`, item.id())
-			} else {
-				err = tx.Get([]any{&used}, `SELECT COUNT(*) FROM baremetal_ports WHERE portgroup_uuid = ?`, item.id())
-			}
-			if err != nil {
-				return err
-			}
-			if used > 0 {
-				return api.Conflict("%s %s is in use.", g.name, item.id())
+			if g.free != nil {
+				if err := g.free(s, tx, item); err != nil {
+					return err
+				}
 			}
 			_, err = tx.Exec(`DELETE FROM `+g.table+` WHERE uuid = ?`, item.id())
 			return err
@@ -333,13 +322,30 @@ func (g group) remove(s *Service) func(http.ResponseWriter, *http.Request) error
 }
 
 func (g group) routes(s *Service, since string) []api.Route {
-	base := "/v1/" + g.name
+	at := "/v1/" + g.path
 	return []api.Route{
-		{Method: "GET", Pattern: base, Policy: api.Reader, Since: since, Handler: g.list(s)},
-		{Method: "GET", Pattern: base + "/detail", Policy: api.Reader, Since: since, Handler: g.list(s)},
-		{Method: "POST", Pattern: base, Policy: api.Service, Since: since, Handler: g.create(s)},
-		{Method: "GET", Pattern: base + "/{id}", Policy: api.Reader, Since: since, Handler: g.get(s)},
-		{Method: "PATCH", Pattern: base + "/{id}", Policy: api.Service, Since: since, Handler: g.patch(s)},
-		{Method: "DELETE", Pattern: base + "/{id}", Policy: api.Service, Since: since, Handler: g.remove(s)},
+		{Method: "GET", Pattern: at, Policy: api.Reader, Since: since, Handler: g.list(s)},
+		{Method: "GET", Pattern: at + "/detail", Policy: api.Reader, Since: since, Handler: g.list(s)},
+		{Method: "POST", Pattern: at, Policy: api.Service, Since: since, Handler: g.create(s)},
+		{Method: "GET", Pattern: at + "/{id}", Policy: api.Reader, Since: since, Handler: g.get(s)},
+		{Method: "PATCH", Pattern: at + "/{id}", Policy: api.Service, Since: since, Handler: g.patch(s)},
+		{Method: "DELETE", Pattern: at + "/{id}", Policy: api.Service, Since: since, Handler: g.remove(s)},
 	}
+}
+
+// ofNode narrows a list to the node that the path or the query names.
+func ofNode(_ *Service, tx *store.Tx, r *http.Request, f *filter) error {
+	node := r.PathValue("node")
+	if node == "" {
+		node = r.URL.Query().Get("node")
+	}
+	if node == "" {
+		return nil
+	}
+	n, err := nodeByIdent(tx, node)
+	if err != nil {
+		return err
+	}
+	f.add("node_uuid = ?", n.UUID)
+	return nil
 }

@@ -227,15 +227,8 @@ func (s *Service) checkBootImages(ctx context.Context, n *Node) error {
 		return nil
 	}
 	for _, kind := range []string{"kernel", "ramdisk"} {
-		ref := s.bootImage(n, kind)
-		if path, ok := strings.CutPrefix(ref, "file://"); ok {
-			if err := s.fileAllowed(path); err != nil {
-				return fmt.Errorf("deploy_%s: %w", kind, err)
-			}
-		} else if !strings.Contains(ref, "://") {
-			if _, err := s.findImage(ctx, ref); err != nil {
-				return fmt.Errorf("deploy_%s: %w", kind, err)
-			}
+		if err := s.bootRefUsable(ctx, s.bootImage(n, kind)); err != nil {
+			return fmt.Errorf("deploy_%s: %w", kind, err)
 		}
 	}
 	return nil

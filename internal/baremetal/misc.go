@@ -2,7 +2,6 @@ package baremetal
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/baremetal/drivers"
@@ -31,7 +30,7 @@ func (s *Service) v1(w http.ResponseWriter, _ *http.Request) error {
 		"links":       []any{map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v1/"}},
 		"media_types": []any{map[string]any{"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}},
 	}
-	for _, c := range []string{"nodes", "ports", "portgroups", "chassis", "drivers", "conductors", "allocations", "lookup", "heartbeat"} {
+	for _, c := range []string{"nodes", "ports", "portgroups", "chassis", "drivers", "conductors", "allocations", "deploy_templates", "events", "volume", "shards", "lookup", "heartbeat"} {
 		out[c] = []any{
 			map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v1/" + c + "/"},
 			map[string]any{"rel": "bookmark", "href": s.cfg.BaseURL + "/" + c + "/"},
@@ -89,37 +88,6 @@ func (s *Service) driverProperties(w http.ResponseWriter, r *http.Request) error
 		return driverNotFound(r.PathValue("driver"))
 	}
 	return api.WriteJSON(w, http.StatusOK, h.Properties)
-}
-
-func (s *Service) conductorDoc(detail bool) map[string]any {
-	m := map[string]any{
-		"hostname": s.cfg.Hostname, "alive": true, "conductor_group": "",
-		"links": links(s.cfg.BaseURL, "conductors", s.cfg.Hostname),
-	}
-	if detail {
-		var names []string
-		for _, h := range drivers.HardwareTypes() {
-			names = append(names, h.Name)
-		}
-		slices.Sort(names)
-		m["drivers"], m["created_at"], m["updated_at"] = names, wireTime(s.started), wireTime(s.now())
-	}
-	return m
-}
-
-func (s *Service) listConductors(w http.ResponseWriter, r *http.Request) error {
-	detail, err := wantBool("detail", r.URL.Query().Get("detail"))
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"conductors": []any{s.conductorDoc(detail)}})
-}
-
-func (s *Service) getConductor(w http.ResponseWriter, r *http.Request) error {
-	if r.PathValue("host") != s.cfg.Hostname {
-		return api.NotFound("Conductor %s could not be found.", r.PathValue("host")).Named("ConductorNotFound")
-	}
-	return api.WriteJSON(w, http.StatusOK, s.conductorDoc(true))
 }
 
 // writeFault writes Ironic's envelope: error_message is text that holds the

@@ -41,6 +41,7 @@ type Node struct {
 
 	CleanStep        map[string]any `json:"clean_step"`
 	DeployStep       map[string]any `json:"deploy_step"`
+	ServiceStep      map[string]any `json:"service_step"`
 	RAIDConfig       map[string]any `json:"raid_config"`
 	TargetRAIDConfig map[string]any `json:"target_raid_config"`
 
@@ -55,6 +56,8 @@ type Node struct {
 	Retired         bool           `json:"retired"`
 	RetiredReason   string         `json:"retired_reason"`
 	NetworkData     map[string]any `json:"network_data"`
+	Shard           string         `json:"shard"`
+	ParentNode      string         `json:"parent_node"`
 	BootMode        string         `json:"boot_mode"`
 	SecureBoot      *bool          `json:"secure_boot"`
 
@@ -75,6 +78,8 @@ type Secrets struct {
 	AgentTokenIssued bool   `json:"agent_token_issued,omitempty"` // handed out since the last boot of the ramdisk
 	ImageToken       string `json:"image_token,omitempty"`        // in the URL the ramdisk fetches the image from
 	AgentCA          string `json:"agent_ca,omitempty"`
+	ConsoleToken     string `json:"console_token,omitempty"`   // in the URL of the console, while it is enabled
+	RescuePassword   string `json:"rescue_password,omitempty"` // hash in crypt(3) form, until the ramdisk has it
 }
 
 // display is how errors and logs name a node.
@@ -147,7 +152,8 @@ func fieldSince() map[string]int {
 		"rescue_interface": 38, "bios_interface": 40, "fault": 42, "deploy_step": 44, "conductor_group": 46,
 		"automated_clean": 47, "protected": 48, "protected_reason": 48, "conductor": 49, "owner": 50,
 		"description": 51, "allocation_uuid": 52, "retired": 61, "retired_reason": 61, "lessee": 65,
-		"network_data": 66, "boot_mode": 75, "secure_boot": 75,
+		"network_data": 66, "boot_mode": 75, "secure_boot": 75, "shard": 82, "parent_node": 83,
+		"firmware_interface": 86, "service_step": 87,
 	}
 	for _, i := range []string{"boot", "console", "deploy", "inspect", "management", "power", "raid", "vendor"} {
 		m[i+"_interface"] = 31
@@ -186,7 +192,7 @@ func (n *Node) wire(o wireOptions) map[string]any {
 		}
 	}
 	for _, k := range []string{"driver_info", "driver_internal_info", "properties", "extra", "instance_info", "raid_config",
-		"target_raid_config", "clean_step", "deploy_step", "network_data"} {
+		"target_raid_config", "clean_step", "deploy_step", "service_step", "network_data"} {
 		if m[k] == nil {
 			m[k] = map[string]any{}
 		}

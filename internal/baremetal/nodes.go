@@ -61,10 +61,23 @@ func summaryFields() []string {
 func nodeFilter(r *http.Request) (filter, error) {
 	q := r.URL.Query()
 	var f filter
-	for _, k := range []string{"chassis_uuid", "driver", "resource_class", "fault", "conductor_group", "owner", "lessee"} {
+	for _, k := range []string{"chassis_uuid", "driver", "resource_class", "fault", "conductor_group", "owner", "lessee", "parent_node"} {
 		if v := q.Get(k); v != "" {
 			f.add(k+" = ?", v)
 		}
+	}
+	if v := r.PathValue("chassis"); v != "" {
+		f.add("chassis_uuid = ?", v)
+	}
+	if v := q.Get("shard"); v != "" {
+		var shards []any
+		for s := range strings.SplitSeq(v, ",") {
+			shards = append(shards, s)
+		}
+		f.add("shard IN "+store.In(len(shards)), shards...)
+	}
+	if err := childFilter(r, &f); err != nil {
+		return f, err
 	}
 	if v := q.Get("instance_uuid"); v != "" {
 		f.add("instance_uuid = ?", v)
@@ -79,7 +92,7 @@ func nodeFilter(r *http.Request) (filter, error) {
 		}
 		f.add("provision_state = ?", v)
 	}
-	for k, clause := range map[string]string{"associated": "", "maintenance": "maintenance = ?", "retired": "retired = ?"} {
+	for k, clause := range map[string]string{"associated": "", "maintenance": "maintenance = ?", "retired": "retired = ?", "sharded": ""} {
 		v := q.Get(k)
 		if v == "" {
 			continue
@@ -89,6 +102,10 @@ func nodeFilter(r *http.Request) (filter, error) {
 			return f, err
 		}
 		switch {
+		case k == "sharded" && b:
+			f.add("shard <> ''")
+		case k == "sharded":
+			f.add("shard = ''")
 		case k != "associated":
 			f.add(clause, bit(b))
 		case b:
@@ -103,6 +120,26 @@ func nodeFilter(r *http.Request) (filter, error) {
 	return f, nil
 }
 
+// childFilter hides child nodes, unless they are asked for, from clients that
+// know of them (1.83).
+func childFilter(r *http.Request, f *filter) error {
+	if minor(r) < 83 {
+		return nil
+	}
+	if id := r.PathValue("node"); id != "" { // GET …/children
+		f.add("parent_node = ?", id)
+		return nil
+	}
+	all, err := wantBool("include_children", r.URL.Query().Get("include_children"))
+	if err != nil {
+		return err
+	}
+	if !all && r.URL.Query().Get("parent_node") == "" {
+		f.add("parent_node = ''")
+	}
+	return nil
+}
+
 func nodeOrder(page api.Page) (string, error) {
 	if len(page.SortKeys) == 0 {
 		return "", nil
@@ -110,7 +147,7 @@ func nodeOrder(page api.Page) (string, error) {
 	switch k := page.SortKeys[0]; k {
 	case "id", "created_at":
 		return "", nil
-	case "uuid", "name", "instance_uuid", "driver", "resource_class", "provision_state", "conductor_group", "owner", "lessee", "chassis_uuid", "fault":
+	case "uuid", "name", "instance_uuid", "driver", "resource_class", "provision_state", "conductor_group", "owner", "lessee", "chassis_uuid", "fault", "shard":
 		return k, nil
 	default:
 		return "", api.Invalid("The sort_key value %q is invalid for sorting", k)
@@ -250,7 +287,7 @@ func (s *Service) createNode(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		if err := chassisExists(tx, n.ChassisUUID); err != nil {
+		if err := s.nodeRefs(tx, n); err != nil {
 			return err
 		}
 		if err := insertNode(tx, n); err != nil {
@@ -264,6 +301,32 @@ func (s *Service) createNode(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", s.cfg.BaseURL+"/v1/nodes/"+n.UUID)
 	return api.WriteJSON(w, http.StatusCreated, n.wire(s.wireOpts(r)))
+}
+
+// nodeRefs checks what a node refers to: its chassis, its parent and the group
+// of conductors that is to work on it.
+func (s *Service) nodeRefs(tx *store.Tx, n *Node) error {
+	if err := chassisExists(tx, n.ChassisUUID); err != nil {
+		return err
+	}
+	if n.ParentNode != "" {
+		parent, err := nodeByIdent(tx, n.ParentNode)
+		if isNotFound(err) {
+			return api.Invalid("parent_node %s could not be found.", n.ParentNode).Wrap(err)
+		}
+		if err != nil {
+			return err
+		}
+		if parent.UUID == n.UUID {
+			return api.Invalid("parent_node: node %s cannot be its own parent.", n.UUID)
+		}
+		n.ParentNode = parent.UUID
+	}
+	served, err := s.groupServed(tx, n.ConductorGroup)
+	if err == nil && !served {
+		err = api.Invalid("No valid host was found. Reason: No conductor service registered which supports driver %s for conductor group %q.", n.Driver, n.ConductorGroup).Named("NoValidHost")
+	}
+	return err
 }
 
 func (s *Service) lockedError(n *Node) error {
@@ -313,8 +376,8 @@ func (s *Service) patchNode(w http.ResponseWriter, r *http.Request) error {
 		if err := n.mayUpdate(fields, &before); err != nil {
 			return err
 		}
-		if has(fields, "chassis_uuid") {
-			return chassisExists(tx, n.ChassisUUID)
+		if has(fields, "chassis_uuid") || has(fields, "parent_node") || has(fields, "conductor_group") {
+			return s.nodeRefs(tx, n)
 		}
 		return nil
 	})
@@ -349,7 +412,7 @@ func (s *Service) deleteNode(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.cfg.Bus.PublishTx(tx, topic(n.UUID))
-		return s.cfg.Jobs.Cancel(tx, jobNode, n.UUID)
+		return s.cfg.Jobs.Cancel(tx, jobKind(n.ConductorGroup), n.UUID)
 	})
 	if err != nil {
 		return err
@@ -402,8 +465,13 @@ func (s *Service) validateInterface(n *Node, ports []*Port, iface string) error 
 		}
 		return nil
 	case "deploy":
-		if n.Interfaces["deploy"] == "fake" {
+		switch n.Interfaces["deploy"] {
+		case "fake", "custom-agent":
 			return nil
+		case "ramdisk":
+			if infoString(n.InstanceInfo, "kernel") != "" && infoString(n.InstanceInfo, "ramdisk") != "" {
+				return nil
+			}
 		}
 		return n.checkDeployable()
 	default:

@@ -155,8 +155,16 @@ func (s *Service) portFilter(tx *store.Tx, r *http.Request) (filter, error) {
 		}
 		f.add("address = ?", mac)
 	}
-	if v := q.Get("portgroup"); v != "" {
-		f.add("portgroup_uuid = ?", v)
+	group := q.Get("portgroup")
+	if group == "" {
+		group = r.PathValue("portgroup")
+	}
+	if group != "" {
+		pg, err := portgroupGroup().find(s, tx, group)
+		if err != nil {
+			return f, err
+		}
+		f.add("portgroup_uuid = ?", pg.id())
 	}
 	return f, nil
 }

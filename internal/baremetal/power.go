@@ -38,7 +38,7 @@ func (s *Service) startPower(tx *store.Tx, n *Node, target string, limit time.Du
 	}
 	n.LastError, n.TargetPowerState = "", show
 	n.Power = &PowerRun{Target: target, Phase: phase, Began: s.now(), Limit: limit}
-	return s.cfg.Jobs.Poke(tx, jobNode, n.UUID, nil)
+	return s.wake(tx, n)
 }
 
 // powerTick works on a power change once and says how long to wait for the
@@ -156,6 +156,7 @@ const (
 	syncWorkers = 8
 	maxMisses   = 3 // failures in a row before maintenance, Ironic's default
 	faultPower  = "power failure"
+	faultClean  = "clean failure" // ends when the node is made manageable again
 )
 
 func (s *Service) syncOnce(ctx context.Context, misses map[string]int) error {
@@ -168,7 +169,7 @@ func (s *Service) syncOnce(ctx context.Context, misses map[string]int) error {
 				nodes = append(nodes, n)
 			}
 			return err
-		}, `SELECT `+nodeColumns+` FROM baremetal_nodes WHERE running = 0 AND driver <> 'fake-hardware'`)
+		}, `SELECT `+nodeColumns+` FROM baremetal_nodes WHERE running = 0 AND driver <> 'fake-hardware' AND conductor_group = ?`, s.cfg.ConductorGroup)
 	})
 	if err != nil {
 		return err

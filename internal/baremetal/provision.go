@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -91,8 +92,60 @@ type provisionRequest struct {
 	ConfigDrive    json.RawMessage  `json:"configdrive"`
 	CleanSteps     []map[string]any `json:"clean_steps"`
 	DeploySteps    []map[string]any `json:"deploy_steps"`
+	ServiceSteps   []map[string]any `json:"service_steps"`
 	RescuePassword string           `json:"rescue_password"`
 	DisableRamdisk bool             `json:"disable_ramdisk"`
+
+	drive string
+	steps []HWStep
+}
+
+// check validates what does not depend on the node.
+func (in *provisionRequest) check(minor int) (ev states.Event, err error) {
+	ev, since, ok := states.Verb(in.Target)
+	if !ok {
+		return ev, api.Invalid("The requested action %q is not known.", in.Target)
+	}
+	if minor < since {
+		return ev, api.NotAcceptable("Target %q needs API version 1.%d or later", in.Target, since)
+	}
+	if in.drive, err = configDrive(in.ConfigDrive); err != nil {
+		return ev, err
+	}
+	deploys := ev == states.Deploy || ev == states.Rebuild
+	for _, f := range []struct {
+		name  string
+		given bool
+		fits  bool
+		since int
+	}{
+		{"configdrive", in.drive != "", deploys, 1},
+		{"clean_steps", len(in.CleanSteps) > 0, ev == states.Clean, 15},
+		{"deploy_steps", len(in.DeploySteps) > 0, deploys, 69},
+		{"service_steps", len(in.ServiceSteps) > 0, ev == states.Service, 87},
+		{"rescue_password", in.RescuePassword != "", ev == states.ToRescue, 38},
+		{"disable_ramdisk", in.DisableRamdisk, ev == states.Clean || ev == states.Service, 70},
+	} {
+		if f.given && !f.fits {
+			return ev, api.Invalid("%q is not valid when setting target provision state to %s", f.name, in.Target)
+		}
+		if f.given && minor < f.since {
+			return ev, api.NotAcceptable("%q needs API version 1.%d or later", f.name, f.since)
+		}
+	}
+	switch {
+	case ev == states.Clean && len(in.CleanSteps) == 0:
+		return ev, api.Invalid("\"clean_steps\" is required when setting target provision state to clean")
+	case ev == states.Service && len(in.ServiceSteps) == 0:
+		return ev, api.Invalid("\"service_steps\" is required when setting target provision state to service")
+	case ev == states.Clean:
+		in.steps, err = wantSteps("clean_steps", in.CleanSteps, false)
+	case ev == states.Service:
+		in.steps, err = wantSteps("service_steps", in.ServiceSteps, false)
+	case deploys:
+		in.steps, err = wantSteps("deploy_steps", in.DeploySteps, true)
+	}
+	return ev, err
 }
 
 func (s *Service) setProvision(w http.ResponseWriter, r *http.Request) error {
@@ -100,32 +153,12 @@ func (s *Service) setProvision(w http.ResponseWriter, r *http.Request) error {
 	if err := api.ReadJSON(r, &in); err != nil {
 		return err
 	}
-	ev, since, ok := states.Verb(in.Target)
-	if !ok {
-		return api.Invalid("The requested action %q is not known.", in.Target)
-	}
-	if minor(r) < since {
-		return api.NotAcceptable("Target %q needs API version 1.%d or later", in.Target, since)
-	}
-	if len(in.DeploySteps) > 0 {
-		return api.Invalid("deploy_steps: additional deploy steps are not supported by the deploy interfaces of this service")
-	}
-	drive, err := configDrive(in.ConfigDrive)
+	ev, err := in.check(minor(r))
 	if err != nil {
 		return err
 	}
-	if drive != "" && ev != states.Deploy && ev != states.Rebuild {
-		return api.Invalid("Adding a config drive is only supported when setting provision state to active or rebuild")
-	}
-	if ev == states.Clean {
-		if err := checkCleanSteps(in.CleanSteps); err != nil {
-			return err
-		}
-	} else if len(in.CleanSteps) > 0 {
-		return api.Invalid("\"clean_steps\" is only valid when setting target provision state to clean")
-	}
 	n, err := s.mutate(r.Context(), r.PathValue("node"), func(tx *store.Tx, n *Node) error {
-		return s.applyVerb(tx, n, ev, in, drive, caller(r))
+		return s.applyVerb(tx, n, ev, in, caller(r))
 	})
 	if err != nil {
 		return err
@@ -134,7 +167,7 @@ func (s *Service) setProvision(w http.ResponseWriter, r *http.Request) error {
 }
 
 // applyVerb checks whether the verb is allowed now and starts its flow.
-func (s *Service) applyVerb(tx *store.Tx, n *Node, ev states.Event, in provisionRequest, drive, user string) error {
+func (s *Service) applyVerb(tx *store.Tx, n *Node, ev states.Event, in provisionRequest, user string) error {
 	if n.locked() {
 		return s.lockedError(n)
 	}
@@ -154,23 +187,51 @@ func (s *Service) applyVerb(tx *store.Tx, n *Node, ev states.Event, in provision
 	if err := s.verbReady(tx, n, ev); err != nil {
 		return err
 	}
+	run := Run{Manual: ev == states.Clean, NoRamdisk: in.DisableRamdisk, Steps: in.steps}
 	switch ev {
 	case states.Deploy, states.Rebuild:
-		if drive != "" {
-			if err := putBody(tx, n.UUID, bodyConfigDrive, drive); err != nil {
-				return err
-			}
-		}
-	case states.Clean:
-		b, err := json.Marshal(in.CleanSteps)
+		steps, err := s.deploySteps(tx, n, in.steps)
 		if err != nil {
 			return err
 		}
-		if err := putBody(tx, n.UUID, bodyCleanSteps, string(b)); err != nil {
+		run.Steps = steps
+		if in.drive != "" {
+			if err := putBody(tx, n.UUID, bodyConfigDrive, in.drive); err != nil {
+				return err
+			}
+		}
+	case states.Clean, states.Service:
+		for i := range run.Steps {
+			run.Steps[i].Group = groupAgent
+		}
+		ramdisk := n.Interfaces["deploy"] != "fake" && n.Interfaces["deploy"] != "ramdisk" && !in.DisableRamdisk
+		if err := n.checkSteps(run.Steps, ramdisk); err != nil {
+			return err
+		}
+	case states.ToRescue:
+		if err := n.setRescuePassword(in.RescuePassword); err != nil {
 			return err
 		}
 	}
-	return s.startVerb(tx, n, ev, to, user)
+	return s.startVerb(tx, n, ev, to, user, run)
+}
+
+// deploySteps are the steps between the core steps of a deployment: those of
+// the deploy templates named by the instance's traits, and those of the
+// request, which replace a template's of the same name.
+func (s *Service) deploySteps(tx *store.Tx, n *Node, asked []HWStep) ([]HWStep, error) {
+	steps, err := templateSteps(tx, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range asked {
+		steps = slices.DeleteFunc(steps, func(h HWStep) bool { return h.name() == a.name() })
+	}
+	steps, err = placeDeploySteps(append(steps, asked...))
+	if err != nil {
+		return nil, err
+	}
+	return steps, n.checkSteps(steps, n.Interfaces["deploy"] != "fake" && n.Interfaces["deploy"] != "ramdisk")
 }
 
 // verbReady checks what can be known without traffic, so that the client is
@@ -178,9 +239,16 @@ func (s *Service) applyVerb(tx *store.Tx, n *Node, ev states.Event, in provision
 func (s *Service) verbReady(tx *store.Tx, n *Node, ev states.Event) error {
 	switch ev {
 	case states.Abort:
+		if r := n.Run; r != nil && states.Waiting(n.ProvisionState) && r.Index < len(r.Steps) && r.Shown == r.Index+1 && !r.Steps[r.Index].Abortable {
+			return api.Invalid("Cannot abort node %s: the step in progress, %s, is not abortable.", n.UUID, r.Steps[r.Index].name())
+		}
+		return nil
+	case states.Unhold:
 		return nil
 	case states.ToRescue, states.Unrescue:
-		return api.Invalid("Node %s: driver %s does not support rescue (rescue_interface is %s)", n.UUID, n.Driver, n.Interfaces["rescue"])
+		if n.Interfaces["rescue"] == "no-rescue" {
+			return api.Invalid("Node %s: driver %s does not support rescue (rescue_interface is %s)", n.UUID, n.Driver, n.Interfaces["rescue"])
+		}
 	case states.Inspect:
 		if strings.HasPrefix(n.Interfaces["inspect"], "no-") {
 			return api.Invalid("Node %s: driver %s does not support inspection (inspect_interface is %s)", n.UUID, n.Driver, n.Interfaces["inspect"])
@@ -204,7 +272,13 @@ func (s *Service) verbReady(tx *store.Tx, n *Node, ev states.Event) error {
 			}
 		}
 	case states.Inspect:
-		return s.validateInterface(n, ports, "boot")
+		if impl := n.Interfaces["inspect"]; impl != "redfish" && impl != "fake" {
+			return s.validateInterface(n, ports, "boot")
+		}
+	case states.ToRescue, states.Service:
+		if n.usesRamdisk() {
+			return s.validateInterface(n, ports, "boot")
+		}
 	}
 	return nil
 }
@@ -215,40 +289,6 @@ func errText(err error) string {
 		return e.Message
 	}
 	return err.Error()
-}
-
-func checkCleanSteps(steps []map[string]any) error {
-	if len(steps) == 0 {
-		return api.Invalid("clean_steps is required when setting target provision state to clean")
-	}
-	if len(steps) > 100 {
-		return api.Invalid("clean_steps has %d steps, at most 100 are taken", len(steps))
-	}
-	for i, st := range steps {
-		iface, _ := st["interface"].(string)
-		name, _ := st["step"].(string)
-		if iface == "" || name == "" {
-			return api.Invalid("clean_steps[%d]: interface and step are required", i)
-		}
-		if iface != "deploy" && iface != "raid" && iface != "bios" && iface != "management" && iface != "power" {
-			return api.Invalid("clean_steps[%d]: interface is %q, expected deploy, raid, bios, management or power", i, iface)
-		}
-		switch st["args"].(type) {
-		case nil, map[string]any:
-		default:
-			return api.Invalid("clean_steps[%d]: args holds a %T, expected an object", i, st["args"])
-		}
-	}
-	return nil
-}
-
-// setRAID refuses a target RAID configuration: no driver here can apply one.
-func (s *Service) setRAID(_ http.ResponseWriter, r *http.Request) error {
-	n, err := s.node(r.Context(), r.PathValue("node"))
-	if err != nil {
-		return err
-	}
-	return api.Invalid("Node %s: driver %s does not support RAID configuration (raid_interface is %s)", n.UUID, n.Driver, n.Interfaces["raid"])
 }
 
 func (s *Service) setMaintenance(w http.ResponseWriter, r *http.Request) error {

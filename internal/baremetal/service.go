@@ -29,7 +29,7 @@ import (
 // The microversions served.
 const (
 	minVersion = "1.1"
-	maxVersion = "1.81"
+	maxVersion = "1.87"
 	header     = "X-OpenStack-Ironic-API-Version"
 )
 
@@ -56,6 +56,7 @@ type Config struct {
 	UEFILoader string // default snponly.efi
 
 	Hostname             string // of this conductor; default the machine's
+	ConductorGroup       string // of this conductor: it takes nodes of that conductor_group
 	DefaultResourceClass string // default "baremetal"
 	ProvisioningNetwork  string // default "ctlplane"
 	DeployKernel         string // default "bm-deploy-kernel"
@@ -64,8 +65,10 @@ type Config struct {
 	InspectionCollectors string // default "default,logs"
 	KernelAppend         string // further kernel arguments of the ramdisk; default "ipa-debug=1"
 	FileURLFolders       []string
-	ImagesAsUploaded     bool // machines get qcow2 images as they are, not the image service's raw form of them
-	AutomatedClean       bool // erase the disks' metadata before a node becomes available
+	ImagesAsUploaded     bool           // machines get qcow2 images as they are, not the image service's raw form of them
+	AutomatedClean       bool           // clean a node before it becomes available
+	CleanPriority        map[string]int // of steps of automated cleaning; default {"deploy.erase_devices": 0}: metadata only
+	FastTrack            bool           // keep a ramdisk running between tasks
 
 	PowerTimeout      time.Duration // to reach a power state or set a boot device; default 60 s
 	PowerRetry        time.Duration // between two commands for the same state; default 15 s
@@ -119,6 +122,9 @@ func (c *Config) defaults() {
 	if c.Workers == 0 {
 		c.Workers = 64
 	}
+	if c.CleanPriority == nil {
+		c.CleanPriority = map[string]int{"deploy.erase_devices": 0}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -160,7 +166,7 @@ func New(cfg Config) (*Service, error) {
 		dialNode: netns.Dialer(cfg.NodeNetns),
 	}
 	s.started = s.now()
-	cfg.Jobs.Register(jobNode, cfg.Workers, s.handle)
+	cfg.Jobs.Register(jobKind(cfg.ConductorGroup), cfg.Workers, s.handle)
 	return s, nil
 }
 
@@ -180,6 +186,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.syncPower(ctx) })
 	g.Go(func() error { return s.runTFTP(ctx) })
 	g.Go(func() error { return s.pruneCache(ctx) })
+	g.Go(func() error { return s.beat(ctx) })
 	return g.Wait()
 }
 
@@ -314,8 +321,65 @@ func (s *Service) routes() []api.Route {
 		{Method: "POST", Pattern: "/v1/heartbeat/{node}", Policy: api.Public, Handler: s.heartbeat},
 		{Method: "POST", Pattern: "/v1/continue_inspection", Policy: api.Service, Handler: s.continueInspection},
 	}
+	routes = append(routes, s.managementRoutes()...)
+	routes = append(routes, s.relatedRoutes()...)
 	routes = append(routes, chassisGroup().routes(s, "")...)
-	return append(routes, portgroupGroup().routes(s, "1.23")...)
+	routes = append(routes, portgroupGroup().routes(s, "1.23")...)
+	routes = append(routes, deployTemplateGroup().routes(s, "1.55")...)
+	routes = append(routes, connectorGroup().routes(s, "1.32")...)
+	return append(routes, targetGroup().routes(s, "1.32")...)
+}
+
+// managementRoutes are what a node's interfaces offer beside its states.
+func (s *Service) managementRoutes() []api.Route {
+	const node = "/v1/nodes/{node}"
+	routes := []api.Route{
+		{Method: "PUT", Pattern: node + "/states/boot_mode", Policy: api.Service, Since: "1.76", Handler: s.setBootMode},
+		{Method: "PUT", Pattern: node + "/states/secure_boot", Policy: api.Service, Since: "1.76", Handler: s.setSecureBoot},
+		{Method: "GET", Pattern: node + "/states/console", Policy: api.Service, Handler: s.getConsole},
+		{Method: "PUT", Pattern: node + "/states/console", Policy: api.Service, Handler: s.setConsole},
+		{Method: "GET", Pattern: node + "/console", Policy: api.Public, Handler: s.serveConsole},
+		{Method: "PUT", Pattern: node + "/management/inject_nmi", Policy: api.Service, Since: "1.29", Handler: s.injectNMI},
+		{Method: "GET", Pattern: node + "/management/indicators", Policy: api.Reader, Since: "1.63", Handler: s.listIndicatorComponents},
+		{Method: "GET", Pattern: node + "/management/indicators/{component}", Policy: api.Reader, Since: "1.63", Handler: s.listIndicators},
+		{Method: "GET", Pattern: node + "/management/indicators/{component}/{indicator}", Policy: api.Reader, Since: "1.63", Handler: s.getIndicator},
+		{Method: "PUT", Pattern: node + "/management/indicators/{component}/{indicator}", Policy: api.Service, Since: "1.63", Handler: s.setIndicator},
+		{Method: "GET", Pattern: node + "/bios", Policy: api.Reader, Since: "1.40", Handler: s.listBIOS},
+		{Method: "GET", Pattern: node + "/bios/{setting}", Policy: api.Reader, Since: "1.40", Handler: s.getBIOS},
+		{Method: "GET", Pattern: node + "/firmware", Policy: api.Reader, Since: "1.86", Handler: s.listFirmware},
+		{Method: "GET", Pattern: node + "/vendor_passthru/methods", Policy: api.Service, Handler: s.listPassthru},
+		{Method: "GET", Pattern: "/v1/drivers/{driver}/vendor_passthru/methods", Policy: api.Service, Handler: s.listDriverPassthru},
+		{Method: "GET", Pattern: "/v1/drivers/{driver}/raid/logical_disk_properties", Policy: api.Reader, Since: "1.12", Handler: s.raidLogicalDiskProperties},
+	}
+	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		for _, end := range []string{"", "/{method}"} {
+			routes = append(routes,
+				api.Route{Method: m, Pattern: node + "/vendor_passthru" + end, Policy: api.Service, Handler: s.callPassthru},
+				api.Route{Method: m, Pattern: "/v1/drivers/{driver}/vendor_passthru" + end, Policy: api.Service, Handler: s.callDriverPassthru})
+		}
+	}
+	return routes
+}
+
+// relatedRoutes list resources below those they belong to, and what is neither
+// node nor collection.
+func (s *Service) relatedRoutes() []api.Route {
+	const node = "/v1/nodes/{node}"
+	return []api.Route{
+		{Method: "GET", Pattern: node + "/portgroups", Policy: api.Reader, Since: "1.24", Handler: portgroupGroup().list(s)},
+		{Method: "GET", Pattern: node + "/portgroups/detail", Policy: api.Reader, Since: "1.24", Handler: portgroupGroup().list(s)},
+		{Method: "GET", Pattern: "/v1/portgroups/{portgroup}/ports", Policy: api.Reader, Since: "1.24", Handler: s.listPorts},
+		{Method: "GET", Pattern: "/v1/portgroups/{portgroup}/ports/detail", Policy: api.Reader, Since: "1.24", Handler: s.listPorts},
+		{Method: "GET", Pattern: "/v1/chassis/{chassis}/nodes", Policy: api.Reader, Handler: s.listNodes},
+		{Method: "GET", Pattern: "/v1/chassis/{chassis}/nodes/detail", Policy: api.Reader, Handler: s.listNodesDetail},
+		{Method: "GET", Pattern: node + "/children", Policy: api.Reader, Since: "1.83", Handler: s.listNodes},
+		{Method: "GET", Pattern: "/v1/volume", Policy: api.Reader, Since: "1.32", Handler: s.volumeRoot},
+		{Method: "GET", Pattern: node + "/volume", Policy: api.Reader, Since: "1.32", Handler: s.volumeRoot},
+		{Method: "GET", Pattern: node + "/volume/connectors", Policy: api.Reader, Since: "1.32", Handler: connectorGroup().list(s)},
+		{Method: "GET", Pattern: node + "/volume/targets", Policy: api.Reader, Since: "1.32", Handler: targetGroup().list(s)},
+		{Method: "GET", Pattern: "/v1/shards", Policy: api.Reader, Since: "1.82", Handler: s.listShards},
+		{Method: "POST", Pattern: "/v1/events", Policy: api.Service, Since: "1.54", Handler: s.postEvents},
+	}
 }
 
 func (s *Service) nodeRoutes() []api.Route {

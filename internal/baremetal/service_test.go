@@ -226,9 +226,15 @@ func (h *harness) image() ([]byte, map[string]any) {
 
 func (h *harness) prepareDeploy(id string) []byte {
 	h.t.Helper()
-	body, info := h.image()
 	h.verb(id, nodes.TargetProvide)
 	h.untilState(id, "available")
+	return h.deployInfo(id)
+}
+
+// deployInfo gives the node an instance.
+func (h *harness) deployInfo(id string) []byte {
+	h.t.Helper()
+	body, info := h.image()
 	_, err := nodes.Update(h.t.Context(), h.client, id, nodes.UpdateOpts{
 		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_uuid", Value: "0a6bbd5e-0d5f-4d9a-9d6b-6e3a1f0b6c01"},
 		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info", Value: info}}).Extract()

@@ -58,10 +58,10 @@ func bit(b bool) int {
 
 func insertNode(tx *store.Tx, n *Node) error {
 	_, err := tx.Exec(`INSERT INTO baremetal_nodes (uuid, name, instance_uuid, chassis_uuid, driver, resource_class,
-		provision_state, maintenance, fault, conductor_group, owner, lessee, retired, description, running, created_at, updated_at, doc)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		provision_state, maintenance, fault, conductor_group, owner, lessee, retired, description, shard, parent_node, running, created_at, updated_at, doc)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		n.UUID, null(n.Name), null(n.InstanceUUID), n.ChassisUUID, n.Driver, n.ResourceClass, string(n.ProvisionState),
-		bit(n.Maintenance), n.Fault, n.ConductorGroup, n.Owner, n.Lessee, bit(n.Retired), n.Description,
+		bit(n.Maintenance), n.Fault, n.ConductorGroup, n.Owner, n.Lessee, bit(n.Retired), n.Description, n.Shard, n.ParentNode,
 		bit(n.Run != nil || n.Power != nil), store.At(n.CreatedAt), store.At(n.UpdatedAt), store.JSON(n))
 	return nodeConflict(err, n)
 }
@@ -69,9 +69,9 @@ func insertNode(tx *store.Tx, n *Node) error {
 func updateNode(tx *store.Tx, n *Node) error {
 	_, err := tx.Exec(`UPDATE baremetal_nodes SET name = ?, instance_uuid = ?, chassis_uuid = ?, driver = ?, resource_class = ?,
 		provision_state = ?, maintenance = ?, fault = ?, conductor_group = ?, owner = ?, lessee = ?, retired = ?, description = ?,
-		running = ?, updated_at = ?, doc = ? WHERE uuid = ?`,
+		shard = ?, parent_node = ?, running = ?, updated_at = ?, doc = ? WHERE uuid = ?`,
 		null(n.Name), null(n.InstanceUUID), n.ChassisUUID, n.Driver, n.ResourceClass, string(n.ProvisionState),
-		bit(n.Maintenance), n.Fault, n.ConductorGroup, n.Owner, n.Lessee, bit(n.Retired), n.Description,
+		bit(n.Maintenance), n.Fault, n.ConductorGroup, n.Owner, n.Lessee, bit(n.Retired), n.Description, n.Shard, n.ParentNode,
 		bit(n.Run != nil || n.Power != nil), store.At(n.UpdatedAt), store.JSON(n), n.UUID)
 	return nodeConflict(err, n)
 }
@@ -179,7 +179,7 @@ func listRows(tx *store.Tx, table string, f filter, page api.Page, order string,
 const (
 	bodyConfigDrive = "configdrive" // base64 of a gzipped ISO image, or a URL
 	bodyInventory   = "inventory"   // {"inventory": …, "plugin_data": …}
-	bodyCleanSteps  = "clean_steps" // JSON list of the manual cleaning under way
+	bodyBIOS        = "bios"        // JSON list of the firmware's settings as last read
 )
 
 func putBody(tx *store.Tx, nodeUUID, kind, body string) error {

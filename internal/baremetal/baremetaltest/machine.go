@@ -56,6 +56,8 @@ type Seen struct {
 	Ramdisks int               // how often a ramdisk was booted
 	Prepares int               // how often prepare_image was sent
 	Answers  []int             // status codes of the inspection callback
+	Steps    []string          // hardware steps the agent was sent, "interface.step"
+	Rescue   string            // the hashed password of finalize_rescue
 }
 
 // Spoil changes how the machine behaves.
@@ -325,13 +327,32 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			go a.prepare(cmd, in.Params)
 		case "standby.power_off":
 			go a.m.set("Off")
-		case "clean.get_clean_steps":
-			cmd["command_status"], cmd["command_result"] = "SUCCEEDED", map[string]any{"hardware_manager_version": map[string]any{"generic": "1"}}
-		case "clean.execute_clean_step":
+		case "clean.get_clean_steps", "deploy.get_deploy_steps", "service.get_service_steps":
+			kind, _, _ := strings.Cut(in.Name, ".")
+			step := func(iface, name string, priority int) any {
+				return map[string]any{"interface": iface, "step": name, "priority": priority, "abortable": true}
+			}
+			cmd["command_status"], cmd["command_result"] = "SUCCEEDED", map[string]any{
+				"hardware_manager_version": map[string]any{"generic": "1"},
+				kind + "_steps": map[string]any{"Generic": []any{step("deploy", "erase_devices", 10), step("deploy", "erase_devices_metadata", 99),
+					step("deploy", "explode", 0), step("raid", "create_configuration", 0)}}}
+		case "clean.execute_clean_step", "deploy.execute_deploy_step", "service.execute_service_step":
 			cmd["command_status"] = "SUCCEEDED"
-			if in.Params["step"].(map[string]any)["step"] == "explode" {
+			st := in.Params["step"].(map[string]any)
+			if st["step"] == "explode" {
 				cmd["command_status"], cmd["command_error"] = "FAILED", map[string]any{"message": "it exploded"}
 			}
+			if st["step"] == "create_configuration" {
+				cmd["command_result"] = map[string]any{"clean_result": map[string]any{"logical_disks": []any{map[string]any{"raid_level": "1"}}}}
+			}
+			a.m.mu.Lock()
+			a.m.seen.Steps = append(a.m.seen.Steps, fmt.Sprintf("%s.%s", st["interface"], st["step"]))
+			a.m.mu.Unlock()
+		case "rescue.finalize_rescue":
+			cmd["command_status"] = "SUCCEEDED"
+			a.m.mu.Lock()
+			a.m.seen.Rescue, _ = in.Params["rescue_password"].(string)
+			a.m.mu.Unlock()
 		default:
 			cmd["command_status"] = "SUCCEEDED"
 		}

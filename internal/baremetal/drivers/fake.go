@@ -14,9 +14,12 @@ type fakeMachines struct {
 }
 
 type fakeMachine struct {
-	mu    sync.Mutex
-	power Power
-	boot  BootDevice
+	mu     sync.Mutex
+	power  Power
+	boot   BootDevice
+	bios   map[string]any
+	secure bool
+	light  string
 }
 
 func newFakeMachines() *fakeMachines { return &fakeMachines{m: map[string]*fakeMachine{}} }

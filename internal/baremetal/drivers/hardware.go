@@ -17,7 +17,7 @@ type HardwareType struct {
 // InterfaceNames lists the kinds of interface, in the order the API shows them.
 func InterfaceNames() []string {
 	return []string{
-		"bios", "boot", "console", "deploy", "inspect", "management", "network", "power", "raid",
+		"bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid",
 		"rescue", "storage", "vendor",
 	}
 }
@@ -45,28 +45,29 @@ func HardwareTypes() []HardwareType {
 		{
 			Name: "fake-hardware",
 			Interfaces: map[string][]string{
-				"bios": {"no-bios"}, "boot": {"fake", "ipxe", "pxe"}, "console": {"no-console"},
-				"deploy": {"fake", "direct"}, "inspect": {"no-inspect", "agent", "inspector"},
-				"management": {"fake", "noop"}, "network": {"noop", "flat"}, "power": {"fake"},
-				"raid": {"no-raid"}, "rescue": {"no-rescue"}, "storage": {"noop"}, "vendor": {"no-vendor"},
+				"bios": {"fake", "no-bios"}, "boot": {"fake", "ipxe", "pxe"}, "console": {"no-console", "fake"},
+				"deploy": {"fake", "direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"},
+				"inspect":    {"no-inspect", "fake", "agent", "inspector"},
+				"management": {"fake", "noop"}, "network": {"noop", "flat", "neutron"}, "power": {"fake"},
+				"raid": {"no-raid", "fake", "agent"}, "rescue": {"no-rescue", "fake", "agent"}, "storage": {"noop"}, "vendor": {"no-vendor", "fake"},
 			},
 		},
 		{
 			Name: "ipmi", Properties: ipmiProperties(),
 			Interfaces: map[string][]string{
-				"bios": {"no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console"},
-				"deploy": {"direct"}, "inspect": {"agent", "inspector", "no-inspect"},
-				"management": {"ipmitool", "noop"}, "network": {"flat", "noop"}, "power": {"ipmitool"},
-				"raid": {"no-raid"}, "rescue": {"no-rescue"}, "storage": {"noop"}, "vendor": {"no-vendor"},
+				"bios": {"no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console", "ipmitool-socat"},
+				"deploy": {"direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"}, "inspect": {"agent", "inspector", "no-inspect"},
+				"management": {"ipmitool", "noop"}, "network": {"flat", "neutron", "noop"}, "power": {"ipmitool"},
+				"raid": {"no-raid", "agent"}, "rescue": {"no-rescue", "agent"}, "storage": {"noop"}, "vendor": {"ipmitool", "no-vendor"},
 			},
 		},
 		{
 			Name: "redfish", Properties: redfishProperties(),
 			Interfaces: map[string][]string{
-				"bios": {"no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console"},
-				"deploy": {"direct"}, "inspect": {"agent", "inspector", "no-inspect"},
-				"management": {"redfish"}, "network": {"flat", "noop"}, "power": {"redfish"},
-				"raid": {"no-raid"}, "rescue": {"no-rescue"}, "storage": {"noop"}, "vendor": {"no-vendor"},
+				"bios": {"redfish", "no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console"},
+				"deploy": {"direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"}, "inspect": {"agent", "inspector", "redfish", "no-inspect"},
+				"management": {"redfish", "noop"}, "network": {"flat", "neutron", "noop"}, "power": {"redfish"},
+				"raid": {"no-raid", "agent"}, "rescue": {"no-rescue", "agent"}, "storage": {"noop"}, "vendor": {"redfish", "no-vendor"},
 			},
 		},
 	}

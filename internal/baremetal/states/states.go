@@ -42,6 +42,12 @@ const (
 	RescueFail   State = "rescue failed"
 	Unrescuing   State = "unrescuing"
 	UnrescueFail State = "unrescue failed"
+	CleanHold    State = "clean hold"
+	DeployHold   State = "deploy hold"
+	Servicing    State = "servicing"
+	ServiceWait  State = "service wait"
+	ServiceFail  State = "service failed"
+	ServiceHold  State = "service hold"
 )
 
 // Event moves a node from one state to the next: a verb of an operator or a
@@ -61,6 +67,8 @@ const (
 	Adopt    Event = "adopt"
 	ToRescue Event = "rescue"
 	Unrescue Event = "unrescue"
+	Service  Event = "service"
+	Unhold   Event = "unhold"
 )
 
 // Events that the engine causes.
@@ -69,6 +77,7 @@ const (
 	Resume Event = "resume"
 	Done   Event = "done"
 	Fail   Event = "fail"
+	Hold   Event = "hold"
 )
 
 // Transition is one arrow of the picture.
@@ -107,6 +116,11 @@ func Table() []Transition {
 		{CleanWait, Resume, Cleaning},
 		{CleanWait, Fail, CleanFail},
 		{CleanWait, Abort, CleanFail},
+		{Cleaning, Hold, CleanHold},
+		{CleanWait, Hold, CleanHold},
+		{CleanHold, Unhold, Cleaning},
+		{CleanHold, Abort, CleanFail},
+		{CleanHold, Fail, CleanFail},
 		{CleanFail, Manage, Manageable},
 
 		{Available, Deploy, Deploying},
@@ -118,6 +132,12 @@ func Table() []Transition {
 		{DeployWait, Resume, Deploying},
 		{DeployWait, Fail, DeployFail},
 		{DeployWait, Delete, Deleting},
+		{Deploying, Hold, DeployHold},
+		{DeployWait, Hold, DeployHold},
+		{DeployHold, Unhold, Deploying},
+		{DeployHold, Abort, DeployFail},
+		{DeployHold, Fail, DeployFail},
+		{DeployHold, Delete, Deleting},
 		{DeployFail, Deploy, Deploying},
 		{DeployFail, Rebuild, Deploying},
 		{DeployFail, Delete, Deleting},
@@ -125,6 +145,23 @@ func Table() []Transition {
 		{Active, Rebuild, Deploying},
 		{Active, Delete, Deleting},
 		{Active, ToRescue, Rescuing},
+
+		{Active, Service, Servicing},
+		{Servicing, Done, Active},
+		{Servicing, Wait, ServiceWait},
+		{Servicing, Hold, ServiceHold},
+		{Servicing, Fail, ServiceFail},
+		{ServiceWait, Resume, Servicing},
+		{ServiceWait, Hold, ServiceHold},
+		{ServiceWait, Fail, ServiceFail},
+		{ServiceWait, Abort, ServiceFail},
+		{ServiceHold, Unhold, Servicing},
+		{ServiceHold, Abort, ServiceFail},
+		{ServiceHold, Fail, ServiceFail},
+		{ServiceFail, Service, Servicing},
+		{ServiceFail, ToRescue, Rescuing},
+		{ServiceFail, Abort, Active},
+		{ServiceFail, Delete, Deleting},
 
 		{Deleting, Clean, Cleaning},
 		{Deleting, Fail, Error},
@@ -174,14 +211,15 @@ func All() []State {
 		Enroll, Verifying, Manageable, Available, Active, DeployWait, Deploying, DeployFail, Deleting,
 		Cleaning, CleanWait, CleanFail, Error, Inspecting, InspectWait, InspectFail, Adopting, AdoptFail,
 		Rescue, Rescuing, RescueWait, RescueFail, Unrescuing, UnrescueFail,
+		CleanHold, DeployHold, Servicing, ServiceWait, ServiceFail, ServiceHold,
 	}
 }
 
 // Events lists every event.
 func Events() []Event {
 	return []Event{
-		Deploy, Rebuild, Delete, Manage, Provide, Inspect, Abort, Clean, Adopt, ToRescue, Unrescue,
-		Wait, Resume, Done, Fail,
+		Deploy, Rebuild, Delete, Manage, Provide, Inspect, Abort, Clean, Adopt, ToRescue, Unrescue, Service, Unhold,
+		Wait, Resume, Done, Fail, Hold,
 	}
 }
 
@@ -192,9 +230,10 @@ func Target(s State) State {
 	switch s {
 	case Verifying, Inspecting, InspectWait, InspectFail:
 		return Manageable
-	case Deploying, DeployWait, DeployFail, Adopting, AdoptFail, Unrescuing, UnrescueFail:
+	case Deploying, DeployWait, DeployFail, DeployHold, Adopting, AdoptFail, Unrescuing, UnrescueFail,
+		Servicing, ServiceWait, ServiceFail, ServiceHold:
 		return Active
-	case Cleaning, CleanWait, CleanFail, Deleting:
+	case Cleaning, CleanWait, CleanFail, CleanHold, Deleting:
 		return Available
 	case Rescuing, RescueWait, RescueFail:
 		return Rescue
@@ -233,6 +272,10 @@ func Verb(target string) (ev Event, sinceMinor int, ok bool) {
 		return ToRescue, 38, true
 	case "unrescue":
 		return Unrescue, 38, true
+	case "unhold":
+		return Unhold, 85, true
+	case "service":
+		return Service, 87, true
 	default:
 		return "", 0, false
 	}
@@ -242,7 +285,7 @@ func Verb(target string) (ev Event, sinceMinor int, ok bool) {
 // node is locked against others; in the wait states it is not.
 func Busy(s State) bool {
 	switch s {
-	case Verifying, Deploying, Cleaning, Deleting, Inspecting, Adopting, Rescuing, Unrescuing:
+	case Verifying, Deploying, Cleaning, Deleting, Inspecting, Adopting, Rescuing, Unrescuing, Servicing:
 		return true
 	default:
 		return false
@@ -251,13 +294,17 @@ func Busy(s State) bool {
 
 // Waiting says that the node waits for its ramdisk.
 func Waiting(s State) bool {
-	return s == DeployWait || s == CleanWait || s == InspectWait || s == RescueWait
+	return s == DeployWait || s == CleanWait || s == InspectWait || s == RescueWait || s == ServiceWait
 }
+
+// Held says that the node waits for an operator's `unhold`.
+func Held(s State) bool { return s == CleanHold || s == DeployHold || s == ServiceHold }
 
 // LookupAllowed says that a ramdisk may look the node up in this state.
 func LookupAllowed(s State) bool {
 	switch s {
-	case Deploying, DeployWait, Cleaning, CleanWait, Inspecting, InspectWait, Rescuing, RescueWait:
+	case Deploying, DeployWait, DeployHold, Cleaning, CleanWait, CleanHold, Inspecting, InspectWait, Rescuing, RescueWait,
+		Rescue, Servicing, ServiceWait, ServiceHold:
 		return true
 	default:
 		return false
@@ -278,7 +325,7 @@ func DeleteAllowed(s State) bool {
 // Dot prints the machine for graphviz: operator's verbs as solid arrows, the
 // engine's own events dashed.
 func Dot() string {
-	internal := map[Event]bool{Wait: true, Resume: true, Done: true, Fail: true}
+	internal := map[Event]bool{Wait: true, Resume: true, Done: true, Fail: true, Hold: true}
 	var b strings.Builder
 	b.WriteString("// Generated from internal/baremetal/states; `go test ./internal/baremetal/states -update` prints it anew.\n")
 	b.WriteString("digraph baremetal {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n")

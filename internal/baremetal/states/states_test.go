@@ -18,13 +18,15 @@ enroll: manage>verifying
 verifying: done>manageable fail>enroll
 manageable: provide>cleaning inspect>inspecting clean>cleaning adopt>adopting
 available: deploy>deploying manage>manageable
-active: rebuild>deploying delete>deleting rescue>rescuing
-wait call-back: delete>deleting resume>deploying fail>deploy failed
-deploying: wait>wait call-back done>active fail>deploy failed
+active: rebuild>deploying delete>deleting rescue>rescuing service>servicing
+wait call-back: delete>deleting resume>deploying fail>deploy failed hold>deploy hold
+deploying: wait>wait call-back done>active fail>deploy failed hold>deploy hold
+deploy hold: unhold>deploying abort>deploy failed fail>deploy failed delete>deleting
 deploy failed: deploy>deploying rebuild>deploying delete>deleting
 deleting: clean>cleaning fail>error
-cleaning: manage>manageable wait>clean wait done>available fail>clean failed
-clean wait: abort>clean failed resume>cleaning fail>clean failed
+cleaning: manage>manageable wait>clean wait done>available fail>clean failed hold>clean hold
+clean wait: abort>clean failed resume>cleaning fail>clean failed hold>clean hold
+clean hold: unhold>cleaning abort>clean failed fail>clean failed
 clean failed: manage>manageable
 error: rebuild>deploying delete>deleting
 inspecting: wait>inspect wait done>manageable fail>inspect failed
@@ -38,6 +40,10 @@ rescue wait: delete>deleting abort>rescue failed resume>rescuing fail>rescue fai
 rescue failed: delete>deleting rescue>rescuing unrescue>unrescuing
 unrescuing: done>active fail>unrescue failed
 unrescue failed: delete>deleting rescue>rescuing unrescue>unrescuing
+servicing: wait>service wait done>active fail>service failed hold>service hold
+service wait: abort>service failed resume>servicing fail>service failed hold>service hold
+service hold: unhold>servicing abort>service failed fail>service failed
+service failed: service>servicing rescue>rescuing abort>active delete>deleting
 `
 
 func want(t *testing.T) map[State]map[Event]State {
@@ -106,7 +112,10 @@ func TestNoDeadEnds(t *testing.T) {
 		if Busy(s) && Waiting(s) {
 			t.Errorf("%s is both locked and waiting", s)
 		}
-		if Waiting(s) && !LookupAllowed(s) {
+		if Held(s) && (Busy(s) || Waiting(s)) {
+			t.Errorf("%s is held and worked on", s)
+		}
+		if (Waiting(s) || Held(s)) && !LookupAllowed(s) {
 			t.Errorf("%s waits for a ramdisk that may not look it up", s)
 		}
 	}
@@ -127,6 +136,8 @@ func TestVerbs(t *testing.T) {
 		{"provide", Provide, 4, true, "manageable state came with 1.4"},
 		{"abort", Abort, 13, true, "abort came with 1.13"},
 		{"adopt", Adopt, 17, true, "adopt came with 1.17"},
+		{"unhold", Unhold, 85, true, "steps named hold came with 1.85"},
+		{"service", Service, 87, true, "servicing came with 1.87"},
 		{"available", "", 0, false, "a state is no verb"},
 		{"done", "", 0, false, "an engine's event is no verb"},
 	} {
