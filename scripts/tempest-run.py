@@ -27,7 +27,7 @@ SUITES = {
     "messaging": ["zaqar_tempest_plugin"],
     "compute": ["tempest.api.compute"],
     "network": ["tempest.api.network"],
-    "baremetal": ["ironic_tempest_plugin"],
+    "baremetal": ["ironic_tempest_plugin.tests.api"],
     "orchestration": ["heat_tempest_plugin"],
     "workflow": ["mistral_tempest_tests"],
 }
@@ -169,6 +169,15 @@ def config(args):
             "ironic": "true",
         },
         "messaging": {"catalog_type": "messaging"},
+        "baremetal": {
+            "driver": "fake-hardware",
+            "max_microversion": "1.81",
+            "enabled_hardware_types": "fake-hardware,ipmi,redfish",
+            "enabled_rescue_interfaces": "no-rescue,fake",
+            "enabled_bios_interfaces": "fake,no-bios",
+            "enabled_deploy_interfaces": "fake,direct,ramdisk",
+            "adoption": "true",
+        },
         "workflow": {"catalog_type": "workflowv2"},
         "heat_plugin": {
             "username": user,

@@ -90,7 +90,7 @@ func (s *Service) createAllocation(w http.ResponseWriter, r *http.Request) error
 	}
 	a := &Allocation{UUID: strings.ToLower(in.UUID), Name: in.Name, ResourceClass: in.ResourceClass, CandidateNodes: in.CandidateNodes,
 		Traits: in.Traits, Extra: in.Extra, Owner: in.Owner, CreatedAt: s.now()}
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		if in.Node != "" {
 			n, err := nodeByIdent(tx, in.Node)
 			if err != nil {
@@ -118,6 +118,9 @@ func (s *Service) createAllocation(w http.ResponseWriter, r *http.Request) error
 	doc, err := s.allocationDoc(r, a)
 	if err != nil {
 		return err
+	}
+	if in.Node == "" { // as it was at the beginning: clients wait for what becomes of it
+		doc["state"], doc["node_uuid"], doc["last_error"] = "allocating", nil, nil
 	}
 	w.Header().Set("Location", s.cfg.BaseURL+"/v1/allocations/"+a.UUID)
 	return api.WriteJSON(w, http.StatusCreated, doc)
@@ -246,7 +249,7 @@ func (s *Service) patchAllocation(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	var a *Allocation
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err = s.change(r.Context(), func(tx *store.Tx) error {
 		if a, err = allocationByIdent(tx, r.PathValue("allocation")); err != nil {
 			return err
 		}
@@ -278,7 +281,7 @@ func (s *Service) patchAllocation(w http.ResponseWriter, r *http.Request) error 
 }
 
 func (s *Service) deleteAllocation(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		a, err := allocationByIdent(tx, r.PathValue("allocation"))
 		if err != nil {
 			return err
@@ -343,7 +346,7 @@ func (s *Service) nodeAllocation(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) deleteNodeAllocation(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		a, err := s.allocationOf(tx, r.PathValue("node"))
 		if err != nil {
 			return err

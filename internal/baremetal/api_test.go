@@ -96,10 +96,10 @@ func TestMicroversions(t *testing.T) {
 		}
 	}
 	if code, _, _ := h.call("GET", "/v1/nodes", "1.88", ""); code != http.StatusNotAcceptable {
-		t.Errorf("1.82: %d, want 406", code)
+		t.Errorf("1.88: %d, want 406", code)
 	}
-	if code, _, _ := h.call("GET", "/v1/nodes/"+n.UUID+"/traits", "1.36", ""); code != http.StatusNotFound {
-		t.Errorf("traits at 1.36: %d, want 404", code)
+	if code, _, _ := h.call("GET", "/v1/nodes/"+n.UUID+"/traits", "1.36", ""); code != http.StatusNotAcceptable {
+		t.Errorf("traits at 1.36: %d, want 406", code)
 	}
 	for _, version := range []string{"1.14", "1.81"} {
 		_, doc, _ := h.call("GET", "/v1/nodes/nobody", version, "")
@@ -240,7 +240,7 @@ func TestVerbsAreRefusedWithAReason(t *testing.T) {
 
 // TestLocked: while the engine acts on a node, others are told to come again.
 func TestLocked(t *testing.T) {
-	h := newHarness(t, func(c *baremetal.Config) { c.PowerTimeout = 2 * time.Second })
+	h := newHarness(t, func(c *baremetal.Config) { c.PowerTimeout, c.LockWait = 2*time.Second, 10*time.Millisecond })
 	m, id := h.enroll()
 	m.Spoil(refusePower)
 	if err := nodes.ChangePowerState(t.Context(), h.client, id, nodes.PowerStateOpts{Target: nodes.PowerOn}).ExtractErr(); err != nil {
@@ -327,11 +327,18 @@ func TestSmallResources(t *testing.T) {
 	h.untilState(n.UUID, "manageable")
 	h.verb("n", nodes.TargetProvide)
 	h.untilState(n.UUID, "available")
-	a, err := allocations.Create(t.Context(), h.client, allocations.CreateOpts{Name: "a", ResourceClass: "baremetal"}).Extract()
+	allocate := func(name string) (*allocations.Allocation, error) {
+		a, err := allocations.Create(t.Context(), h.client, allocations.CreateOpts{Name: name, ResourceClass: "baremetal"}).Extract()
+		if err != nil || a.State != "allocating" {
+			return a, err
+		}
+		return allocations.Get(t.Context(), h.client, a.UUID).Extract()
+	}
+	a, err := allocate("a")
 	if err != nil || a.NodeUUID != n.UUID || a.State != "active" {
 		t.Fatalf("allocation %+v %v", a, err)
 	}
-	if b, err := allocations.Create(t.Context(), h.client, allocations.CreateOpts{Name: "b", ResourceClass: "baremetal"}).Extract(); err != nil || b.State != "error" || b.LastError == "" {
+	if b, err := allocate("b"); err != nil || b.State != "error" || b.LastError == "" {
 		t.Errorf("a second allocation of one node: %+v %v", b, err)
 	}
 	if err := allocations.Delete(t.Context(), h.client, a.UUID).ExtractErr(); err != nil {

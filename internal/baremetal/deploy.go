@@ -339,7 +339,7 @@ func (s *Service) forget(ctx context.Context, w *work) error {
 			return errSuperseded
 		}
 		n.InstanceInfo, n.InstanceUUID = map[string]any{}, ""
-		for _, k := range []string{"image", "is_whole_disk_image", "agent_url", "agent_version", "agent_last_heartbeat", "deploy_progress"} {
+		for _, k := range []string{"image", "is_whole_disk_image", "agent_url", "agent_version", "agent_last_heartbeat", "deploy_progress", "ramdisk_boot"} {
 			delete(n.DriverInternalInfo, k)
 		}
 		n.Secrets = Secrets{}
@@ -352,14 +352,12 @@ func (s *Service) forget(ctx context.Context, w *work) error {
 		if err := dropBody(tx, n.UUID, bodyConfigDrive); err != nil {
 			return err
 		}
-		ports, err := portsOf(tx, n.UUID)
+		all, err := attachments(tx, n.UUID)
 		if err != nil {
 			return err
 		}
-		for _, p := range ports {
-			delete(p.InternalInfo, infoTenantVIF)
-			delete(p.Extra, "vif_port_id")
-			if err := savePort(tx, p); err != nil {
+		for _, a := range all {
+			if err := a.setVIF(tx, ""); err != nil {
 				return err
 			}
 		}

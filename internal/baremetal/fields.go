@@ -162,7 +162,9 @@ func (n *Node) setField(key string, v any) (err error) {
 			n.AutomatedClean = &b
 		}
 	case "protected":
-		boolean(&n.Protected)
+		if boolean(&n.Protected); !n.Protected {
+			n.ProtectedReason = ""
+		}
 	case "protected_reason":
 		str(&n.ProtectedReason, 4096)
 	case "owner":
@@ -237,6 +239,9 @@ func (n *Node) check() error {
 		if err := hw.CheckInterface(i, impl); err != nil {
 			return api.Invalid("%s; reset_interfaces=True gives all of them the driver's defaults", err.Error())
 		}
+	}
+	if n.ProtectedReason != "" && !n.Protected {
+		return api.Invalid("The protected_reason field can only be set when protected is True.")
 	}
 	if n.Protected && n.ProvisionState != states.Active && n.ProvisionState != states.Rescue {
 		return api.Conflict("Node %s can be protected only in the states active and rescue, it is %s", n.UUID, n.ProvisionState)

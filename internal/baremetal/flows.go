@@ -348,6 +348,9 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 		if err := m.SetPower(ctx, a); err != nil {
 			return w.bmcTrouble(ctx, err)
 		}
+		if p, err := m.Power(ctx); err == nil && p == want { // many are there at once
+			return brokenOr(w.save(ctx, func(n *Node) { n.PowerState = p }), done())
+		}
 	}
 	return again(w.s.cfg.PowerPoll)
 }

@@ -101,7 +101,6 @@ func (g group) wire(s *Service, r *http.Request, item groupItem) (map[string]any
 		}
 		if minor(r) < 26 {
 			delete(doc, "mode")
-			delete(doc, "properties")
 		}
 	}
 	return doc, nil
@@ -251,7 +250,7 @@ func (g group) create(s *Service) func(http.ResponseWriter, *http.Request) error
 		if err := item.set(in); err != nil {
 			return err
 		}
-		if err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return item.insert(s, tx) }); err != nil {
+		if err := s.change(r.Context(), func(tx *store.Tx) error { return item.insert(s, tx) }); err != nil {
 			return err
 		}
 		w.Header().Set("Location", s.cfg.BaseURL+"/v1/"+g.path+"/"+item.id())
@@ -270,7 +269,7 @@ func (g group) patch(s *Service) func(http.ResponseWriter, *http.Request) error 
 			return err
 		}
 		var item groupItem
-		err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		err = s.change(r.Context(), func(tx *store.Tx) error {
 			if item, err = g.find(s, tx, r.PathValue("id")); err != nil {
 				return err
 			}
@@ -300,7 +299,7 @@ func (g group) patch(s *Service) func(http.ResponseWriter, *http.Request) error 
 
 func (g group) remove(s *Service) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		err := s.change(r.Context(), func(tx *store.Tx) error {
 			item, err := g.find(s, tx, r.PathValue("id"))
 			if err != nil {
 				return err

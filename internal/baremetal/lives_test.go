@@ -238,8 +238,9 @@ func TestFirmwareThroughTheAPI(t *testing.T) {
 func TestConsole(t *testing.T) {
 	h := newHarness(t, nil)
 	n := h.fakeNode("n")
+	h.must("PATCH", "/v1/nodes/n", `[{"op": "replace", "path": "/console_interface", "value": "no-console"}]`, 200)
 	h.must("PUT", "/v1/nodes/n/states/console", `{"enabled": true}`, 400)
-	h.must("PATCH", "/v1/nodes/n", `[{"op": "replace", "path": "/console_interface", "value": "fake"}]`, 200)
+	h.must("PATCH", "/v1/nodes/n", `[{"op": "remove", "path": "/console_interface"}]`, 200)
 	h.must("PUT", "/v1/nodes/n/states/console", `{"enabled": true}`, 202)
 	info := h.must("GET", "/v1/nodes/n/states/console", "", 200)["console_info"].(map[string]any)
 	url, _ := info["url"].(string)

@@ -94,10 +94,14 @@ func (s *Service) driverProperties(w http.ResponseWriter, r *http.Request) error
 // fault as JSON. Debian's ironicclient (5.0.1) fails on anything but text,
 // whatever the microversion.
 func writeFault(w http.ResponseWriter, _ *http.Request, f api.Fault) {
+	_ = writeStatus(w, f.Status, f.Message)
+}
+
+func writeStatus(w http.ResponseWriter, status int, message string) error {
 	code := "Client"
-	if f.Status >= 500 {
+	if status >= 500 {
 		code = "Server"
 	}
-	doc := map[string]any{"faultcode": code, "faultstring": f.Message, "debuginfo": nil}
-	_ = api.WriteJSON(w, f.Status, map[string]any{"error_message": jsonText(doc)})
+	doc := map[string]any{"faultcode": code, "faultstring": message, "debuginfo": nil}
+	return api.WriteJSON(w, status, map[string]any{"error_message": jsonText(doc)})
 }

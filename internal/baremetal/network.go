@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/tripleo/tripleo/internal/cloud"
@@ -66,17 +67,25 @@ func (n *neutron) list(ctx context.Context, c *gophercloud.ServiceClient, collec
 	return err
 }
 
-func (n *neutron) networkID(ctx context.Context, c *gophercloud.ServiceClient) (string, error) {
+// networkID finds a network by UUID or name; name "" is the provisioning
+// network.
+func (n *neutron) networkID(ctx context.Context, c *gophercloud.ServiceClient, name string) (string, error) {
+	if name == "" {
+		name = n.name
+	}
+	if _, err := uuid.Parse(name); err == nil {
+		return name, nil
+	}
 	var out struct {
 		Networks []struct {
 			ID string `json:"id"`
 		} `json:"networks"`
 	}
-	if err := n.list(ctx, c, "networks", url.Values{"name": {n.name}}, &out); err != nil {
-		return "", fmt.Errorf("look up network %q: %w", n.name, err)
+	if err := n.list(ctx, c, "networks", url.Values{"name": {name}}, &out); err != nil {
+		return "", fmt.Errorf("look up network %q: %w", name, err)
 	}
 	if len(out.Networks) != 1 {
-		return "", fmt.Errorf("%w: there are %d networks named %q, expected one (option provisioning network)", errPermanent, len(out.Networks), n.name)
+		return "", fmt.Errorf("%w: there are %d networks named %q, expected one (option provisioning network)", errPermanent, len(out.Networks), name)
 	}
 	return out.Networks[0].ID, nil
 }
@@ -86,14 +95,15 @@ func (n *neutron) update(ctx context.Context, c *gophercloud.ServiceClient, id s
 	return err
 }
 
-// ensure gives a card a port on the provisioning network: the one that has its
-// MAC already, whoever made it, or a new one. It returns the port's id.
-func (n *neutron) ensure(ctx context.Context, node, mac string, opts []dhcpOption) (string, error) {
+// ensure gives a card a port on a network (name "": the provisioning network):
+// the one that has its MAC already, whoever made it, or a new one. It returns
+// the port's id.
+func (n *neutron) ensure(ctx context.Context, name, node, mac string, profile map[string]any, opts []dhcpOption) (string, error) {
 	c, err := n.client(ctx)
 	if err != nil {
 		return "", err
 	}
-	network, err := n.networkID(ctx, c)
+	network, err := n.networkID(ctx, c, name)
 	if err != nil {
 		return "", err
 	}
@@ -104,6 +114,9 @@ func (n *neutron) ensure(ctx context.Context, node, mac string, opts []dhcpOptio
 		return "", fmt.Errorf("look up the port of %s: %w", mac, err)
 	}
 	attrs := map[string]any{"extra_dhcp_opts": opts, "binding:host_id": node, "binding:vnic_type": "baremetal"}
+	if profile != nil {
+		attrs["binding:profile"] = profile
+	}
 	if len(found.Ports) > 0 {
 		id := found.Ports[0].ID
 		if err := n.update(ctx, c, id, attrs); err != nil {
@@ -118,21 +131,24 @@ func (n *neutron) ensure(ctx context.Context, node, mac string, opts []dhcpOptio
 	}
 	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": attrs}, &made, &gophercloud.RequestOpts{OkCodes: []int{201}})
 	if err != nil {
-		return "", fmt.Errorf("create a port for %s on %s: %w", mac, n.name, err)
+		return "", fmt.Errorf("create a port for %s on network %s: %w", mac, network, err)
 	}
 	return made.Port.ID, nil
 }
 
 // bind prepares the instance's own port: its MAC is the card's, its host the
 // node, and the ramdisk boots through it.
-func (n *neutron) bind(ctx context.Context, id, node, mac string, local map[string]any, opts []dhcpOption) error {
+func (n *neutron) bind(ctx context.Context, id, node, mac string, profile map[string]any, opts []dhcpOption) error {
 	c, err := n.client(ctx)
 	if err != nil {
 		return err
 	}
-	attrs := map[string]any{"binding:host_id": node, "binding:vnic_type": "baremetal", "mac_address": mac}
-	if len(local) > 0 {
-		attrs["binding:profile"] = map[string]any{"local_link_information": []any{local}}
+	attrs := map[string]any{"binding:host_id": node, "binding:vnic_type": "baremetal"}
+	if mac != "" {
+		attrs["mac_address"] = mac
+	}
+	if profile != nil {
+		attrs["binding:profile"] = profile
 	}
 	if opts != nil {
 		attrs["extra_dhcp_opts"] = opts
@@ -277,9 +293,20 @@ func (s *Service) bootOptions(n *Node, mac string) []dhcpOption {
 	return opts
 }
 
-// networkProvision puts the node's cards on the provisioning network. A card
-// that carries an instance's port boots through that one, as Ironic's flat
-// network does; the others get a port of ours.
+// taskNetwork names the network of what the run does: driver_info may have one
+// for each, "" is the provisioning network.
+func (n *Node) taskNetwork() string {
+	key := map[string]string{flowClean: "cleaning_network", flowRescue: "rescuing_network", flowInspect: "inspection_network",
+		flowService: "servicing_network"}[n.Run.Flow]
+	if key == "" {
+		key = "provisioning_network"
+	}
+	return n.info(key)
+}
+
+// networkProvision puts the node's cards on the provisioning network. With the
+// flat interface a card that carries an instance's port boots through that one;
+// all others get a port of ours.
 func networkProvision(ctx context.Context, w *work) outcome {
 	if w.n.Interfaces["network"] == "noop" {
 		return done()
@@ -295,16 +322,17 @@ func networkProvision(ctx context.Context, w *work) outcome {
 		}
 		usable++
 		opts := w.s.bootOptions(w.n, p.Address)
-		if vif := p.vif(); vif != "" && w.n.Run.Flow == flowDeploy {
+		cable := attachment{members: []*Port{p}}.profile()
+		if vif := p.vif(); vif != "" && w.n.Run.Flow == flowDeploy && w.n.Interfaces["network"] != "neutron" {
 			if err := w.s.network.takeMAC(ctx, vif, p.Address); err != nil {
 				return w.cloudTrouble(ctx, err)
 			}
-			if err := w.s.network.bind(ctx, vif, w.n.UUID, p.Address, p.LocalLinkConnection, opts); err != nil {
+			if err := w.s.network.bind(ctx, vif, w.n.UUID, p.Address, cable, opts); err != nil {
 				return w.cloudTrouble(ctx, err)
 			}
 			continue
 		}
-		id, err := w.s.network.ensure(ctx, w.n.UUID, p.Address, opts)
+		id, err := w.s.network.ensure(ctx, w.n.taskNetwork(), w.n.UUID, p.Address, cable, opts)
 		if err != nil {
 			return w.cloudTrouble(ctx, err)
 		}
@@ -355,7 +383,13 @@ func networkClear(ctx context.Context, w *work) outcome {
 				return broken(err)
 			}
 		}
-		if vif := p.vif(); vif != "" {
+	}
+	all, err := w.s.attachmentsOf(ctx, w.n.UUID)
+	if err != nil {
+		return broken(err)
+	}
+	for _, a := range all {
+		if vif := a.vif(); vif != "" {
 			if err := w.s.network.clearBoot(ctx, vif); err != nil {
 				return w.cloudTrouble(ctx, err)
 			}
@@ -364,20 +398,31 @@ func networkClear(ctx context.Context, w *work) outcome {
 	return done()
 }
 
-// networkTenant leaves the instance's ports as the only ones of the node.
+// networkTenant leaves the instance's ports as the only ones of the node. An
+// instance that lives in a ramdisk boots through them.
 func networkTenant(ctx context.Context, w *work) outcome {
 	if out := networkClear(ctx, w); out.kind != stepDone || w.n.Interfaces["network"] == "noop" {
 		return out
 	}
-	ports, err := w.s.ports(ctx, w.n.UUID)
+	all, err := w.s.attachmentsOf(ctx, w.n.UUID)
 	if err != nil {
 		return broken(err)
 	}
-	for _, p := range ports {
-		if vif := p.vif(); vif != "" {
-			if err := w.s.network.bind(ctx, vif, w.n.UUID, p.Address, p.LocalLinkConnection, nil); err != nil {
+	for _, a := range all {
+		if a.vif() == "" {
+			continue
+		}
+		var opts []dhcpOption
+		if w.n.Interfaces["deploy"] == "ramdisk" && a.pxe() {
+			opts = w.s.bootOptions(w.n, a.members[0].Address)
+		}
+		if a.address() != "" {
+			if err := w.s.network.takeMAC(ctx, a.vif(), a.address()); err != nil {
 				return w.cloudTrouble(ctx, err)
 			}
+		}
+		if err := w.s.network.bind(ctx, a.vif(), w.n.UUID, a.address(), a.profile(), opts); err != nil {
+			return w.cloudTrouble(ctx, err)
 		}
 	}
 	return done()
@@ -388,13 +433,13 @@ func networkUnbind(ctx context.Context, w *work) outcome {
 	if w.n.Interfaces["network"] == "noop" {
 		return done()
 	}
-	ports, err := w.s.ports(ctx, w.n.UUID)
+	all, err := w.s.attachmentsOf(ctx, w.n.UUID)
 	if err != nil {
 		return broken(err)
 	}
 	var problems []error
-	for _, p := range ports {
-		if vif := p.vif(); vif != "" {
+	for _, a := range all {
+		if vif := a.vif(); vif != "" {
 			if err := w.s.network.unbind(ctx, vif); err != nil {
 				problems = append(problems, err)
 			}

@@ -30,6 +30,9 @@ func fieldList(r *http.Request, full map[string]any) ([]string, error) {
 				continue
 			}
 			if _, ok := full[f]; !ok {
+				if err := fieldKnown(f, fieldSince(), minor(r)); err != nil {
+					return nil, err
+				}
 				unknown = append(unknown, f)
 			}
 			fields = append(fields, f)
@@ -54,6 +57,14 @@ func pick(doc map[string]any, fields []string) map[string]any {
 	return out
 }
 
+// fieldKnown refuses a field that is newer than the request's version 1.minor.
+func fieldKnown(name string, since map[string]int, minor int) error {
+	if first := since[name]; minor < first {
+		return api.NotAcceptable("Field %s needs API version 1.%d or later", name, first)
+	}
+	return nil
+}
+
 func summaryFields() []string {
 	return []string{"instance_uuid", "maintenance", "power_state", "provision_state", "uuid", "name", "resource_class", "links"}
 }
@@ -63,8 +74,14 @@ func nodeFilter(r *http.Request) (filter, error) {
 	var f filter
 	for _, k := range []string{"chassis_uuid", "driver", "resource_class", "fault", "conductor_group", "owner", "lessee", "parent_node"} {
 		if v := q.Get(k); v != "" {
+			if err := fieldKnown(k, fieldSince(), minor(r)); err != nil {
+				return f, err
+			}
 			f.add(k+" = ?", v)
 		}
+	}
+	if v := q.Get("fault"); v != "" && !has([]string{faultPower, faultClean, "rescue abort failure", "none"}, v) {
+		return f, api.Invalid("Unrecognized fault %q is specified, valid faults are: power failure, clean failure, rescue abort failure, none", v)
 	}
 	if v := r.PathValue("chassis"); v != "" {
 		f.add("chassis_uuid = ?", v)
@@ -269,8 +286,8 @@ func (s *Service) newNode(r *http.Request, in map[string]any) (*Node, error) {
 		if !allowed[k] {
 			return nil, api.Invalid("Unknown or read-only field %q in the new node", k)
 		}
-		if since, newer := fieldSince()[k]; newer && minor(r) < since {
-			return nil, api.NotAcceptable("Field %s needs API version 1.%d or later", k, since)
+		if err := fieldKnown(k, fieldSince(), minor(r)); err != nil {
+			return nil, err
 		}
 	}
 	_, err := n.setFields(map[string]any{}, in)
@@ -286,7 +303,7 @@ func (s *Service) createNode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err = s.change(r.Context(), func(tx *store.Tx) error {
 		if err := s.nodeRefs(tx, n); err != nil {
 			return err
 		}
@@ -329,8 +346,11 @@ func (s *Service) nodeRefs(tx *store.Tx, n *Node) error {
 	return err
 }
 
+// faultLocked is the name of the fault of a change to a node that is worked on.
+const faultLocked = "NodeLocked"
+
 func (s *Service) lockedError(n *Node) error {
-	return api.Conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, s.cfg.Hostname).Named("NodeLocked")
+	return api.Conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, s.cfg.Hostname).Named(faultLocked)
 }
 
 func (s *Service) patchNode(w http.ResponseWriter, r *http.Request) error {
@@ -341,6 +361,11 @@ func (s *Service) patchNode(w http.ResponseWriter, r *http.Request) error {
 	ops, err := readPatch(data)
 	if err != nil {
 		return err
+	}
+	for _, op := range ops {
+		if err := fieldKnown(op.root(), fieldSince(), minor(r)); err != nil {
+			return err
+		}
 	}
 	if v := r.URL.Query().Get("reset_interfaces"); v != "" {
 		reset, err := wantBool("reset_interfaces", v)
@@ -388,7 +413,7 @@ func (s *Service) patchNode(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) deleteNode(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		n, err := nodeByIdent(tx, r.PathValue("node"))
 		if err != nil {
 			return err

@@ -17,6 +17,12 @@ type patchOp struct {
 	Value json.RawMessage `json:"value"`
 }
 
+// root is the field of the resource that the operation is about.
+func (op patchOp) root() string {
+	root, _, _ := strings.Cut(strings.TrimPrefix(op.Path, "/"), "/")
+	return root
+}
+
 const maxPatchOps = 1000
 
 // readPatch decodes and checks the form of a patch.

@@ -40,7 +40,7 @@ const (
 	infoProvisPort = "provisioning_vif_port_id" // a Neutron port of our own, for the ramdisk
 )
 
-// vif is the Neutron port attached to the card for the instance.
+// vif is the Neutron port attached to the card itself for the instance.
 func (p *Port) vif() string {
 	if v, _ := p.InternalInfo[infoTenantVIF].(string); v != "" {
 		return v
@@ -79,6 +79,9 @@ func (s *Service) ports(ctx context.Context, node string) (out []*Port, err erro
 }
 
 func portByUUID(tx *store.Tx, id string) (*Port, error) {
+	if _, err := uuid.Parse(id); err != nil {
+		return nil, api.Invalid("Expected a UUID but received %s.", id)
+	}
 	p := &Port{}
 	err := tx.Get([]any{store.JSON(p)}, `SELECT doc FROM baremetal_ports WHERE uuid = ?`, strings.ToLower(id))
 	if errors.Is(err, store.ErrNotFound) {
@@ -298,6 +301,9 @@ func (s *Service) createPort(w http.ResponseWriter, r *http.Request) error {
 		if !portWritable()[k] {
 			return api.Invalid("Unknown or read-only field %q in the new port", k)
 		}
+		if err := fieldKnown(k, portSince(), minor(r)); err != nil {
+			return err
+		}
 	}
 	if in["pxe_enabled"] == nil {
 		delete(in, "pxe_enabled")
@@ -308,7 +314,7 @@ func (s *Service) createPort(w http.ResponseWriter, r *http.Request) error {
 	if p.Address == "" || p.NodeUUID == "" {
 		return api.Invalid("address and node_uuid are required")
 	}
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		n, err := nodeByIdent(tx, p.NodeUUID)
 		if err != nil {
 			return api.Invalid("Node %s could not be found.", p.NodeUUID).Wrap(err)
@@ -316,6 +322,9 @@ func (s *Service) createPort(w http.ResponseWriter, r *http.Request) error {
 		p.NodeUUID = n.UUID
 		if n.locked() {
 			return s.lockedError(n)
+		}
+		if err := p.fitsPortgroup(tx); err != nil {
+			return err
 		}
 		_, err = tx.Exec(`INSERT INTO baremetal_ports (uuid, address, node_uuid, portgroup_uuid, doc) VALUES (?, ?, ?, ?, ?)`,
 			p.UUID, p.Address, p.NodeUUID, p.PortgroupUUID, store.JSON(p))
@@ -342,8 +351,13 @@ func (s *Service) patchPort(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for _, op := range ops {
+		if err := fieldKnown(op.root(), portSince(), minor(r)); err != nil {
+			return err
+		}
+	}
 	var p *Port
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err = s.change(r.Context(), func(tx *store.Tx) error {
 		if p, err = portByUUID(tx, r.PathValue("port")); err != nil {
 			return err
 		}
@@ -371,8 +385,11 @@ func (s *Service) patchPort(w http.ResponseWriter, r *http.Request) error {
 		}
 		if p.NodeUUID != old.NodeUUID {
 			if _, err := nodeByIdent(tx, p.NodeUUID); err != nil {
-				return err
+				return api.Invalid("Node %s could not be found.", p.NodeUUID).Wrap(err)
 			}
+		}
+		if err := p.fitsPortgroup(tx); err != nil {
+			return err
 		}
 		if p.Address != old.Address && n.InstanceUUID != "" && !n.Maintenance && n.ProvisionState == states.Active {
 			return api.Conflict("Cannot update the address of port %s on node %s: it is active.", p.UUID, n.UUID)
@@ -391,7 +408,7 @@ func (s *Service) patchPort(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) deletePort(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+	err := s.change(r.Context(), func(tx *store.Tx) error {
 		p, err := portByUUID(tx, r.PathValue("port"))
 		if err != nil {
 			return err
@@ -416,141 +433,32 @@ func (s *Service) deletePort(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Service) listVIFs(w http.ResponseWriter, r *http.Request) error {
-	n, err := s.node(r.Context(), r.PathValue("node"))
-	if err != nil {
-		return err
-	}
-	ports, err := s.ports(r.Context(), n.UUID)
-	if err != nil {
-		return err
-	}
-	list := []any{}
-	for _, p := range ports {
-		if v := p.vif(); v != "" {
-			list = append(list, map[string]any{"id": v})
-		}
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"vifs": list})
-}
-
-// attachVIF binds a Neutron port to a free card of the node: one named by
-// port_uuid, else PXE-enabled ones first. The Neutron port takes over the
-// card's MAC address.
-func (s *Service) attachVIF(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		ID       string `json:"id"`
-		PortUUID string `json:"port_uuid"`
-	}
-	if err := api.ReadJSON(r, &in); err != nil {
-		return err
-	}
-	if in.ID == "" {
-		return api.Invalid("id (of the VIF) is missing")
-	}
-	var card *Port
-	var node *Node
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		n, err := nodeByIdent(tx, r.PathValue("node"))
-		if err != nil {
-			return err
-		}
-		if n.locked() {
-			return s.lockedError(n)
-		}
-		node = n
-		ports, err := portsOf(tx, n.UUID)
-		if err != nil {
-			return err
-		}
-		if card, err = freeCard(ports, in.ID, in.PortUUID, n.UUID); err != nil {
-			return err
-		}
-		card.InternalInfo[infoTenantVIF] = in.ID
-		card.UpdatedAt = s.now()
-		s.cfg.Bus.PublishTx(tx, topic(n.UUID))
-		return savePort(tx, card)
-	})
-	if err != nil {
-		return err
-	}
-	if node.Interfaces["network"] != "noop" {
-		if err := s.network.takeMAC(r.Context(), in.ID, card.Address); err != nil {
-			return errors.Join(s.networkFault(in.ID, err), s.dropVIF(r.Context(), card.UUID, in.ID))
-		}
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-func freeCard(ports []*Port, vif, wanted, node string) (*Port, error) {
-	var free *Port
-	for _, p := range ports {
-		if p.vif() == vif {
-			return nil, api.Conflict("Unable to attach VIF because VIF %s is already attached to Ironic Port %s", vif, p.UUID).Named("VifAlreadyAttached")
-		}
-		if p.vif() != "" || wanted != "" && p.UUID != wanted {
-			continue
-		}
-		if free == nil || p.PXEEnabled && !free.PXEEnabled {
-			free = p
-		}
-	}
-	if free == nil {
-		return nil, api.Invalid("Unable to attach VIF %s to node %s, no free physical ports are available", vif, node).Named("NoFreePhysicalPorts")
-	}
-	if free.InternalInfo == nil {
-		free.InternalInfo = map[string]any{}
-	}
-	return free, nil
-}
-
-func (s *Service) dropVIF(ctx context.Context, port, vif string) error {
-	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		p, err := portByUUID(tx, port)
-		if err != nil {
-			return err
-		}
-		if p.vif() != vif {
-			return nil
-		}
-		delete(p.InternalInfo, infoTenantVIF)
-		delete(p.Extra, "vif_port_id")
-		return savePort(tx, p)
-	})
-}
-
-func (s *Service) detachVIF(w http.ResponseWriter, r *http.Request) error {
-	vif := r.PathValue("vif")
-	n, err := s.node(r.Context(), r.PathValue("node"))
-	if err != nil {
-		return err
-	}
-	if n.locked() {
-		return s.lockedError(n)
-	}
-	ports, err := s.ports(r.Context(), n.UUID)
-	if err != nil {
-		return err
-	}
-	for _, p := range ports {
-		if p.vif() != vif {
-			continue
-		}
-		if err := s.dropVIF(r.Context(), p.UUID, vif); err != nil {
-			return err
-		}
-		if n.Interfaces["network"] != "noop" {
-			if err := s.network.unbind(r.Context(), vif); err != nil {
-				return s.networkFault(vif, err)
-			}
-		}
-		w.WriteHeader(http.StatusNoContent)
+// fitsPortgroup checks that a port's group is one of its node and that all
+// ports of the group are on one physical network.
+func (p *Port) fitsPortgroup(tx *store.Tx) error {
+	if p.PortgroupUUID == "" {
 		return nil
 	}
-	return api.Invalid("Unable to detach VIF %s from node %s because it is not attached to it.", vif, n.UUID).Named("VifNotAttached")
-}
-
-func (s *Service) networkFault(vif string, err error) error {
-	return api.Invalid("VIF %s: the network service refused: %s", vif, err.Error()).Wrap(err)
+	pg := &Portgroup{}
+	err := tx.Get([]any{store.JSON(pg)}, `SELECT doc FROM baremetal_portgroups WHERE uuid = ?`, p.PortgroupUUID)
+	if errors.Is(err, store.ErrNotFound) {
+		return api.Invalid("Portgroup %s could not be found.", p.PortgroupUUID).Wrap(err)
+	}
+	if err != nil {
+		return err
+	}
+	if pg.NodeUUID != p.NodeUUID {
+		return api.Invalid("Port %s and portgroup %s belong to different nodes.", p.UUID, pg.UUID)
+	}
+	members, err := portsOf(tx, p.NodeUUID)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.PortgroupUUID == pg.UUID && m.UUID != p.UUID && m.PhysicalNetwork != p.PhysicalNetwork {
+			return api.Conflict("Port with physical network %q can not become a member of portgroup %s, whose ports have the physical network %q.",
+				p.PhysicalNetwork, pg.UUID, m.PhysicalNetwork).Named("PortgroupPhysnetInconsistent")
+		}
+	}
+	return nil
 }

@@ -100,7 +100,10 @@ func (s *Service) powerTry(ctx context.Context, n *Node, want drivers.Power, a d
 	if err != nil {
 		return state, err
 	}
-	return state, m.SetPower(ctx, a)
+	if err := m.SetPower(ctx, a); err != nil {
+		return state, err
+	}
+	return m.Power(ctx) // many are there at once
 }
 
 func (s *Service) powerReached(ctx context.Context, n *Node, state drivers.Power) error {

@@ -447,7 +447,7 @@ func (s *Service) changeTraits(w http.ResponseWriter, r *http.Request) error {
 		}
 		switch {
 		case r.Method == http.MethodPut && one == "":
-			n.Traits = in.Traits
+			n.Traits = slices.Compact(slices.Sorted(slices.Values(in.Traits)))
 		case r.Method == http.MethodPut:
 			n.Traits = append(kept, one)
 		case one == "":

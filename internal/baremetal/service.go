@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -70,6 +71,7 @@ type Config struct {
 	CleanPriority        map[string]int // of steps of automated cleaning; default {"deploy.erase_devices": 0}: metadata only
 	FastTrack            bool           // keep a ramdisk running between tasks
 
+	LockWait          time.Duration // how long a request waits for a node that is worked on; default 3 s as Ironic's three attempts
 	PowerTimeout      time.Duration // to reach a power state or set a boot device; default 60 s
 	PowerRetry        time.Duration // between two commands for the same state; default 15 s
 	PowerPoll         time.Duration // between two looks at the state; default 1 s
@@ -110,7 +112,7 @@ func (c *Config) defaults() {
 		text(&c.Hostname, "undercloud")
 	}
 	for p, v := range map[*time.Duration]time.Duration{
-		&c.PowerTimeout: time.Minute, &c.PowerRetry: 15 * time.Second, &c.PowerPoll: time.Second, &c.SoftOffTimeout: 30 * time.Second,
+		&c.LockWait: 3 * time.Second, &c.PowerTimeout: time.Minute, &c.PowerRetry: 15 * time.Second, &c.PowerPoll: time.Second, &c.SoftOffTimeout: 30 * time.Second,
 		&c.CallbackTimeout: 30 * time.Minute, &c.InspectTimeout: 30 * time.Minute, &c.WriteImageTimeout: 2 * time.Hour,
 		&c.CleanTimeout: 2 * time.Hour, &c.CommandTimeout: 10 * time.Minute, &c.NetworkTimeout: 2 * time.Minute,
 		&c.CloudRetry: 3 * time.Second, &c.AgentPoll: time.Second, &c.AgentLost: 2 * time.Minute, &c.SyncInterval: time.Minute,
@@ -238,8 +240,30 @@ func (s *Service) runTFTP(ctx context.Context) error {
 	return nil
 }
 
-// Handler serves the API.
+// Handler serves the API. A path without version is one of v1, as in Ironic.
 func (s *Service) Handler() http.Handler {
+	h := s.v1Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; p != "/" && p != "/v1" && !strings.HasPrefix(p, "/v1/") {
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = "/v1"+p, ""
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// since answers status to requests of versions before 1.first: the few routes
+// that older versions hide in another way than by 404.
+func since(first, status int, h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if minor(r) < first {
+			return writeStatus(w, status, fmt.Sprintf("this needs API version 1.%d or later", first))
+		}
+		return h(w, r)
+	}
+}
+
+func (s *Service) v1Handler() http.Handler {
 	return api.NewHandler(api.HandlerOptions{
 		Service: "baremetal", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: writeFault, MaxBody: maxBody,
 		Versions: &api.Microversions{Type: "baremetal", Min: minVersion, Max: maxVersion, Legacy: header},
@@ -285,10 +309,10 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: node + "/vifs", Policy: api.Reader, Since: "1.28", Handler: s.listVIFs},
 		{Method: "POST", Pattern: node + "/vifs", Policy: api.Service, Since: "1.28", Handler: s.attachVIF},
 		{Method: "DELETE", Pattern: node + "/vifs/{vif}", Policy: api.Service, Since: "1.28", Handler: s.detachVIF},
-		{Method: "GET", Pattern: node + "/traits", Policy: api.Reader, Since: "1.37", Handler: s.getTraits},
-		{Method: "PUT", Pattern: node + "/traits", Policy: api.Service, Since: "1.37", Handler: s.changeTraits},
+		{Method: "GET", Pattern: node + "/traits", Policy: api.Reader, Handler: since(37, http.StatusNotAcceptable, s.getTraits)},
+		{Method: "PUT", Pattern: node + "/traits", Policy: api.Service, Handler: since(37, http.StatusMethodNotAllowed, s.changeTraits)},
 		{Method: "DELETE", Pattern: node + "/traits", Policy: api.Service, Since: "1.37", Handler: s.changeTraits},
-		{Method: "PUT", Pattern: node + "/traits/{trait}", Policy: api.Service, Since: "1.37", Handler: s.changeTraits},
+		{Method: "PUT", Pattern: node + "/traits/{trait}", Policy: api.Service, Handler: since(37, http.StatusMethodNotAllowed, s.changeTraits)},
 		{Method: "DELETE", Pattern: node + "/traits/{trait}", Policy: api.Service, Since: "1.37", Handler: s.changeTraits},
 		{Method: "GET", Pattern: node + "/history", Policy: api.Reader, Since: "1.78", Handler: s.listHistory},
 		{Method: "GET", Pattern: node + "/history/{event}", Policy: api.Reader, Since: "1.78", Handler: s.getHistory},
@@ -337,6 +361,7 @@ func (s *Service) managementRoutes() []api.Route {
 		{Method: "PUT", Pattern: node + "/states/boot_mode", Policy: api.Service, Since: "1.76", Handler: s.setBootMode},
 		{Method: "PUT", Pattern: node + "/states/secure_boot", Policy: api.Service, Since: "1.76", Handler: s.setSecureBoot},
 		{Method: "GET", Pattern: node + "/states/console", Policy: api.Service, Handler: s.getConsole},
+		{Method: "GET", Pattern: "/v1/nodes/states/console/{node}", Policy: api.Service, Handler: s.getConsole}, // as old clients ask
 		{Method: "PUT", Pattern: node + "/states/console", Policy: api.Service, Handler: s.setConsole},
 		{Method: "GET", Pattern: node + "/console", Policy: api.Public, Handler: s.serveConsole},
 		{Method: "PUT", Pattern: node + "/management/inject_nmi", Policy: api.Service, Since: "1.29", Handler: s.injectNMI},

@@ -90,6 +90,31 @@ func nodeConflict(err error, n *Node) error {
 	}
 }
 
+const lockRetry = 50 * time.Millisecond // most locks are gone within milliseconds
+
+// change runs a transaction that may find a node locked, and runs it again for
+// a while when it does.
+func (s *Service) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+	end := time.NewTimer(s.cfg.LockWait)
+	defer end.Stop()
+	for {
+		err := s.cfg.DB.Tx(ctx, fn)
+		var fault *api.Error
+		if !errors.As(err, &fault) || fault.Type != faultLocked {
+			return err
+		}
+		again := time.NewTimer(lockRetry)
+		select {
+		case <-ctx.Done():
+		case <-end.C:
+		case <-again.C:
+			continue
+		}
+		again.Stop()
+		return err
+	}
+}
+
 // topic is where changes of a node are announced.
 func topic(uuid string) string { return "baremetal/node/" + uuid }
 
@@ -97,7 +122,7 @@ func topic(uuid string) string { return "baremetal/node/" + uuid }
 // as it is now; an error of fn leaves it so.
 func (s *Service) mutate(ctx context.Context, ident string, fn func(tx *store.Tx, n *Node) error) (*Node, error) {
 	var out *Node
-	err := s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+	err := s.change(ctx, func(tx *store.Tx) error {
 		n, err := nodeByIdent(tx, ident)
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func connectorGroup() group {
 		empty: func(*Service) groupItem { return &VolumeConnector{} }, narrow: ofNode,
 		free: func(s *Service, tx *store.Tx, item groupItem) error {
 			if c, ok := item.(*VolumeConnector); ok {
-				return s.volumesChangeable(tx, c.NodeUUID, nil)
+				return s.volumesChangeable(tx, c.NodeUUID, "volume connector deletion")
 			}
 			return nil
 		},
@@ -52,34 +52,35 @@ func targetGroup() group {
 		empty:    func(*Service) groupItem { return &VolumeTarget{BootIndex: -1} }, narrow: ofNode,
 		free: func(s *Service, tx *store.Tx, item groupItem) error {
 			if t, ok := item.(*VolumeTarget); ok {
-				return s.volumesChangeable(tx, t.NodeUUID, nil)
+				return s.volumesChangeable(tx, t.NodeUUID, "volume target deletion")
 			}
 			return nil
 		},
 	}
 }
 
-// volumesChangeable resolves the node of a connector or target and says why
-// they may not change: as in Ironic the machine has to be off.
-func (s *Service) volumesChangeable(tx *store.Tx, ident string, resolved *string) error {
-	n, err := nodeByIdent(tx, ident)
-	if isNotFound(err) {
-		return api.Invalid("Node %s could not be found.", ident).Wrap(err)
-	}
+// volumesChangeable says why an action on a node's connectors and targets is
+// refused: as in Ironic the machine has to be off.
+func (s *Service) volumesChangeable(tx *store.Tx, ident, action string) error {
+	n, err := s.volumeNode(tx, ident)
 	if err != nil {
 		return err
 	}
-	if n.locked() {
-		return s.lockedError(n)
-	}
-	if resolved != nil { // a new one
-		*resolved = n.UUID
-		return nil
-	}
 	if n.PowerState == drivers.PowerOn {
-		return api.Invalid("The requested action can not be performed on node %q while it is in state %q.", n.UUID, n.PowerState).Named("InvalidStateRequested")
+		return api.Invalid("The requested action \"%s\" can not be performed on node \"%s\" while it is in state \"%s\".", action, n.UUID, n.PowerState).Named("InvalidStateRequested")
 	}
 	return nil
+}
+
+func (s *Service) volumeNode(tx *store.Tx, ident string) (*Node, error) {
+	n, err := nodeByIdent(tx, ident)
+	if isNotFound(err) {
+		return nil, api.Invalid("Node %s could not be found.", ident).Wrap(err)
+	}
+	if err == nil && n.locked() {
+		err = s.lockedError(n)
+	}
+	return n, err
 }
 
 func (c *VolumeConnector) set(doc map[string]any) (err error) {
@@ -108,16 +109,18 @@ func (c *VolumeConnector) set(doc map[string]any) (err error) {
 }
 
 func (c *VolumeConnector) insert(s *Service, tx *store.Tx) error {
-	if err := s.volumesChangeable(tx, c.NodeUUID, &c.NodeUUID); err != nil {
+	n, err := s.volumeNode(tx, c.NodeUUID)
+	if err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO baremetal_volume_connectors (uuid, node_uuid, type, connector_id, doc) VALUES (?, ?, ?, ?, ?)`,
+	c.NodeUUID = n.UUID
+	_, err = tx.Exec(`INSERT INTO baremetal_volume_connectors (uuid, node_uuid, type, connector_id, doc) VALUES (?, ?, ?, ?, ?)`,
 		c.UUID, c.NodeUUID, c.Type, c.ConnectorID, store.JSON(c))
 	return c.conflict(err)
 }
 
 func (c *VolumeConnector) update(s *Service, tx *store.Tx) error {
-	if err := s.volumesChangeable(tx, c.NodeUUID, nil); err != nil {
+	if err := s.volumesChangeable(tx, c.NodeUUID, "volume connector update"); err != nil {
 		return err
 	}
 	_, err := tx.Exec(`UPDATE baremetal_volume_connectors SET node_uuid = ?, type = ?, connector_id = ?, doc = ? WHERE uuid = ?`,
@@ -175,16 +178,18 @@ func (t *VolumeTarget) setBootIndex(v any) error {
 }
 
 func (t *VolumeTarget) insert(s *Service, tx *store.Tx) error {
-	if err := s.volumesChangeable(tx, t.NodeUUID, &t.NodeUUID); err != nil {
+	n, err := s.volumeNode(tx, t.NodeUUID)
+	if err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO baremetal_volume_targets (uuid, node_uuid, boot_index, doc) VALUES (?, ?, ?, ?)`,
+	t.NodeUUID = n.UUID
+	_, err = tx.Exec(`INSERT INTO baremetal_volume_targets (uuid, node_uuid, boot_index, doc) VALUES (?, ?, ?, ?)`,
 		t.UUID, t.NodeUUID, t.BootIndex, store.JSON(t))
 	return t.conflict(err)
 }
 
 func (t *VolumeTarget) update(s *Service, tx *store.Tx) error {
-	if err := s.volumesChangeable(tx, t.NodeUUID, nil); err != nil {
+	if err := s.volumesChangeable(tx, t.NodeUUID, "volume target update"); err != nil {
 		return err
 	}
 	_, err := tx.Exec(`UPDATE baremetal_volume_targets SET node_uuid = ?, boot_index = ?, doc = ? WHERE uuid = ?`,

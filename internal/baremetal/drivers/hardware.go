@@ -45,11 +45,11 @@ func HardwareTypes() []HardwareType {
 		{
 			Name: "fake-hardware",
 			Interfaces: map[string][]string{
-				"bios": {"fake", "no-bios"}, "boot": {"fake", "ipxe", "pxe"}, "console": {"no-console", "fake"},
+				"bios": {"fake", "no-bios"}, "boot": {"fake", "ipxe", "pxe"}, "console": {"fake", "no-console"},
 				"deploy": {"fake", "direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"},
-				"inspect":    {"no-inspect", "fake", "agent", "inspector"},
+				"inspect":    {"fake", "no-inspect", "agent", "inspector"},
 				"management": {"fake", "noop"}, "network": {"noop", "flat", "neutron"}, "power": {"fake"},
-				"raid": {"no-raid", "fake", "agent"}, "rescue": {"no-rescue", "fake", "agent"}, "storage": {"noop"}, "vendor": {"no-vendor", "fake"},
+				"raid": {"fake", "no-raid", "agent"}, "rescue": {"fake", "no-rescue", "agent"}, "storage": {"noop", "fake"}, "vendor": {"fake", "no-vendor"},
 			},
 		},
 		{
