@@ -154,6 +154,16 @@ func prepare(log *slog.Logger) {
 	if err := loadModules(log); err != nil {
 		log.Debug("no modules loaded", "err", err)
 	}
+	awaitRandom(log)
+}
+
+// awaitRandom blocks until the kernel's random generator is seeded. The first blocking call makes a kernel
+// without a hardware source gather entropy from its own jitter (drivers/char/random.c, try_to_generate_entropy);
+// without one, the DHCP client's non-blocking reads would spin until some other event seeds it.
+func awaitRandom(log *slog.Logger) {
+	if _, err := unix.Getrandom(make([]byte, 1), 0); err != nil {
+		log.Warn("no random numbers from the kernel", "err", err)
+	}
 }
 
 // loadModules loads the drivers of everything in the machine. Packet sockets, which DHCP needs, have no device
