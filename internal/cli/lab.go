@@ -15,6 +15,8 @@ import (
 	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/container"
 	"github.com/tripleo/tripleo/internal/lab/machine"
+	"github.com/tripleo/tripleo/internal/lab/qemu"
+	"github.com/tripleo/tripleo/internal/lab/vswitch"
 )
 
 // newLabCommand is `tripleo lab …`: the virtual lab.
@@ -22,7 +24,7 @@ func newLabCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "lab", Short: "Bare metal where there is none: machines with BMCs, disks and a VLAN switch"}
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", lab.DefaultDir, "folder of the lab: disks, consoles, control socket, instackenv.json")
-	cmd.AddCommand(newLabUp(a, &dir), newLabDown(a, &dir), newLabStatus(a, &dir), newLabConsole(a, &dir), newLabPower(a, &dir), newLabFault(a, &dir))
+	cmd.AddCommand(newLabUp(a, &dir), newLabDown(a, &dir), newLabStatus(a, &dir), newLabConsole(a, &dir), newLabPower(a, &dir), newLabFault(a, &dir), newLabPort(a, &dir))
 	cmd.AddCommand(
 		&cobra.Command{Use: "serve", Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			return lab.ServeMain(cmd.Context(), dir)
@@ -56,10 +58,14 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&cfg.Nodes, "nodes", def.Nodes, "number of machines")
-	f.StringVar(&cfg.Backend, "backend", def.Backend, "container (real software in namespaces) or sim (thousands of simulated machines)")
+	f.StringVar(&cfg.Backend, "backend", def.Backend, "container (real software in namespaces), qemu (virtual machines with real firmware) or sim (thousands of simulated machines)")
 	f.StringVar(&cfg.Name, "name", def.Name, "name of the lab and of its network namespace")
-	f.IntVar(&cfg.CPUs, "cpus", def.CPUs, "processors a machine reports")
-	f.IntVar(&cfg.MemoryMiB, "memory", def.MemoryMiB, "memory a machine reports, in MiB")
+	f.IntVar(&cfg.CPUs, "cpus", 0, "processors of a machine (default 4, qemu 2)")
+	f.IntVar(&cfg.MemoryMiB, "memory", 0, "memory of a machine, in MiB (default 6144, qemu 1024)")
+	f.StringSliceVar(&cfg.Firmware, "firmware", def.Firmware, "qemu: firmware of the machines in order, bios or uefi; the last one is repeated")
+	f.StringVar(&cfg.Accel, "accel", def.Accel, "qemu: kvm, tcg, or auto: KVM where it really works")
+	f.StringVar(&cfg.NICModel, "nic-model", def.NICModel, fmt.Sprintf("qemu: network card, one of %v", qemu.NICModels()))
+	f.StringVar(&cfg.DiskBus, "disk-bus", def.DiskBus, fmt.Sprintf("qemu: how the disk is attached, one of %v", qemu.DiskBuses()))
 	f.IntVar(&cfg.DiskGiB, "disk", def.DiskGiB, "size of a machine's disk, in GiB (sparse)")
 	f.IntVar(&cfg.MTU, "mtu", def.MTU, "MTU of the network interfaces")
 	f.StringSliceVar(&cfg.Profiles, "profiles", def.Profiles, "profile capability of the machines in order; the last one is repeated")
@@ -183,5 +189,27 @@ func newLabFault(_ *app, dir *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&clear, "clear", false, "repair instead")
+	return cmd
+}
+
+// newLabPort is `tripleo lab port`: the VLANs of a machine's cable.
+func newLabPort(_ *app, dir *string) *cobra.Command {
+	var native uint16
+	var tagged []uint
+	cmd := &cobra.Command{
+		Use: "port NODE", Short: "Move a machine's cable to other VLANs of the lab's switch", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			vlans := make([]uint16, 0, len(tagged))
+			for _, v := range tagged {
+				if v == 0 || v > vswitch.MaxVLAN {
+					return fmt.Errorf("--tagged %d: want 1 to %d", v, vswitch.MaxVLAN)
+				}
+				vlans = append(vlans, uint16(v))
+			}
+			return lab.NewClient(*dir).SetPort(cmd.Context(), args[0], native, vlans)
+		},
+	}
+	cmd.Flags().Uint16Var(&native, "native", 1, "VLAN of untagged frames (1 is the provisioning network), 0 refuses them")
+	cmd.Flags().UintSliceVar(&tagged, "tagged", nil, "VLANs carried with a tag")
 	return cmd
 }

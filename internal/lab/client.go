@@ -15,6 +15,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/machine"
+	"github.com/tripleo/tripleo/internal/lab/vswitch"
 )
 
 // ErrNotRunning says that no lab answers in a folder.
@@ -104,6 +105,12 @@ func (c *Client) SetFault(ctx context.Context, node string, f machine.Fault, on 
 		method = http.MethodDelete
 	}
 	return c.call(ctx, method, "/v1/machines/"+url.PathEscape(node)+"/faults/"+url.PathEscape(string(f)), nil, nil)
+}
+
+// SetPort moves a machine's cable to other VLANs of the switch: native without
+// a tag (0: none), tagged with one.
+func (c *Client) SetPort(ctx context.Context, node string, native uint16, tagged []uint16) error {
+	return c.call(ctx, http.MethodPut, "/v1/machines/"+url.PathEscape(node)+"/port", vswitch.Mode{Native: native, Tagged: tagged}, nil)
 }
 
 // Console copies what a machine printed to w, and, if follow is set, what it

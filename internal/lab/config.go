@@ -17,11 +17,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tripleo/tripleo/internal/lab/bmc"
+	"github.com/tripleo/tripleo/internal/lab/qemu"
 )
 
 // The backends.
 const (
 	Container = "container"
+	QEMU      = "qemu"
 	Sim       = "sim"
 )
 
@@ -62,6 +64,13 @@ type Config struct {
 	MemoryMiB int
 	DiskGiB   int
 	MTU       int
+	// Firmware is each machine's firmware in order, "bios" or "uefi"; the last one is repeated. Of qemu only, as is
+	// what follows.
+	Firmware []string
+	// Accel is "auto", "kvm" or "tcg".
+	Accel string
+	// NICModel and DiskBus are what the machines are made of; see the package qemu.
+	NICModel, DiskBus string
 	// Profiles are given to the machines in order; the last one is repeated.
 	Profiles []string
 	// Seed makes the simulation reproducible.
@@ -92,6 +101,10 @@ func (c Config) WithDefaults() Config {
 	set(&c.Dir, DefaultDir)
 	set(&c.Backend, Container)
 	num(&c.Nodes, 3)
+	if c.Backend == QEMU { // theirs are real
+		num(&c.CPUs, 2)
+		num(&c.MemoryMiB, 1024)
+	}
 	num(&c.CPUs, 4)
 	num(&c.MemoryMiB, 6144)
 	num(&c.DiskGiB, 20)
@@ -100,6 +113,12 @@ func (c Config) WithDefaults() Config {
 	if len(c.Profiles) == 0 {
 		c.Profiles = []string{"control", "compute"}
 	}
+	if len(c.Firmware) == 0 {
+		c.Firmware = []string{qemu.BIOS}
+	}
+	set(&c.Accel, qemu.Auto)
+	set(&c.NICModel, qemu.NICModels()[0])
+	set(&c.DiskBus, qemu.DiskBuses()[0])
 	if c.NodeURL == "" {
 		c.NodeURL = DefaultNodeURL
 	}
@@ -119,7 +138,13 @@ func (c Config) Validate() error {
 	}
 	check(regexp.MustCompile(`^[a-z][a-z0-9-]{0,40}$`).MatchString(c.Name), "name %q: want lower-case letters, digits and dashes, at most 41", c.Name)
 	check(filepath.IsAbs(c.Dir) && filepath.Clean(c.Dir) != "/", "folder %q: want an absolute path", c.Dir)
-	check(c.Backend == Container || c.Backend == Sim, "backend %q: want %s or %s", c.Backend, Container, Sim)
+	check(slices.Contains(Backends(), c.Backend), "backend %q: want one of %v", c.Backend, Backends())
+	for _, f := range c.Firmware {
+		check(slices.Contains(qemu.Firmwares(), f), "firmware %q: want one of %v", f, qemu.Firmwares())
+	}
+	check(slices.Contains([]string{qemu.Auto, qemu.KVM, qemu.TCG}, c.Accel), "accelerator %q: want auto, kvm or tcg", c.Accel)
+	check(slices.Contains(qemu.NICModels(), c.NICModel), "NIC model %q: want one of %v", c.NICModel, qemu.NICModels())
+	check(slices.Contains(qemu.DiskBuses(), c.DiskBus), "disk bus %q: want one of %v", c.DiskBus, qemu.DiskBuses())
 	limit := maxContainers
 	if c.Backend == Sim {
 		limit = maxSim
@@ -134,6 +159,12 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Backends lists the backends.
+func Backends() []string { return []string{Container, QEMU, Sim} }
+
+// real reports whether the machines have a network of their own.
+func (c Config) real() bool { return c.Backend != Sim }
+
 // Node is one machine of a lab.
 type Node struct {
 	Name    string
@@ -141,8 +172,10 @@ type Node struct {
 	Profile string
 	Info    bmc.Info
 	MAC     net.HardwareAddr
-	// Namespace is the machine's network namespace; empty in the simulation.
+	// Namespace is the machine's network namespace; only container machines have one.
 	Namespace string
+	// Firmware is "bios" or "uefi"; only qemu machines have a real one.
+	Firmware string
 	// PMType is how the undercloud is told to reach the BMC: "ipmi" or
 	// "redfish"; a container machine's BMC speaks both.
 	PMType      string
@@ -222,6 +255,12 @@ func (r record) nodes() []Node {
 		}
 		if c.Backend == Container {
 			n.Namespace = fmt.Sprintf("%s-node%d", c.Name, i)
+		}
+		if c.Backend == QEMU {
+			n.Firmware = c.Firmware[min(i, len(c.Firmware)-1)]
+			n.Info.UEFI = n.Firmware == qemu.UEFI
+		}
+		if c.real() {
 			n.BMCAddress = fmt.Sprintf("%s%d", bmcNetwork, bmcFirst+i)
 			n.IPMIPort, n.RedfishPort, n.RedfishSystem = ipmiPort, redfishPort, "1"
 		} else {
@@ -243,12 +282,14 @@ func (r record) derive(purpose string) string {
 
 // namespaces lists the network namespaces of a lab, its own first.
 func (r record) namespaces() []string {
-	if r.Config.Backend != Container {
+	if !r.Config.real() {
 		return nil
 	}
 	names := []string{r.Config.Name}
 	for _, n := range r.nodes() {
-		names = append(names, n.Namespace)
+		if n.Namespace != "" {
+			names = append(names, n.Namespace)
+		}
 	}
 	return slices.Clip(names)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/machine"
+	"github.com/tripleo/tripleo/internal/lab/vswitch"
 )
 
 // The control API: JSON over HTTP on the unix socket lab.sock. It is for the
@@ -36,14 +37,18 @@ type Status struct {
 // MachineStatus describes one machine.
 type MachineStatus struct {
 	Name, Profile, UUID, MAC, Namespace string
+	Firmware                            string
 	PMType, PMAddress                   string
-	PoweredOn                           bool
-	Phase, Detail                       string
-	Since                               time.Time
-	Boots                               int
-	BootDevice                          bmc.BootDevice
-	BootPersistent                      bool
-	Faults                              []machine.Fault
+	// Native and Tagged are the VLANs of the machine's port of the switch; empty in the simulation.
+	Native         uint16
+	Tagged         []uint16
+	PoweredOn      bool
+	Phase, Detail  string
+	Since          time.Time
+	Boots          int
+	BootDevice     bmc.BootDevice
+	BootPersistent bool
+	Faults         []machine.Fault
 }
 
 func (u *unit) status() MachineStatus {
@@ -52,7 +57,11 @@ func (u *unit) status() MachineStatus {
 	ms := MachineStatus{
 		Name: n.Name, Profile: n.Profile, UUID: n.Info.UUID, MAC: n.MAC.String(), Namespace: n.Namespace, PMType: n.PMType,
 		PoweredOn: st.PoweredOn, Phase: st.Phase, Detail: st.Detail, Since: st.Since, Boots: st.Boots,
-		BootDevice: st.Boot.Device, BootPersistent: st.Boot.Persistent, Faults: st.Faults,
+		BootDevice: st.Boot.Device, BootPersistent: st.Boot.Persistent, Faults: st.Faults, Firmware: n.Firmware,
+	}
+	if u.port != nil {
+		mode := u.port.Mode()
+		ms.Native, ms.Tagged = mode.Native, mode.Tagged
 	}
 	if n.PMType == "redfish" {
 		ms.PMAddress = n.RedfishURL()
@@ -102,6 +111,7 @@ func (s *server) listenControl() error {
 	handle("POST /v1/machines/{name}/power", s.unitHandler(s.postPower))
 	handle("PUT /v1/machines/{name}/faults/{fault}", s.unitHandler(s.putFault))
 	handle("DELETE /v1/machines/{name}/faults/{fault}", s.unitHandler(s.putFault))
+	handle("PUT /v1/machines/{name}/port", s.unitHandler(s.putPort))
 	handle("GET /v1/machines/{name}/console", s.unitHandler(s.getConsole))
 	handle("POST /v1/machines/{name}/console", s.unitHandler(s.postConsole))
 	s.serveHTTP(l, mux)
@@ -127,7 +137,7 @@ func (s *server) unitHandler(f func(http.ResponseWriter, *http.Request, *unit) e
 func (s *server) getStatus(w http.ResponseWriter, _ *http.Request) error {
 	c := s.rec.Config
 	st := Status{Name: c.Name, Backend: c.Backend, Dir: c.Dir, PID: os.Getpid(), NodeURL: c.NodeURL, Instackenv: InstackenvPath(c.Dir)}
-	if c.Backend == Container {
+	if c.real() {
 		st.Namespace = c.Name
 	}
 	for _, u := range s.units {
@@ -165,13 +175,66 @@ func (s *server) putFault(w http.ResponseWriter, r *http.Request, u *unit) error
 		return &apiError{http.StatusBadRequest, err.Error()}
 	}
 	on := r.Method == http.MethodPut
-	if f == machine.LinkDown {
+	if err := u.breakHardware(f, on); err != nil {
+		return err
+	}
+	u.machine.SetFault(f, on)
+	reply(w, http.StatusOK, u.status())
+	return nil
+}
+
+// What a bad cable does: enough to be felt, not enough to stop everything.
+const (
+	lossRate  = 0.1
+	slowBytes = 128 << 10 // a second
+)
+
+// breakHardware does what a fault needs besides the mainboard's knowing of it.
+func (u *unit) breakHardware(f machine.Fault, on bool) error {
+	switch f {
+	case machine.LinkDown, machine.LinkSlow, machine.LinkLossy:
 		if u.port == nil {
 			return &apiError{http.StatusBadRequest, "a simulated machine has no cable"}
 		}
-		u.port.SetLink(!on)
+		if f == machine.LinkDown {
+			u.port.SetLink(!on)
+			return nil
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if f == machine.LinkSlow {
+			u.damage.BytesPerSecond = 0
+			if on {
+				u.damage.BytesPerSecond = slowBytes
+			}
+		} else {
+			u.damage.Loss = 0
+			if on {
+				u.damage.Loss = lossRate
+			}
+		}
+		u.port.Damage(u.damage)
+	case machine.DiskBad:
+		if u.badDisk == nil {
+			return &apiError{http.StatusBadRequest, "a simulated machine has no disk that could fail; see --sim-failures"}
+		}
+		return u.badDisk(on)
 	}
-	u.machine.SetFault(f, on)
+	return nil
+}
+
+// putPort moves a machine's cable to other VLANs of the switch.
+func (s *server) putPort(w http.ResponseWriter, r *http.Request, u *unit) error {
+	if u.port == nil {
+		return &apiError{http.StatusBadRequest, "a simulated machine has no cable"}
+	}
+	var in vswitch.Mode
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return &apiError{http.StatusBadRequest, "want {\"Native\": ..., \"Tagged\": [...]}: " + err.Error()}
+	}
+	if err := u.port.SetMode(in); err != nil {
+		return &apiError{http.StatusBadRequest, err.Error()}
+	}
 	reply(w, http.StatusOK, u.status())
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // InstackenvPath is where a lab in dir leaves its node file, mode 0600 (it
@@ -47,6 +48,9 @@ func Instackenv(nodes []Node) ([]byte, error) {
 		}
 		if n.Profile != "" {
 			in.Capabilities = "profile:" + n.Profile
+		}
+		if n.Firmware != "" {
+			in.Capabilities = strings.TrimPrefix(in.Capabilities+",boot_mode:"+n.Firmware, ",")
 		}
 		if n.PMType == "redfish" {
 			// A URL, because the default scheme would be https.

@@ -270,7 +270,7 @@ func TestCrashIsCleanedUp(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, c := range []Config{
-		{Backend: "qemu"}, {Nodes: 201}, {Nodes: -1}, {Name: "Bad Name"}, {Dir: "relative"}, {Dir: "/"}, {MTU: 100}, {MemoryMiB: 1}, {SimFailures: 2},
+		{Backend: "esx"}, {Firmware: []string{"coreboot"}}, {Accel: "hvf"}, {NICModel: "ne2k"}, {DiskBus: "mfm"}, {Nodes: 201}, {Nodes: -1}, {Name: "Bad Name"}, {Dir: "relative"}, {Dir: "/"}, {MTU: 100}, {MemoryMiB: 1}, {SimFailures: 2},
 	} {
 		if err := c.WithDefaults().Validate(); err == nil {
 			t.Errorf("%+v was accepted", c)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,10 @@ type unit struct {
 	console *consoleLog
 	input   func([]byte) error
 	port    *vswitch.Port
+	badDisk func(bool) error
+
+	mu     sync.Mutex // guards damage
+	damage vswitch.Damage
 }
 
 // server is a running lab.
@@ -68,10 +73,7 @@ func Serve(ctx context.Context, dir string, log *slog.Logger, ready func() error
 	defer stop()
 	s := &server{rec: rec, log: log, stop: stop, byID: map[string]*unit{}}
 	defer func() { err = errors.Join(err, s.shutdown()) }()
-	build := s.buildContainers
-	if rec.Config.Backend == Sim {
-		build = s.buildSim
-	}
+	build := map[string]func() error{Container: s.buildContainers, QEMU: s.buildQEMU, Sim: s.buildSim}[rec.Config.Backend]
 	if err := build(); err != nil {
 		return err
 	}
@@ -128,6 +130,11 @@ func (s *server) buildContainers() error {
 	if err := privateMounts(); err != nil {
 		return err
 	}
+	return s.buildSwitch(s.buildContainer)
+}
+
+// buildSwitch makes the switch with the undercloud's port, and the machines at it.
+func (s *server) buildSwitch(build func(*vswitch.Switch, Node) error) error {
 	c := s.rec.Config
 	sw := vswitch.New()
 	s.close = append(s.close, sw.Close)
@@ -138,7 +145,7 @@ func (s *server) buildContainers() error {
 		return err
 	}
 	for _, n := range s.rec.nodes() {
-		if err := s.buildContainer(sw, n); err != nil {
+		if err := build(sw, n); err != nil {
 			return fmt.Errorf("machine %s: %w", n.Name, err)
 		}
 	}
@@ -146,7 +153,8 @@ func (s *server) buildContainers() error {
 }
 
 func (s *server) plug(sw *vswitch.Switch, ns, name string, mac net.HardwareAddr) (*vswitch.Port, error) {
-	tap, err := vswitch.OpenTap(vswitch.TapConfig{Namespace: ns, Name: name, MAC: mac, MTU: s.rec.Config.MTU})
+	c := s.rec.Config
+	tap, err := vswitch.OpenTap(vswitch.TapConfig{Namespace: ns, Name: name, MAC: mac, MTU: c.MTU, NoOffload: c.Backend == QEMU})
 	if err != nil {
 		return nil, err
 	}
@@ -178,13 +186,19 @@ func (s *server) buildContainer(sw *vswitch.Switch, n Node) error {
 		return err
 	}
 	s.close = append(s.close, console.Close)
-	m := machine.New(machine.Options{Info: n.Info, Hardware: hw, Console: console, Log: log, Now: time.Now})
-	s.units = append(s.units, &unit{node: n, machine: m, console: console, input: hw.Input, port: port})
-	s.run = append(s.run, m.Run)
-	if err := container.AddAddress(c.Name, "lo", n.BMCAddress+"/32"); err != nil {
+	u := &unit{node: n, console: console, input: hw.Input, port: port, badDisk: hw.SetBadDisk}
+	u.machine = machine.New(machine.Options{Info: n.Info, Hardware: hw, Console: console, Log: log, Now: time.Now})
+	return s.addUnit(u)
+}
+
+// addUnit adds a machine and the BMC it has in the lab's namespace.
+func (s *server) addUnit(u *unit) error {
+	s.units = append(s.units, u)
+	s.run = append(s.run, u.machine.Run)
+	if err := container.AddAddress(s.rec.Config.Name, "lo", u.node.BMCAddress+"/32"); err != nil {
 		return err
 	}
-	return s.buildBMC(n, m, log)
+	return s.buildBMC(u.node, u.machine, s.log.With("node", u.node.Name))
 }
 
 // buildBMC binds a machine's IPMI and Redfish sockets in the lab's namespace.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/lab/container"
+	"github.com/tripleo/tripleo/internal/lab/qemu"
 )
 
 // serveArgs are the arguments of the lab process; the folder follows.
@@ -86,8 +88,8 @@ func Up(ctx context.Context, cfg Config) (*Status, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if os.Geteuid() != 0 && cfg.Backend == Container {
-		return nil, errors.New("lab: the container backend makes namespaces and loop devices and needs root")
+	if os.Geteuid() != 0 && cfg.real() {
+		return nil, fmt.Errorf("lab: the %s backend makes namespaces and network devices and needs root", cfg.Backend)
 	}
 	if pid := lockHolder(cfg.Dir); pid != 0 {
 		return nil, fmt.Errorf("%w: process %d in %s", ErrRunning, pid, cfg.Dir)
@@ -98,6 +100,12 @@ func Up(ctx context.Context, cfg Config) (*Status, error) {
 	old, err := loadRecord(cfg.Dir)
 	if err != nil {
 		old = record{Config: cfg}
+	}
+	// Virtual machines of a lab that crashed go on in its successor, if that has them.
+	if !old.sameMachines(cfg) {
+		if err := old.sweepMachines(); err != nil {
+			return nil, err
+		}
 	}
 	// The folder's last lab, and one of the same name that had another folder.
 	if err := errors.Join(sweep(ctx, old, true), sweep(ctx, record{Config: cfg}, true)); err != nil {
@@ -116,7 +124,7 @@ func Up(ctx context.Context, cfg Config) (*Status, error) {
 		return nil, err
 	}
 	if err := launch(ctx, rec); err != nil {
-		return nil, errors.Join(err, sweep(context.WithoutCancel(ctx), rec, true))
+		return nil, errors.Join(err, rec.sweepMachines(), sweep(context.WithoutCancel(ctx), rec, true))
 	}
 	return NewClient(cfg.Dir).Status(ctx)
 }
@@ -145,7 +153,7 @@ func launch(ctx context.Context, rec record) error {
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if rec.Config.Backend == Container {
+	if rec.Config.real() {
 		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWNS
 	}
 	err = cmd.Start()
@@ -195,14 +203,33 @@ func Down(ctx context.Context, dir string, keepDisks bool) error {
 			}
 		}
 	}
-	return sweep(ctx, rec, keepDisks)
+	return errors.Join(rec.sweepMachines(), sweep(ctx, rec, keepDisks))
+}
+
+// sameMachines reports whether a lab configured as c has the recorded lab's machines.
+func (r record) sameMachines(c Config) bool {
+	o := r.Config
+	o.MTU, o.NodeURL, o.Profiles = c.MTU, c.NodeURL, c.Profiles // of no concern to a running machine
+	return reflect.DeepEqual(o, c)
+}
+
+// sweepMachines ends the virtual machines that a lab left running.
+func (r record) sweepMachines() error {
+	if r.Config.Backend != QEMU {
+		return nil
+	}
+	var errs []error
+	for _, n := range r.nodes() {
+		errs = append(errs, qemu.Sweep(filepath.Join(r.Config.Dir, n.Name)))
+	}
+	return errors.Join(errs...)
 }
 
 // sweep removes what a lab that does not run any more left behind.
 func sweep(ctx context.Context, rec record, keepFiles bool) error {
 	c := rec.Config
 	var errs []error
-	if os.Geteuid() == 0 && c.Backend == Container {
+	if os.Geteuid() == 0 && c.real() {
 		// What goes by the name is left alone if a lab in another folder has it.
 		if waitFor(ctx, nameWait, func() bool { return !nameTaken(c.Name) }) {
 			errs = append(errs, sweepName(ctx, c.Name))

@@ -69,7 +69,9 @@ type Info struct {
 	MemoryMiB int
 	// DiskBytes is the size of the system disk.
 	DiskBytes int64
-	NICs      []NIC
+	// UEFI says that the machine's firmware is UEFI, not a BIOS.
+	UEFI bool
+	NICs []NIC
 }
 
 // NIC is a network interface.

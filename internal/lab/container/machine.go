@@ -138,6 +138,19 @@ func (m *Machine) PowerButton() {
 	}
 }
 
+// SetBadDisk makes the disk refuse to be written, or repairs it: whoever opens
+// it from then on gets an error.
+func (m *Machine) SetBadDisk(bad bool) error {
+	readOnly := 0
+	if bad {
+		readOnly = 1
+	}
+	if err := unix.IoctlSetPointerInt(int(m.loop.f.Fd()), unix.BLKROSET, readOnly); err != nil {
+		return fmt.Errorf("bad disk %s: %w", m.loop.path, err)
+	}
+	return nil
+}
+
 // Input writes to the machine's console as if typed; it is lost when nothing runs.
 func (m *Machine) Input(p []byte) error {
 	m.mu.Lock()

@@ -19,6 +19,13 @@ const (
 	BMCSlow Fault = "bmc-slow"
 	// BootStuck: the machine has power but never gets to boot.
 	BootStuck Fault = "boot-stuck"
+	// PowerOff: the mains are gone; the machine is off and stays so, its BMC lives on.
+	PowerOff Fault = "power-off"
+	// DiskBad: the disk answers with errors.
+	DiskBad Fault = "disk-bad"
+	// LinkSlow and LinkLossy: the cable of the first network interface carries little, or loses packets.
+	LinkSlow  Fault = "link-slow"
+	LinkLossy Fault = "link-lossy"
 	// LinkDown: the cable of the first network interface is out.
 	LinkDown Fault = "link-down"
 )
@@ -27,7 +34,9 @@ const (
 const slowBMC = 5 * time.Second
 
 // AllFaults lists the faults there are.
-func AllFaults() []Fault { return []Fault{PowerStuck, BMCDead, BMCSlow, BootStuck, LinkDown} }
+func AllFaults() []Fault {
+	return []Fault{PowerOff, PowerStuck, BMCDead, BMCSlow, BootStuck, DiskBad, LinkDown, LinkSlow, LinkLossy}
+}
 
 // ParseFault reads a fault's name.
 func ParseFault(s string) (Fault, error) {
@@ -60,6 +69,10 @@ func (m *Machine) SetFault(f Fault, on bool) {
 		m.faults = Faults{}
 	}
 	m.faults[f] = on
+	if f == PowerOff && on {
+		m.want = false
+		m.cutLocked()
+	}
 	m.log.Info("fault", "fault", f, "on", on)
 }
 

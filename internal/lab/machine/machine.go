@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,10 @@ type Hardware interface {
 	PowerButton()
 }
 
+// Interruptible is Hardware that can be sent a non-maskable interrupt; other
+// hardware behaves as if its kernel restarted because of it.
+type Interruptible interface{ NMI() error }
+
 // restartPause keeps a machine that restarts at once from spinning.
 const restartPause = 500 * time.Millisecond
 
@@ -56,6 +61,7 @@ type Machine struct {
 	console io.Writer
 	log     *slog.Logger
 	now     func() time.Time
+	devices []bmc.BootDevice
 
 	mu      sync.Mutex
 	want    bool               // power is, or is to be, on
@@ -70,7 +76,7 @@ type Machine struct {
 // Status is what a machine is doing.
 type Status struct {
 	PoweredOn bool
-	// Phase is one of "off", "firmware", "pxe", "ramdisk", "disk", "hung"; Detail says more.
+	// Phase is one of "off", "firmware", "pxe", "ramdisk", "disk", "running", "hung"; Detail says more.
 	Phase, Detail string
 	// Since is when the phase began.
 	Since time.Time
@@ -87,14 +93,26 @@ type Options struct {
 	Console  io.Writer
 	Log      *slog.Logger
 	Now      func() time.Time
+	// Running says that the hardware runs already and its first Boot takes that over.
+	Running bool
+	// Devices are what the machine can boot from in its own order; nil means disk, then network.
+	Devices []bmc.BootDevice
 }
 
-// New returns a machine that is off. Run makes it work.
+// New returns a machine that is off, unless its hardware runs already. Run makes it work.
 func New(o Options) *Machine {
-	return &Machine{
-		info: o.Info, hw: o.Hardware, console: o.Console, log: o.Log, now: o.Now,
-		wake: make(chan struct{}, 1), status: Status{Phase: "off", Since: o.Now()},
+	m := &Machine{
+		info: o.Info, hw: o.Hardware, console: o.Console, log: o.Log, now: o.Now, devices: o.Devices,
+		wake: make(chan struct{}, 1), status: Status{Phase: "off", Since: o.Now()}, want: o.Running,
+		boot: bmc.BootOverride{UEFI: o.Info.UEFI},
 	}
+	if m.devices == nil {
+		m.devices = []bmc.BootDevice{bmc.Disk, bmc.PXE}
+	}
+	if o.Running {
+		m.wake <- struct{}{}
+	}
+	return m
 }
 
 // Run is the machine's life: it boots when power comes on. It returns when
@@ -175,9 +193,9 @@ func (m *Machine) nextOrder() []bmc.BootDevice {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status.Boots++
-	order := []bmc.BootDevice{bmc.Disk, bmc.PXE}
-	if m.boot.Device == bmc.PXE {
-		order = []bmc.BootDevice{bmc.PXE, bmc.Disk}
+	order := slices.Clone(m.devices)
+	if i := slices.Index(order, m.boot.Device); i > 0 {
+		order = slices.Insert(slices.Delete(order, i, i+1), 0, m.boot.Device)
 	}
 	if !m.boot.Persistent {
 		m.boot = bmc.BootOverride{UEFI: m.boot.UEFI}
@@ -200,8 +218,8 @@ func (m *Machine) Power(a bmc.Action) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.log.Info("power action", "action", a, "on", m.want)
-	if m.faults.has(PowerStuck) {
-		return nil // a stuck relay: accepted, nothing happens
+	if m.faults.has(PowerStuck) || m.faults.has(PowerOff) {
+		return nil // a stuck relay, no mains: accepted, nothing happens
 	}
 	switch a {
 	case bmc.On:
@@ -222,6 +240,9 @@ func (m *Machine) Power(a bmc.Action) error {
 	case bmc.NMI:
 		if !m.running {
 			return fmt.Errorf("%w: %s while off", bmc.ErrConflict, a)
+		}
+		if hw, ok := m.hw.(Interruptible); ok {
+			return hw.NMI()
 		}
 		m.cutLocked() // a kernel without crash handler restarts
 	default:
@@ -249,9 +270,7 @@ func (m *Machine) Boot() bmc.BootOverride {
 
 // SetBoot sets the boot override.
 func (m *Machine) SetBoot(b bmc.BootOverride) error {
-	switch b.Device {
-	case bmc.NoDevice, bmc.PXE, bmc.Disk:
-	default:
+	if b.Device != bmc.NoDevice && !slices.Contains(m.devices, b.Device) {
 		return fmt.Errorf("boot device %q is not built in", b.Device)
 	}
 	m.mu.Lock()

@@ -98,6 +98,7 @@ type Port struct {
 	sw     *Switch
 	member atomic.Pointer[membership]
 	up     atomic.Bool
+	damage atomic.Pointer[damage]
 
 	rxFrames, txFrames, rxBytes, txBytes, dropped atomic.Uint64
 	done                                          chan struct{}
@@ -139,6 +140,7 @@ func (p *Port) SetLink(up bool) {
 // Close unplugs the port and waits until its reader has ended.
 func (p *Port) Close() error {
 	p.sw.remove(p)
+	p.Damage(Damage{})
 	err := p.dev.Close()
 	<-p.done
 	if errors.Is(err, os.ErrClosed) {
@@ -256,6 +258,10 @@ func (p *Port) receive() {
 			p.dropped.Add(1)
 			continue
 		}
+		if d := p.damage.Load(); d != nil && !d.pass(n-vnetLen) {
+			p.dropped.Add(1)
+			continue
+		}
 		p.rxFrames.Add(1)
 		p.rxBytes.Add(uint64(n - vnetLen))
 		p.forward(buf[:vlanTagLen+n])
@@ -324,7 +330,11 @@ func (p *Port) send(buf []byte, at int, hdr vnetHeader, vid uint16) {
 		binary.BigEndian.PutUint16(buf[at+addrsLen-vlanTagLen+2:], vid)
 	}
 	hdr.put(buf[start:])
-	n, err := p.dev.Write(buf[start:])
+	write := p.dev.Write
+	if d := p.damage.Load(); d != nil {
+		write = d.delay
+	}
+	n, err := write(buf[start:])
 	if vid != m.mode.Native {
 		// The tag overwrote the end of the addresses: put them back.
 		copy(buf[at:], buf[at-vlanTagLen:at+addrsLen-vlanTagLen])

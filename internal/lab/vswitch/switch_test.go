@@ -239,3 +239,41 @@ func FuzzForward(f *testing.F) {
 		from.forward(append(make([]byte, vlanTagLen), in...))
 	})
 }
+
+func TestDamage(t *testing.T) {
+	sw, wires := build(t, map[string]Mode{"a": Access(1), "b": Access(1)})
+	damage := func(name string, d Damage) {
+		for _, p := range sw.Ports() {
+			if p.Name() == name {
+				p.Damage(d)
+			}
+		}
+	}
+	f := frame(all, macA, 0, "x")
+	damage("b", Damage{Loss: 1})
+	if got := deliver(wires, "a", f); len(got) != 0 {
+		t.Errorf("a cable that loses everything delivered %v", got)
+	}
+	damage("b", Damage{})
+	if got := deliver(wires, "a", f); len(got) != 1 {
+		t.Errorf("a repaired cable delivered %v", got)
+	}
+}
+
+// TestSlowCable: a slow cable takes what its queue holds and loses the rest,
+// without holding up the switch.
+func TestSlowCable(t *testing.T) {
+	wire := newWire()
+	d := &damage{Damage: Damage{BytesPerSecond: 1}, dev: wire, queue: make(chan []byte, slowQueue), stop: make(chan struct{})}
+	f := frame(all, macA, 0, "x")
+	for i := range slowQueue {
+		if n, err := d.delay(f); err != nil || n != len(f) {
+			t.Fatalf("frame %d: %d, %v", i, n, err)
+		}
+	}
+	if _, err := d.delay(f); err == nil {
+		t.Error("a full queue took another frame")
+	}
+	close(d.stop)
+	d.wait(1 << 30) // does not wait for a cable that was repaired
+}

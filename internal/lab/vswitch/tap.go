@@ -31,16 +31,18 @@ type TapConfig struct {
 	MAC net.HardwareAddr
 	// MTU in bytes; zero means 1500.
 	MTU int
+	// NoOffload makes the kernel finish every frame it sends, because a port of the switch cannot: a virtual machine's.
+	NoOffload bool
 }
 
 // OpenTap makes a TAP device inside its namespace, with checksum and
-// segmentation offload (the peer is the switch, which passes such work on), and
-// sets it up. The device vanishes when the Tap is closed or its process dies.
+// segmentation offload unless told otherwise (the peer is the switch, which
+// passes such work on), and sets it up. The device vanishes when the Tap is closed or its process dies.
 func OpenTap(cfg TapConfig) (*Tap, error) {
 	var t *Tap
 	err := netns.Do(cfg.Namespace, func() error {
 		var err error
-		if t, err = openTap(cfg.Name); err != nil {
+		if t, err = openTap(cfg.Name, cfg.NoOffload); err != nil {
 			return err
 		}
 		if err := configureLink(cfg); err != nil {
@@ -54,7 +56,7 @@ func OpenTap(cfg TapConfig) (*Tap, error) {
 	return t, nil
 }
 
-func openTap(name string) (*Tap, error) {
+func openTap(name string, plain bool) (*Tap, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
@@ -69,7 +71,10 @@ func openTap(name string) (*Tap, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("TUNSETIFF: %w", err)
 	}
-	const offload = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	offload := unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	if plain {
+		offload = 0
+	}
 	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offload); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("TUNSETOFFLOAD: %w", err)

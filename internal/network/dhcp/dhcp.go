@@ -237,8 +237,13 @@ func (s *Server) extras(req, reply *dhcpv4.DHCPv4, options []Option) error {
 		}
 	}
 	if reply.BootFileName != "" && strings.HasPrefix(req.ClassIdentifier(), "PXEClient") {
-		// A PXE ROM takes only offers that carry its own vendor class.
+		// A PXE ROM takes only offers that carry its own vendor class, and those without PXE's vendor options (UEFI) only
+		// as a hint to ask a boot server at port 4011. Discovery control, bit 3: load the boot file, ask nobody (PXE 2.1,
+		// 2.2.3, tag 6).
 		reply.UpdateOption(dhcpv4.OptClassIdentifier("PXEClient"))
+		if !reply.Options.Has(dhcpv4.OptionVendorSpecificInformation) {
+			reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}))
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package dhcp_test
 
 import (
+	"bytes"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -104,6 +105,19 @@ func TestRequests(t *testing.T) {
 				t.Errorf("answered %s, expected %s", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestPXEClientIsToldNotToAskABootServer: UEFI's PXE client refuses an offer
+// of class PXEClient whose vendor options do not say so (PXE 2.1, 2.2.3).
+func TestPXEClientIsToldNotToAskABootServer(t *testing.T) {
+	class := dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000"))
+	r := reply(t, discover(t, class, dhcpv4.WithOption(dhcpv4.OptClientArch(iana.EFI_X86_64))))
+	if got := r.Options.Get(dhcpv4.OptionVendorSpecificInformation); r.ClassIdentifier() != "PXEClient" || !bytes.Equal(got, []byte{6, 1, 8, 255}) {
+		t.Errorf("class %q, vendor options %x, expected PXEClient and discovery control 8", r.ClassIdentifier(), got)
+	}
+	if r := reply(t, discover(t)); r.Options.Has(dhcpv4.OptionVendorSpecificInformation) {
+		t.Error("a client that is no PXE ROM got PXE's options")
 	}
 }
 
