@@ -312,7 +312,7 @@ func readPower(ctx context.Context, w *work) outcome {
 }
 
 func checkAdoptable(_ context.Context, w *work) outcome {
-	if err := w.n.checkDeployable(); err != nil {
+	if err := w.s.validateInterface(w.n, nil, "deploy"); err != nil {
 		return failed(err)
 	}
 	return done()

@@ -240,13 +240,18 @@ func (s *Service) runTFTP(ctx context.Context) error {
 	return nil
 }
 
-// Handler serves the API. A path without version is one of v1, as in Ironic.
+// Handler serves the API. A path without version is one of v1, and a slash at
+// its end means nothing, as in Ironic.
 func (s *Service) Handler() http.Handler {
 	h := s.v1Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := r.URL.Path; p != "/" && p != "/v1" && !strings.HasPrefix(p, "/v1/") {
+		path := strings.TrimSuffix(r.URL.Path, "/")
+		if path != "" && path != "/v1" && !strings.HasPrefix(path, "/v1/") {
+			path = "/v1" + path
+		}
+		if path != "" && path != r.URL.Path {
 			r = r.Clone(r.Context())
-			r.URL.Path, r.URL.RawPath = "/v1"+p, ""
+			r.URL.Path, r.URL.RawPath = path, ""
 		}
 		h.ServeHTTP(w, r)
 	})
