@@ -44,17 +44,17 @@ func ramdiskModules() []string {
 	}
 }
 
-// kernelDir returns a directory with vmlinuz, release and modules/ of Debian's kernel: the package is unpacked,
-// not installed.
+// kernelDir returns a directory with vmlinuz, release and modules/ of Debian's kernel, and busybox: the packages
+// are unpacked, not installed.
 func (b *builder) kernelDir(ctx context.Context, suite string, sources Sources) (string, error) {
-	dir := filepath.Join(b.o.CacheDir, "kernel-"+hashOf(suite, sources.Text(), ramdiskModules()))
+	dir := filepath.Join(b.o.CacheDir, "kernel-"+hashOf(suite, sources.Text(), ramdiskModules(), "busybox"))
 	return dir, b.cached(ctx, dir, "kernel", func(tmp string) error {
 		unpacked := tmp + "-unpacked"
 		defer func() { _ = removeTree(unpacked) }()
 		if err := removeTree(unpacked); err != nil {
 			return err
 		}
-		args := []string{"--mode=root", "--variant=extract", "--format=directory", "--include=linux-image-amd64,kmod",
+		args := []string{"--mode=root", "--variant=extract", "--format=directory", "--include=linux-image-amd64,kmod,busybox-static",
 			`--aptopt=Apt::Install-Recommends "false"`, `--aptopt=APT::Sandbox::User "root"`}
 		for _, o := range hostProxies(ctx) {
 			args = append(args, "--aptopt="+o)
@@ -82,6 +82,9 @@ func (b *builder) extractKernel(ctx context.Context, unpacked, to string) error 
 		return err
 	}
 	if err := copyFile(kernel, filepath.Join(to, "vmlinuz")); err != nil {
+		return err
+	}
+	if err := copyFile(filepath.Join(unpacked, "bin/busybox"), filepath.Join(to, "busybox")); err != nil { // a shell for rescue
 		return err
 	}
 	from := filepath.Join(unpacked, "lib/modules", release)
@@ -191,7 +194,7 @@ func (b *builder) buildRamdisk(ctx context.Context, kernel, key string) error {
 }
 
 // WriteInitramfs writes a cpio archive packed with zstd: the agent as /init, empty mount points, /dev/console,
-// and the modules of the kernel directory (release, modules/) if there are any.
+// and what the kernel directory has of modules (release, modules/) and of a shell (busybox).
 func WriteInitramfs(w io.Writer, agent string, kernel fs.FS) error {
 	binary, err := os.ReadFile(agent)
 	if err != nil {
@@ -206,6 +209,9 @@ func WriteInitramfs(w io.Writer, agent string, kernel fs.FS) error {
 		cpio.StaticFile("bin/tripleo-agent", string(binary), 0o755),
 		cpio.Symlink("init", "bin/tripleo-agent"),
 		cpio.Symlink("var/run", "../run"),
+	}
+	if busybox, err := fs.ReadFile(kernel, "busybox"); err == nil {
+		records = append(records, cpio.StaticFile("bin/busybox", string(busybox), 0o755), cpio.Symlink("bin/sh", "busybox"))
 	}
 	if release, err := fs.ReadFile(kernel, "release"); err == nil {
 		more, err := moduleRecords(kernel, strings.TrimSpace(string(release)))

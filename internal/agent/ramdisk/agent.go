@@ -53,6 +53,8 @@ type Options struct {
 	Backoff func(n int, limit time.Duration) time.Duration
 	// Grace is how long the API stays up after a power command succeeded, so that its result can be fetched.
 	Grace time.Duration
+	// ListenRescue opens the socket for SSH; nil: a rescue is refused.
+	ListenRescue func() (net.Listener, error)
 	// ImagePatience bounds one outage of the image server; zero is the default of package disk.
 	ImagePatience time.Duration
 }

@@ -104,20 +104,23 @@ type entry struct {
 func newExecutor(a *agent) *executor {
 	x := &executor{a: a, work: make(chan *entry, 1), action: make(chan Action, 1), newID: uuid.NewString}
 	x.table = map[string]command{
-		"clean.get_clean_steps":       {false, a.getCleanSteps},
-		"clean.execute_clean_step":    {true, a.executeCleanStep},
-		"deploy.get_deploy_steps":     {false, a.getDeploySteps},
-		"deploy.execute_deploy_step":  {true, a.executeDeployStep},
-		"image.install_bootloader":    {true, a.installBootloader},
-		"log.collect_system_logs":     {false, a.collectSystemLogs},
-		"poll.get_hardware_info":      {false, a.getHardwareInfo},
-		"poll.set_node_info":          {false, a.setNodeInfo},
-		"standby.cache_image":         {true, a.cacheImage},
-		"standby.prepare_image":       {true, a.prepareImage},
-		"standby.get_partition_uuids": {false, a.getPartitionUUIDs},
-		"standby.sync":                {false, a.syncDisks},
-		"standby.run_image":           {true, x.power(ActionReboot)},
-		"standby.power_off":           {true, x.power(ActionPowerOff)},
+		"clean.get_clean_steps":        {false, a.getCleanSteps},
+		"clean.execute_clean_step":     {true, a.executeCleanStep},
+		"deploy.get_deploy_steps":      {false, a.getDeploySteps},
+		"deploy.execute_deploy_step":   {true, a.executeDeployStep},
+		"image.install_bootloader":     {true, a.installBootloader},
+		"log.collect_system_logs":      {false, a.collectSystemLogs},
+		"poll.get_hardware_info":       {false, a.getHardwareInfo},
+		"poll.set_node_info":           {false, a.setNodeInfo},
+		"rescue.finalize_rescue":       {false, a.finalizeRescue},
+		"service.get_service_steps":    {false, a.getServiceSteps},
+		"service.execute_service_step": {true, a.executeServiceStep},
+		"standby.cache_image":          {true, a.cacheImage},
+		"standby.prepare_image":        {true, a.prepareImage},
+		"standby.get_partition_uuids":  {false, a.getPartitionUUIDs},
+		"standby.sync":                 {false, a.syncDisks},
+		"standby.run_image":            {true, x.power(ActionReboot)},
+		"standby.power_off":            {true, x.power(ActionPowerOff)},
 	}
 	return x
 }

@@ -108,7 +108,8 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 			}
 			return d, nil
 		},
-		Version: Version, Now: time.Now, Random: rand.Float64, Backoff: Backoff, Grace: powerGrace,
+		ListenRescue: func() (net.Listener, error) { return lc.Listen(ctx, "tcp", ":22") },
+		Version:      Version, Now: time.Now, Random: rand.Float64, Backoff: Backoff, Grace: powerGrace,
 	})
 }
 

@@ -58,10 +58,11 @@ type stepParams struct {
 		Step string          `json:"step"`
 		Args json.RawMessage `json:"args"`
 	} `json:"step"`
-	RawStep       json.RawMessage   `json:"-"`
-	Node          Node              `json:"node"`
-	CleanVersion  map[string]string `json:"clean_version"`
-	DeployVersion map[string]string `json:"deploy_version"`
+	RawStep        json.RawMessage   `json:"-"`
+	Node           Node              `json:"node"`
+	CleanVersion   map[string]string `json:"clean_version"`
+	DeployVersion  map[string]string `json:"deploy_version"`
+	ServiceVersion map[string]string `json:"service_version"`
 }
 
 func (a *agent) stepParams(c call) (stepParams, error) {
@@ -77,7 +78,7 @@ func (a *agent) stepParams(c call) (stepParams, error) {
 	}
 	p.RawStep = raw.Step
 	a.setNode(p.Node)
-	for _, v := range []map[string]string{p.CleanVersion, p.DeployVersion} {
+	for _, v := range []map[string]string{p.CleanVersion, p.DeployVersion, p.ServiceVersion} {
 		if have, ok := v[managerName]; ok && have != managerVersion {
 			return p, commandErr("VersionMismatch", http.StatusBadRequest, "Hardware managers version mismatch",
 				fmt.Errorf("%w: %s is %s here, %s was given", errVersionMismatch, managerName, managerVersion, have))
@@ -122,6 +123,27 @@ func (a *agent) executeDeployStep(ctx context.Context, c call) (any, error) {
 		return nil, err
 	}
 	return map[string]any{"deploy_result": result, "deploy_step": p.RawStep}, nil
+}
+
+// getServiceSteps lists what may be done to a machine that carries an instance: nothing that takes its disks away
+// by itself, hence no step has a priority.
+func (a *agent) getServiceSteps(_ context.Context, c call) (any, error) {
+	if _, err := a.stepParams(c); err != nil {
+		return nil, err
+	}
+	return map[string]any{"service_steps": map[string]any{managerClass: deploySteps()}, "hardware_manager_version": managers()}, nil
+}
+
+func (a *agent) executeServiceStep(ctx context.Context, c call) (any, error) {
+	p, err := a.stepParams(c)
+	if err != nil {
+		return nil, err
+	}
+	result, err := a.runStep(ctx, p, c, "deploy")
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"service_result": result, "service_step": p.RawStep}, nil
 }
 
 func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) (any, error) {

@@ -213,6 +213,12 @@ func (a *ramdisk) command(name string) (run commandFunc, async bool) {
 		return say(steps("clean_steps", step{"erase_devices_metadata", 99, "deploy", false, true}, step{"erase_devices", 10, "deploy", false, true})), false
 	case "deploy.get_deploy_steps":
 		return say(steps("deploy_steps", step{"write_image", 0, "deploy", false, false})), false
+	case "service.get_service_steps":
+		return say(steps("service_steps", step{"erase_devices_metadata", 0, "deploy", false, true})), false
+	case "service.execute_service_step":
+		return a.deployStep, true
+	case "rescue.finalize_rescue":
+		return say("rescue is open"), false
 	case "clean.execute_clean_step":
 		return a.cleanStep, true
 	case "deploy.execute_deploy_step":
