@@ -312,22 +312,8 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 	if h.Arch == "" {
 		h.Arch = "x86_64"
 	}
-	stores, err := sys.Storage()
-	if err != nil {
+	if h.Disks, err = redfishDisks(sys); err != nil {
 		return h, s.info.wrap("read the storage", err)
-	}
-	for _, st := range stores {
-		drives, err := st.Drives()
-		if err != nil {
-			return h, s.info.wrap("read the drives", err)
-		}
-		for _, d := range drives {
-			disk := HardwareDisk{Name: d.Name, Model: d.Model, Serial: d.SerialNumber, Rotational: d.MediaType == schemas.HDDMediaType}
-			if d.CapacityBytes != nil {
-				disk.Size = int64(*d.CapacityBytes)
-			}
-			h.Disks = append(h.Disks, disk)
-		}
 	}
 	nics, err := sys.EthernetInterfaces()
 	if err != nil {
@@ -354,4 +340,42 @@ func redfishArch(set string) string {
 	default:
 		return strings.ToLower(set)
 	}
+}
+
+// redfishDisks reads the drives, of old services the simple storage.
+func redfishDisks(sys *schemas.ComputerSystem) (out []HardwareDisk, err error) {
+	stores, err := sys.Storage()
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range stores {
+		drives, err := st.Drives()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range drives {
+			disk := HardwareDisk{Name: d.Name, Model: d.Model, Serial: d.SerialNumber, Rotational: d.MediaType == schemas.HDDMediaType}
+			if d.CapacityBytes != nil {
+				disk.Size = int64(*d.CapacityBytes)
+			}
+			out = append(out, disk)
+		}
+	}
+	if len(stores) > 0 {
+		return out, nil
+	}
+	simple, err := sys.SimpleStorage()
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range simple {
+		for _, d := range st.Devices {
+			disk := HardwareDisk{Name: d.Name, Model: d.Model}
+			if d.CapacityBytes != nil {
+				disk.Size = int64(*d.CapacityBytes)
+			}
+			out = append(out, disk)
+		}
+	}
+	return out, nil
 }

@@ -57,6 +57,8 @@ type Handler struct {
 	mu    sync.Mutex
 	token map[[32]byte]*session // by SHA-256 of the token
 	count int
+
+	firmware map[string]*firmware // by system
 }
 
 type session struct {
@@ -69,7 +71,7 @@ type object = map[string]any
 
 // New returns the service's handler.
 func New(o Options) *Handler {
-	h := &Handler{o: o, byID: make(map[string]bmc.System, len(o.Systems)), token: map[[32]byte]*session{}}
+	h := &Handler{o: o, byID: make(map[string]bmc.System, len(o.Systems)), token: map[[32]byte]*session{}, firmware: map[string]*firmware{}}
 	for _, e := range o.Systems {
 		h.byID[e.ID] = e.System
 	}
@@ -109,6 +111,7 @@ func (h *Handler) routes() *http.ServeMux {
 	auth("POST "+root+"/Managers/{id}/Actions/Manager.Reset", h.system(h.resetManager))
 	auth("GET "+root+"/Chassis", h.listChassis)
 	auth("GET "+root+"/Chassis/{id}", h.system(h.getChassis))
+	h.firmwareRoutes(auth)
 	return mux
 }
 

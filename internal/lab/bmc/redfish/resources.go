@@ -71,6 +71,7 @@ func (h *Handler) serviceRoot(w http.ResponseWriter, _ *http.Request) error {
 		"ProtocolFeaturesSupported": object{"ExpandQuery": object{"NoLinks": false, "ExpandAll": false, "Links": false, "Levels": false}, "SelectQuery": false},
 		"Systems":                   ref(root + "/Systems"), "Managers": ref(root + "/Managers"), "Chassis": ref(root + "/Chassis"),
 		"SessionService": ref(root + "/SessionService"),
+		"Registries":     ref(root + "/Registries"),
 		"Links":          object{"Sessions": ref(root + "/SessionService/Sessions")},
 	})
 	return nil
@@ -126,18 +127,19 @@ func bootObject(b bmc.BootOverride) object {
 	}
 }
 
-func systemObject(id string, sys bmc.System) object {
+func systemObject(id, led string, sys bmc.System) object {
 	info, path := sys.Info(), root+"/Systems/"+id
 	return object{
 		"@odata.id": path, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem",
 		"Id": id, "Name": info.Name, "SystemType": "Physical", "UUID": info.UUID,
 		"Manufacturer": info.Manufacturer, "Model": info.Product, "SerialNumber": info.Serial, "SKU": info.Product, "AssetTag": "", "PartNumber": "",
-		"BiosVersion": info.BIOSVersion, "HostName": "", "IndicatorLED": "Off", "PowerState": powerState(sys), "Status": health,
+		"BiosVersion": info.BIOSVersion, "HostName": "", "IndicatorLED": led, "PowerState": powerState(sys), "Status": health,
 		"Boot":               bootObject(sys.Boot()),
 		"ProcessorSummary":   object{"Count": info.CPUs, "Model": info.CPUModel, "Status": health},
 		"MemorySummary":      object{"TotalSystemMemoryGiB": float64(info.MemoryMiB) / 1024, "Status": health},
 		"EthernetInterfaces": ref(path + "/EthernetInterfaces"), "Processors": ref(path + "/Processors"),
 		"Memory": ref(path + "/Memory"), "SimpleStorage": ref(path + "/SimpleStorage"),
+		"Bios": ref(path + "/Bios"), "SecureBoot": ref(path + "/SecureBoot"),
 		"Links": object{"Chassis": []object{ref(root + "/Chassis/" + id)}, "ManagedBy": []object{ref(root + "/Managers/" + id)}},
 		"Actions": object{"#ComputerSystem.Reset": object{
 			"target": path + "/Actions/ComputerSystem.Reset", "ResetType@Redfish.AllowableValues": resetTypeNames(),
@@ -161,7 +163,11 @@ func (h *Handler) getSystem(w http.ResponseWriter, _ *http.Request, id string, s
 	if err != nil {
 		return err
 	}
-	obj := systemObject(id, sys)
+	led, err := h.light(id, nil)
+	if err != nil {
+		return err
+	}
+	obj := systemObject(id, led, sys)
 	obj["@odata.etag"] = tag
 	w.Header().Set("ETag", tag)
 	w.Header().Set("Allow", "GET, HEAD, PATCH")
@@ -179,7 +185,8 @@ func (h *Handler) patchSystem(w http.ResponseWriter, r *http.Request, id string,
 		return &fault{http.StatusPreconditionFailed, "Base.1.8.PreconditionFailed", "the resource has changed since that ETag"}
 	}
 	var in struct {
-		Boot *struct {
+		IndicatorLED *string
+		Boot         *struct {
 			Target  *string `json:"BootSourceOverrideTarget"`
 			Enabled *string `json:"BootSourceOverrideEnabled"`
 			Mode    *string `json:"BootSourceOverrideMode"`
@@ -188,8 +195,14 @@ func (h *Handler) patchSystem(w http.ResponseWriter, r *http.Request, id string,
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
+	if in.Boot == nil && in.IndicatorLED == nil {
+		return &fault{http.StatusBadRequest, "Base.1.8.PropertyNotWritable", "only Boot and IndicatorLED can be changed"}
+	}
+	if _, err := h.light(id, in.IndicatorLED); err != nil {
+		return err
+	}
 	if in.Boot == nil {
-		return &fault{http.StatusBadRequest, "Base.1.8.PropertyNotWritable", "only Boot can be changed"}
+		return h.getSystem(w, r, id, sys)
 	}
 	b := sys.Boot()
 	if t := in.Boot.Target; t != nil {
@@ -223,7 +236,7 @@ func (h *Handler) patchSystem(w http.ResponseWriter, r *http.Request, id string,
 	return h.getSystem(w, r, id, sys)
 }
 
-func (h *Handler) resetSystem(w http.ResponseWriter, r *http.Request, _ string, sys bmc.System) error {
+func (h *Handler) resetSystem(w http.ResponseWriter, r *http.Request, id string, sys bmc.System) error {
 	var in struct{ ResetType string }
 	if err := readJSON(r, &in); err != nil {
 		return err
@@ -237,6 +250,9 @@ func (h *Handler) resetSystem(w http.ResponseWriter, r *http.Request, _ string, 
 			return &fault{http.StatusConflict, "Base.1.8.ActionNotSupported", err.Error()}
 		}
 		return fmt.Errorf("power %s: %w", action, err)
+	}
+	if action == bmc.On || action == bmc.Cycle || action == bmc.Reset {
+		h.restarted(id)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -338,10 +354,14 @@ func (h *Handler) resetManager(w http.ResponseWriter, _ *http.Request, _ string,
 }
 
 func (h *Handler) getChassis(w http.ResponseWriter, _ *http.Request, id string, sys bmc.System) error {
+	led, err := h.light(id, nil)
+	if err != nil {
+		return err
+	}
 	info := sys.Info()
 	writeJSON(w, http.StatusOK, object{
 		"@odata.id": root + "/Chassis/" + id, "@odata.type": "#Chassis.v1_14_0.Chassis", "Id": id, "Name": info.Name, "ChassisType": "RackMount",
-		"Manufacturer": info.Manufacturer, "Model": info.Product, "SerialNumber": info.Serial, "PowerState": powerState(sys), "IndicatorLED": "Off",
+		"Manufacturer": info.Manufacturer, "Model": info.Product, "SerialNumber": info.Serial, "PowerState": powerState(sys), "IndicatorLED": led,
 		"Status": health,
 		"Links":  object{"ComputerSystems": []object{ref(root + "/Systems/" + id)}, "ManagedBy": []object{ref(root + "/Managers/" + id)}},
 	})
