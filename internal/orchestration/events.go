@@ -35,6 +35,7 @@ func (s *Service) listEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q := engine.EventQuery{StackID: st.ID, RootID: st.RootID, Depth: st.Depth, Levels: levels, Resource: r.PathValue("resource"), Limit: page.Limit, Marker: page.Marker, Descending: !page.Ascending}
+	sortEvents(&q, page)
 	params := r.URL.Query()
 	q.Names, q.Types, q.Actions, q.Statuses = params["resource_name"], params["resource_type"], params["resource_action"], params["resource_status"]
 	events, stacks, err := s.e.Events(r.Context(), q)
@@ -54,6 +55,22 @@ func (s *Service) listEvents(w http.ResponseWriter, r *http.Request) error {
 		out = append(out, s.eventView(ev, owner, root, levels > 0))
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"events": out})
+}
+
+// sortEvents takes the sort keys that Heat takes, event_time and resource_type; it ignores others.
+func sortEvents(q *engine.EventQuery, page api.Page) {
+	timed := false
+	for i, key := range page.SortKeys {
+		desc := page.SortDirs[i] == "desc"
+		switch {
+		case key == "resource_type" && !timed && !q.ByType:
+			q.ByType, q.TypeDescending = true, desc
+			q.Descending = desc
+		case key == "event_time" || key == "created_at":
+			timed = true // times are unique: what follows has no effect
+			q.Descending = desc
+		}
+	}
 }
 
 func (s *Service) showEvent(w http.ResponseWriter, r *http.Request) error {

@@ -19,6 +19,8 @@ type EventQuery struct {
 	Limit                           int
 	Marker                          string
 	Descending                      bool
+	ByType                          bool // by the resource's type first, which TypeDescending turns round
+	TypeDescending                  bool
 }
 
 // Events returns events in the order they happened, and the stacks they belong to by id.
@@ -63,14 +65,20 @@ func (e *Engine) Events(ctx context.Context, q EventQuery) ([]*Event, map[string
 		if q.Descending {
 			order, after = "seq DESC", "seq < ?"
 		}
-		if q.Marker != "" {
+		skip := q.ByType && q.Marker != ""
+		if q.ByType {
+			order = map[bool]string{false: "resource_type ASC, ", true: "resource_type DESC, "}[q.TypeDescending] + order
+		} else if q.Marker != "" {
 			var seq int64
 			if err := tx.Get([]any{&seq}, "SELECT seq FROM heat_events WHERE id = ?", q.Marker); err == nil {
 				where, args = append(where, after), append(args, seq)
 			}
 		}
 		return readEvents(tx, strings.Join(where, " AND ")+" ORDER BY "+order, args, func(ev *Event) bool {
-			if stacks[ev.StackID] != nil {
+			switch {
+			case skip:
+				skip = ev.ID != q.Marker
+			case stacks[ev.StackID] != nil:
 				out = append(out, ev)
 			}
 			return q.Limit == 0 || len(out) < q.Limit
