@@ -15,6 +15,7 @@ import (
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
 	"github.com/tripleo/tripleo/internal/orchestration/resources"
 	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/store/storetest"
 )
 
 // node is one resource of a random template.
@@ -24,6 +25,7 @@ type node struct {
 	polls            int
 	deps             []int // indices of earlier nodes
 	nested           bool  // in a template of its own
+	hook             string
 }
 
 // model is what a stack is to be: the real things that exist, by node, as key=value.
@@ -57,6 +59,16 @@ func text(nodes []node) string {
 				b.WriteString(nodes[d].name)
 			}
 			b.WriteString("]\n")
+		}
+	}
+	b.WriteString("-- env.yaml --\nresource_registry:\n  resources:\n    z: {}\n")
+	for _, n := range nodes {
+		switch {
+		case n.hook == "":
+		case n.nested:
+			fmt.Fprintf(&b, "    %s: {inner: {hooks: [%s]}}\n", n.name, n.hook)
+		default:
+			fmt.Fprintf(&b, "    %s: {hooks: [%s]}\n", n.name, n.hook)
 		}
 	}
 	b.WriteString(`-- nested.yaml --
@@ -209,12 +221,16 @@ func (w *cosmos) nodeType(p *process) *resources.Type {
 // trial is one history of one stack: operations, failures, cancels and crashes.
 type trial struct {
 	*testing.T
-	rng  *rand.Rand
-	w    *cosmos
-	p    *process
-	path string
-	log  []string
-	next int // for names that were never used
+	rng *rand.Rand
+	w   *cosmos
+	p   *process
+	dsn string
+	log []string
+	// hooks: resources wait at hooks, which end clears.
+	hooks bool
+	next  int // for names that were never used
+	// cleared counts hooks that were waited at.
+	cleared int
 	// crash is how many commits of operations the first process has left; less than 0: it dies at random
 	crash int
 	after bool
@@ -222,17 +238,28 @@ type trial struct {
 }
 
 func newTrial(t *testing.T, seed uint64) *trial {
-	tr := &trial{T: t, rng: rand.New(rand.NewPCG(seed, 7)), w: &cosmos{things: map[string]string{}, made: map[string]int{}},
-		path: filepath.Join(t.TempDir(), "heat.db"), crash: -1}
+	return newTrialOn(t, seed, "sqlite:"+filepath.Join(t.TempDir(), "heat.db"))
+}
+
+func newTrialOn(t *testing.T, seed uint64, dsn string) *trial {
+	tr := &trial{T: t, rng: rand.New(rand.NewPCG(seed, 7)), w: &cosmos{things: map[string]string{}, made: map[string]int{}}, dsn: dsn, crash: -1}
 	tr.start()
 	return tr
 }
 
 func (tr *trial) start() {
 	tr.Helper()
-	db, err := store.Open(context.Background(), "sqlite:"+tr.path)
+	db, err := store.Open(context.Background(), tr.dsn)
 	if err != nil {
 		tr.Fatal(err)
+	}
+	if tr.lives > 0 { // other processes wait for the lease of the dead one to lapse: half a minute, not now
+		if err := db.Tx(context.Background(), func(tx *store.Tx) error {
+			_, err := tx.Exec("UPDATE jobs SET lease_until = 1 WHERE lease_until > 0")
+			return err
+		}); err != nil {
+			tr.Fatal(err)
+		}
 	}
 	p := &process{died: make(chan struct{}), budget: -1}
 	p.house = startHouse(tr.T, db, tr.w.nodeType(p))
@@ -277,6 +304,7 @@ func (tr *trial) end(id string) string {
 			}
 			return st.Action + "_" + st.Status
 		}
+		tr.clearHooks(id)
 		select {
 		case <-sub.C():
 		case <-tr.p.died:
@@ -285,6 +313,28 @@ func (tr *trial) end(id string) string {
 			tr.fatalf("still %s_%s\n%s", st.Action, st.Status, tr.p.dump(id))
 		}
 		sub.Close()
+	}
+}
+
+// clearHooks lets go what waits at a hook in the tree of a stack.
+func (tr *trial) clearHooks(id string) {
+	tr.Helper()
+	if !tr.hooks {
+		return
+	}
+	var rows []*engine.Row
+	err := tr.p.db.View(context.Background(), func(tx *store.Tx) (err error) {
+		rows, err = engine.FindRows(tx, "stack_id IN (SELECT id FROM heat_stacks WHERE root_id = ?)", id)
+		return err
+	})
+	if err != nil {
+		tr.fatalf("%v", err)
+	}
+	for _, r := range rows {
+		if hook := r.Hook(); hook != "" {
+			tr.cleared++
+			_ = tr.p.e.ClearHook(context.Background(), r, hook) // it may be gone, or the process dead
+		}
 	}
 }
 
@@ -315,7 +365,10 @@ func (tr *trial) graph(old []node) []node {
 	}
 	for i := range out {
 		n := &out[i]
-		n.fail, n.polls, n.deps = r.IntN(12) == 0, r.IntN(3), nil
+		n.fail, n.polls, n.deps, n.hook = r.IntN(12) == 0, r.IntN(3), nil, ""
+		if tr.hooks && r.IntN(2) == 0 {
+			n.hook = []string{"pre-create", "pre-update", "pre-delete", "post-create", "post-update", "post-delete"}[r.IntN(6)]
+		}
 		for d := range i {
 			if r.IntN(3) == 0 {
 				n.deps = append(n.deps, d)
@@ -469,6 +522,54 @@ func TestRandomHistories(t *testing.T) {
 	}
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newTrial(t, seed).live(4) })
+	}
+}
+
+// TestRandomHistoriesWithHooks has resources wait at hooks besides.
+func TestRandomHistoriesWithHooks(t *testing.T) {
+	n := uint64(40)
+	if testing.Short() {
+		n = 6
+	}
+	cleared := 0
+	for seed := range n {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			tr := newTrial(t, 1000+seed)
+			tr.hooks = true
+			tr.live(3)
+			cleared += tr.cleared
+		})
+	}
+	if cleared == 0 {
+		t.Error("nothing ever waited at a hook")
+	}
+}
+
+// TestRandomHistoriesOnPostgres is for what differs between the databases: isolation, locks, the order of rows.
+func TestRandomHistoriesOnPostgres(t *testing.T) {
+	dsn := storetest.PostgresDSN(t)
+	n := uint64(15)
+	if testing.Short() {
+		n = 4
+	}
+	for seed := range n {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			schema := fmt.Sprintf("trial%d", seed)
+			db, err := store.Open(t.Context(), dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = db.Tx(t.Context(), func(tx *store.Tx) error {
+				_, err := tx.Exec("CREATE SCHEMA " + schema)
+				return err
+			})
+			if err = errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			tr := newTrialOn(t, 2000+seed, dsn+"&search_path="+schema)
+			tr.hooks = seed%2 == 0
+			tr.live(3)
+		})
 	}
 }
 
