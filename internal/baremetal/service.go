@@ -34,6 +34,10 @@ const (
 	header     = "X-OpenStack-Ironic-API-Version"
 )
 
+// DefaultKernelAppend makes the ramdisk tell what it does on the serial line
+// too, which is the console a BMC shows.
+const DefaultKernelAppend = "ipa-debug=1 console=tty0 console=ttyS0,115200n8"
+
 // Config is what the service needs and how it behaves. Zero values of the
 // second part get the defaults named.
 type Config struct {
@@ -64,7 +68,7 @@ type Config struct {
 	DeployRamdisk        string // default "bm-deploy-ramdisk"
 	InspectionURL        string // where a ramdisk posts its data; default NodeURL/introspection/v1/continue
 	InspectionCollectors string // default "default,logs"
-	KernelAppend         string // further kernel arguments of the ramdisk; default "ipa-debug=1"
+	KernelAppend         string // further kernel arguments of the ramdisk; default DefaultKernelAppend
 	FileURLFolders       []string
 	ImagesAsUploaded     bool           // machines get qcow2 images as they are, not the image service's raw form of them
 	AutomatedClean       bool           // clean a node before it becomes available
@@ -106,7 +110,7 @@ func (c *Config) defaults() {
 	text(&c.DeployRamdisk, "bm-deploy-ramdisk")
 	text(&c.InspectionURL, strings.TrimSuffix(c.NodeURL, "/")+"/introspection/v1/continue")
 	text(&c.InspectionCollectors, "default,logs")
-	text(&c.KernelAppend, "ipa-debug=1")
+	text(&c.KernelAppend, DefaultKernelAppend)
 	if c.Hostname == "" {
 		c.Hostname, _ = os.Hostname()
 		text(&c.Hostname, "undercloud")

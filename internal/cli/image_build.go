@@ -60,11 +60,11 @@ and mke2fs.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.output, "output-directory", "", "where the images go (default ~/.cache/tripleo/images)")
-	fl.StringArrayVar(&f.images, "image-name", nil, "image to build, may be repeated: overcloud-full, ironic-python-agent (default both)")
+	fl.StringArrayVar(&f.images, "image-name", nil, "image to build, may be repeated: overcloud-full, ironic-python-agent (default these two), overcloud-minimal")
 	fl.BoolVar(&f.noSkip, "no-skip", false, "build everything again, with the newest packages")
 	fl.StringArrayVar(&f.configs, "config-file", nil, "YAML file with disk_images, each an imagename with further packages; may be repeated")
 	fl.StringArrayVar(&f.packages, "package", nil, "further Debian package for overcloud-full, may be repeated")
-	fl.BoolVar(&f.bootable, "bootable", false, "put kernel and boot loader (UEFI) into overcloud-full, for machines that boot from their disk")
+	fl.BoolVar(&f.bootable, "bootable", false, "put kernel and boot loaders (BIOS, UEFI) into overcloud-full, for machines that boot from their disk")
 	fl.StringVar(&f.agent, "agent-binary", "", "the static tripleo-agent to put into the images (default: the one beside this program)")
 	fl.StringVar(&f.mirror, "mirror", "", "Debian mirror (default: this machine's package sources)")
 	fl.StringVar(&f.cache, "cache-directory", "", "where unfinished work is kept (default: \"build\" beside the output directory)")
@@ -95,18 +95,20 @@ func (a *app) imageBuild(cmd *cobra.Command, f imageBuildFlags) error {
 	recipe := imagebuild.DefaultRecipe()
 	recipe.Bootable = f.bootable
 	recipe.Packages = append(recipe.Packages, f.packages...)
+	var minimal []string
 	for _, name := range f.configs {
 		extra, err := readImageConfig(name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		recipe.Packages = append(recipe.Packages, extra[imagebuild.OvercloudFull]...)
+		minimal = append(minimal, extra[imagebuild.OvercloudMinimal]...)
 	}
 	slices.Sort(recipe.Packages)
 	recipe.Packages = slices.Compact(recipe.Packages)
 	start := time.Now()
 	err = imagebuild.Build(cmd.Context(), imagebuild.Options{
-		Images: f.images, OutputDir: f.output, CacheDir: f.cache, Agent: f.agent, Recipe: recipe, NoSkip: f.noSkip,
+		Images: f.images, OutputDir: f.output, CacheDir: f.cache, Agent: f.agent, Recipe: recipe, MinimalPackages: minimal, NoSkip: f.noSkip,
 		AptDir: os.DirFS("/etc/apt"), Mirror: f.mirror, Now: time.Now,
 		Report: func(line string) {
 			_, _ = fmt.Fprintf(a.stdout, "%6.1fs  %s\n", time.Since(start).Seconds(), line)

@@ -89,10 +89,45 @@ func imagesIn(f uploadFlags) ([]upload, error) {
 		prefix = f.platform + "-" + prefix
 		props["tripleo_platform"] = f.platform
 	}
-	manifest := filepath.Join(f.dir, imagebuild.OvercloudFull+".json")
+	var out []upload
+	for _, name := range []string{imagebuild.OvercloudFull, imagebuild.OvercloudMinimal} {
+		im, err := systemImage(f.dir, name)
+		if err != nil {
+			return nil, err
+		}
+		if im != nil {
+			im.name = prefix + im.name
+			out = append(out, *im)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, imagebuild.Ramdisk+".json")); err == nil {
+		out = append(out,
+			upload{prefix + "bm-deploy-kernel", filepath.Join(f.dir, imagebuild.Ramdisk+".kernel"), "aki", "aki", "", map[string]any{}},
+			upload{prefix + "bm-deploy-ramdisk", filepath.Join(f.dir, imagebuild.Ramdisk+".initramfs"), "ari", "ari", "", map[string]any{}})
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no images: run `tripleo overcloud image build`", f.dir)
+	}
+	for i := range out {
+		for k, v := range props {
+			out[i].properties[k] = v
+		}
+		if out[i].hash == "" {
+			var err error
+			if out[i].hash, err = hashFile(out[i].file); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// systemImage reads what was built of an operating system image; nil if nothing was.
+func systemImage(dir, name string) (*upload, error) {
+	manifest := filepath.Join(dir, name+".json")
 	data, err := os.ReadFile(manifest) //nolint:gosec // the operator's own folder
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s has no images: run `tripleo overcloud image build`", f.dir)
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -101,29 +136,14 @@ func imagesIn(f uploadFlags) ([]upload, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", manifest, err)
 	}
-	full := upload{prefix + m.Name, filepath.Join(f.dir, m.File), m.DiskFormat, m.ContainerFormat, "", map[string]any{}}
+	im := &upload{m.Name, filepath.Join(dir, m.File), m.DiskFormat, m.ContainerFormat, "", map[string]any{}}
 	if m.HashAlgo == "sha512" {
-		full.hash = m.HashValue
-	}
-	out := []upload{
-		full,
-		{prefix + "bm-deploy-kernel", filepath.Join(f.dir, "ironic-python-agent.kernel"), "aki", "aki", "", map[string]any{}},
-		{prefix + "bm-deploy-ramdisk", filepath.Join(f.dir, "ironic-python-agent.initramfs"), "ari", "ari", "", map[string]any{}},
-	}
-	for i := range out {
-		for k, v := range props {
-			out[i].properties[k] = v
-		}
-		if out[i].hash == "" {
-			if out[i].hash, err = hashFile(out[i].file); err != nil {
-				return nil, err
-			}
-		}
+		im.hash = m.HashValue
 	}
 	if m.VirtualSize > 0 {
-		out[0].properties["virtual_size_bytes"] = fmt.Sprint(m.VirtualSize)
+		im.properties["virtual_size_bytes"] = fmt.Sprint(m.VirtualSize)
 	}
-	return out, nil
+	return im, nil
 }
 
 func hashFile(name string) (string, error) {

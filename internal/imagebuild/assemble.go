@@ -41,11 +41,11 @@ type Package struct {
 	Version string `json:"version"`
 }
 
-// assemble makes overcloud-full.raw.zst and its manifest of a cached root file system and the agent.
+// assemble makes the image NAME.raw.zst of a recipe and its manifest of a cached root file system and the agent.
 func (b *builder) assemble(ctx context.Context, rootfs, key string, r Recipe) error {
 	start := b.o.Now()
 	tree := filepath.Join(b.o.CacheDir, "tmp-tree")
-	raw := filepath.Join(b.o.CacheDir, "tmp-overcloud-full.raw")
+	raw := filepath.Join(b.o.CacheDir, "tmp-"+r.Name+".raw")
 	defer func() { // what is left over is removed at the next start at the latest
 		_ = removeTree(tree)
 		_ = os.Remove(raw)
@@ -70,7 +70,7 @@ func (b *builder) assemble(ctx context.Context, rootfs, key string, r Recipe) er
 		return err
 	}
 	b.say("compressing")
-	m := Manifest{Name: OvercloudFull, File: OvercloudFull + ".raw.zst", DiskFormat: "raw", ContainerFormat: "compressed",
+	m := Manifest{Name: r.Name, File: r.Name + ".raw.zst", DiskFormat: "raw", ContainerFormat: "compressed",
 		VirtualSize: l.Total, HashAlgo: "sha512", BuildKey: key, BuiltAt: b.o.Now().UTC().Truncate(time.Second),
 		Bootable: r.Bootable, Packages: packages}
 	if m.Size, m.HashValue, err = compressFile(ctx, raw, filepath.Join(b.o.OutputDir, m.File)); err != nil {
@@ -104,13 +104,47 @@ func (b *builder) makeDisk(ctx context.Context, raw, tree string, l layout, r Re
 	if err := l.writeESP(f, boot); err != nil {
 		return err
 	}
+	if r.Bootable {
+		if err := b.bootBIOS(ctx, f, l); err != nil {
+			return err
+		}
+	}
 	return b.run(ctx, nil, "mke2fs", "-q", "-F", "-t", "ext4", "-L", RootLabel, "-m", "1", "-d", tree,
 		"-E", "offset="+strconv.FormatInt(l.RootStart, 10)+",lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
 		raw, strconv.FormatInt(l.RootSize/1024, 10)+"k")
 }
 
+// gptLoader is the boot code for the first sector of a disk with GPT (package syslinux-common): it starts the
+// partition that is marked as bootable by a BIOS.
+const gptLoader = "/usr/lib/syslinux/mbr/gptmbr.bin"
+
+// maxBootCode is the room for boot code in a master boot record, in bytes (before the disk's signature).
+const maxBootCode = 440
+
+// bootBIOS makes the image start on machines with a BIOS: code in the first sector starts syslinux on the EFI system
+// partition, which finds the same kernel there as systemd-boot does.
+func (b *builder) bootBIOS(ctx context.Context, f *os.File, l layout) error {
+	if err := b.run(ctx, nil, "syslinux", "--install", "--offset", strconv.FormatInt(l.ESPStart, 10), f.Name()); err != nil {
+		return err
+	}
+	code, err := os.ReadFile(gptLoader)
+	if err != nil {
+		return fmt.Errorf("boot code: %w (apt-get install syslinux-common)", err)
+	}
+	if len(code) > maxBootCode {
+		return fmt.Errorf("boot code %s has %d bytes, more than the %d there is room for", gptLoader, len(code), maxBootCode)
+	}
+	if _, err := f.WriteAt(code, 0); err != nil {
+		return fmt.Errorf("boot code: %w", err)
+	}
+	return nil
+}
+
+// kernelArgs are those of the installed system; the serial line is the console that a BMC shows.
+const kernelArgs = "root=LABEL=" + RootLabel + " rw console=tty0 console=ttyS0,115200n8"
+
 // bootFiles is the content of the EFI system partition: systemd-boot where firmware looks by itself, the newest
-// kernel and its initrd.
+// kernel and its initrd, and what syslinux is to do.
 func bootFiles(tree string) (map[string][]byte, error) {
 	kernels, err := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
 	if err != nil || len(kernels) == 0 {
@@ -122,7 +156,8 @@ func bootFiles(tree string) (map[string][]byte, error) {
 	files := map[string][]byte{
 		"/loader/loader.conf": []byte("timeout 1\n"),
 		"/loader/entries/tripleo.conf": []byte("title TripleO overcloud node\nlinux /vmlinuz\ninitrd /initrd.img\n" +
-			"options root=LABEL=" + RootLabel + " rw console=tty0 console=ttyS0,115200n8\n"),
+			"options " + kernelArgs + "\n"),
+		"/syslinux.cfg": []byte("DEFAULT tripleo\nPROMPT 0\nLABEL tripleo\n  LINUX /vmlinuz\n  INITRD /initrd.img\n  APPEND " + kernelArgs + "\n"),
 	}
 	for to, from := range map[string]string{
 		"/EFI/BOOT/BOOTX64.EFI": "usr/lib/systemd/boot/efi/systemd-bootx64.efi",

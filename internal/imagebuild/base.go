@@ -64,6 +64,11 @@ func mmdebstrapArgs(r Recipe, dir string, aptOptions []string) []string {
 	for _, o := range aptOptions {
 		args = append(args, "--aptopt="+o)
 	}
+	if r.Bootable {
+		for _, m := range foreignModules() {
+			args = append(args, "--dpkgopt=path-exclude="+m)
+		}
+	}
 	if len(r.Debconf) > 0 {
 		args = append(args, fmt.Sprintf("--essential-hook=printf '%%s\\n' %s | chroot \"$1\" debconf-set-selections", shellQuote(r.Debconf...)))
 	}
@@ -145,6 +150,8 @@ func toolPackage(tool string) string {
 	switch tool {
 	case "mke2fs":
 		return "e2fsprogs"
+	case "syslinux":
+		return "syslinux mtools"
 	case "chroot":
 		return "coreutils"
 	}

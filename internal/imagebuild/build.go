@@ -28,6 +28,8 @@ type Options struct {
 	NoSkip bool
 	// AptDir is /etc/apt.
 	AptDir fs.FS
+	// MinimalPackages are further packages for overcloud-minimal.
+	MinimalPackages []string
 	// Mirror replaces the machine's own package sources.
 	Mirror string
 	// Report gets a line of progress.
@@ -80,7 +82,12 @@ func Build(ctx context.Context, o Options) error {
 		failed = append(failed, wrap(Ramdisk, b.ramdisk(ctx, agentKey, sources)))
 	}
 	if slices.Contains(o.Images, OvercloudFull) && ctx.Err() == nil {
-		failed = append(failed, wrap(OvercloudFull, b.overcloud(ctx, agentKey, sources)))
+		failed = append(failed, wrap(OvercloudFull, b.overcloud(ctx, agentKey, sources, o.Recipe)))
+	}
+	if slices.Contains(o.Images, OvercloudMinimal) && ctx.Err() == nil {
+		minimal := MinimalRecipe()
+		minimal.Suite, minimal.Packages = o.Recipe.Suite, append(minimal.Packages, o.MinimalPackages...)
+		failed = append(failed, wrap(OvercloudMinimal, b.overcloud(ctx, agentKey, sources, minimal)))
 	}
 	if err := errors.Join(failed...); err != nil {
 		return err
@@ -100,8 +107,8 @@ func check(o *Options) error {
 		o.Images = []string{Ramdisk, OvercloudFull}
 	}
 	for _, name := range o.Images {
-		if name != Ramdisk && name != OvercloudFull {
-			return fmt.Errorf("image %q is unknown: %s and %s can be built", name, OvercloudFull, Ramdisk)
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("image %q is unknown: %s can be built", name, strings.Join(Names(), ", "))
 		}
 	}
 	if err := o.Recipe.validate(); err != nil {
@@ -152,7 +159,7 @@ func lock(ctx context.Context, name string, report func(string)) (func(), error)
 }
 
 // keepVersions is how many cached versions of each kind stay.
-const keepVersions = 2
+const keepVersions = 4
 
 // clean removes what an interrupted build left and all but the newest cached versions.
 func (b *builder) clean() error {
@@ -211,24 +218,24 @@ func (b *builder) ramdisk(ctx context.Context, agentKey string, sources Sources)
 	return b.buildRamdisk(ctx, dir, key)
 }
 
-func (b *builder) overcloud(ctx context.Context, agentKey string, sources Sources) error {
+func (b *builder) overcloud(ctx context.Context, agentKey string, sources Sources, r Recipe) error {
 	overlay, err := overlayHash()
 	if err != nil {
 		return err
 	}
-	key := hashOf(b.o.Recipe.baseKey(sources), overlay, agentKey, b.o.Recipe.Bootable, builderVersion)
-	if !b.o.NoSkip && b.upToDate(OvercloudFull, key) {
-		b.say("%s: up to date", OvercloudFull)
+	key := hashOf(r.baseKey(sources), overlay, agentKey, r.Bootable, builderVersion)
+	if !b.o.NoSkip && b.upToDate(r.Name, key) {
+		b.say("%s: up to date", r.Name)
 		return nil
 	}
 	if err := b.forget("rootfs-"); err != nil {
 		return err
 	}
-	dir, err := b.rootFS(ctx, b.o.Recipe, sources)
+	dir, err := b.rootFS(ctx, r, sources)
 	if err != nil {
 		return err
 	}
-	return b.assemble(ctx, dir, key, b.o.Recipe)
+	return b.assemble(ctx, dir, key, r)
 }
 
 // forget removes what is cached of a kind when everything is to be built anew.

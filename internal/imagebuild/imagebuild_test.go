@@ -157,7 +157,45 @@ func TestLayout(t *testing.T) {
 		if b, err := fs.ReadFile(fsys, "EFI/BOOT/BOOTX64.EFI"); err != nil || string(b) != "loader" {
 			t.Errorf("%q, %v", b, err)
 		}
+		if bootable {
+			checkBootsByBIOS(t, f, l)
+		}
 		checkWithTools(t, f, l)
+	}
+}
+
+// checkBootsByBIOS: code in the first sector that leaves the protective partition entry alone, and syslinux's own
+// boot sector on the partition that is marked for it.
+func checkBootsByBIOS(t *testing.T, f *os.File, l layout) {
+	t.Helper()
+	if _, err := exec.LookPath("syslinux"); err != nil {
+		t.Log("SKIPPED: syslinux is not installed; run `make deps`")
+		return
+	}
+	before, after := make([]byte, sectorBytes), make([]byte, sectorBytes)
+	read := func(b []byte, off int64) {
+		if _, err := f.ReadAt(b, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(before, 0)
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	b := &builder{o: Options{CacheDir: t.TempDir()}, log: log}
+	if err := b.bootBIOS(t.Context(), f, l); err != nil {
+		t.Fatal(err)
+	}
+	read(after, 0)
+	if bytes.Equal(before[:maxBootCode], after[:maxBootCode]) || !bytes.Equal(before[maxBootCode:], after[maxBootCode:]) {
+		t.Error("the first sector must get code, and nothing else of it may change")
+	}
+	sector := make([]byte, sectorBytes)
+	read(sector, l.ESPStart)
+	if string(sector[3:11]) != "SYSLINUX" {
+		t.Errorf("the EFI system partition's boot sector is %q's, want syslinux's", sector[3:11])
 	}
 }
 
@@ -410,7 +448,7 @@ func TestCache(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(o.CacheDir, "*kernel-2*")); len(left) > 0 {
 		t.Errorf("a failed build left %v", left)
 	}
-	for i, name := range []string{"rootfs-a", "rootfs-b", "rootfs-c"} {
+	for i, name := range []string{"rootfs-a", "rootfs-b", "rootfs-c", "rootfs-d", "rootfs-e"} {
 		if err := os.Mkdir(filepath.Join(o.CacheDir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -423,7 +461,7 @@ func TestCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(o.CacheDir, "rootfs-*")); len(left) != keepVersions || strings.HasSuffix(left[0], "-a") {
-		t.Errorf("kept %v, want the two newest", left)
+		t.Errorf("kept %v, want the newest", left)
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	rootType = gpt.Type("4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709")
 	// growFileSystem is its attribute bit 59; the ramdisk agent grows such a partition to the disk's size.
 	growFileSystem = uint64(1) << 59
+	// biosBootable is the attribute that UEFI (5.3.3, table 5-8) calls Legacy BIOS Bootable: syslinux starts there.
+	biosBootable = uint64(1) << 2
 	// rootSlack is the free space in a fresh root file system.
 	rootSlack = 1 << 30
 )
@@ -57,7 +59,7 @@ func (l layout) writeTable(f *os.File) error {
 	table := &gpt.Table{
 		LogicalSectorSize: sectorBytes, PhysicalSectorSize: sectorBytes, ProtectiveMBR: true, GUID: strings.ToUpper(uuid.NewString()),
 		Partitions: []*gpt.Partition{
-			part(1, l.ESPStart, l.ESPSize, gpt.EFISystemPartition, "esp", 0),
+			part(1, l.ESPStart, l.ESPSize, gpt.EFISystemPartition, "esp", biosBootable),
 			part(2, l.BIOSStart, l.BIOSSize, gpt.BIOSBoot, "bios-boot", 0),
 			part(3, l.RootStart, l.RootSize, rootType, "root", growFileSystem),
 		},

@@ -10,25 +10,32 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // Names of the images, as tripleoclient has them.
 const (
-	OvercloudFull = "overcloud-full"
-	Ramdisk       = "ironic-python-agent"
+	OvercloudFull    = "overcloud-full"
+	OvercloudMinimal = "overcloud-minimal"
+	Ramdisk          = "ironic-python-agent"
 )
+
+// Names lists the images that can be built.
+func Names() []string { return []string{Ramdisk, OvercloudFull, OvercloudMinimal} }
 
 // builderVersion is part of the keys of the finished files: raise it when the code gives another result. What
 // goes into mmdebstrap is in the keys itself.
-const builderVersion = 4
+const builderVersion = 5
 
 // DefaultSuite is the Debian release the images are made of.
 const DefaultSuite = "bookworm"
 
 // Recipe says what is in a root file system.
 type Recipe struct {
+	// Name is the image's.
+	Name     string
 	Suite    string
 	Packages []string
 	// Held are systemd units that must not start before the agent configured them.
@@ -45,7 +52,7 @@ type Recipe struct {
 // stopped until a node's role asks for them.
 func DefaultRecipe() Recipe {
 	return Recipe{
-		Suite: DefaultSuite,
+		Name: OvercloudFull, Suite: DefaultSuite,
 		Packages: []string{
 			// base
 			"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "iproute2", "procps", "netbase",
@@ -67,6 +74,33 @@ func DefaultRecipe() Recipe {
 			"keystone keystone/register-endpoint boolean false",
 		},
 	}
+}
+
+// MinimalRecipe is overcloud-minimal: a base system with the agent and nothing of OpenStack, bootable on metal, for
+// nodes whose services come from elsewhere.
+func MinimalRecipe() Recipe {
+	return Recipe{
+		Name: OvercloudMinimal, Suite: DefaultSuite, Bootable: true,
+		Packages: []string{
+			"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "iproute2", "procps", "netbase",
+			"ca-certificates", "openssh-server", "sudo", "iputils-ping",
+		},
+		Held:    []string{"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
+		Enabled: []string{"systemd-networkd.service", "ssh.service"},
+	}
+}
+
+// foreignModules are kernel modules of hardware that no server has; they are two thirds of Debian's kernel package.
+func foreignModules() []string {
+	var out []string
+	for _, d := range []string{
+		"sound", "drivers/gpu", "drivers/media", "drivers/staging", "drivers/net/wireless", "drivers/bluetooth", "net/bluetooth", "net/wireless",
+		"net/mac80211", "drivers/iio", "drivers/isdn", "drivers/input/touchscreen", "drivers/input/joystick", "drivers/gnss", "drivers/nfc", "net/nfc",
+		"drivers/comedi", "drivers/soundwire", "drivers/pcmcia", "drivers/parport", "drivers/platform/surface", "drivers/hid/amd-sfh-hid",
+	} {
+		out = append(out, "/lib/modules/*/kernel/"+d+"/*")
+	}
+	return out
 }
 
 // bootPackages make a root file system start on metal.
@@ -114,7 +148,11 @@ func (r Recipe) baseKey(sources Sources) string {
 	slices.Sort(debconf)
 	slices.Sort(held)
 	slices.Sort(enabled)
-	return hashOf(r.Suite, r.packages(), debconf, held, enabled, sources.Text(), customizeScript(r))
+	var foreign []string
+	if r.Bootable {
+		foreign = foreignModules()
+	}
+	return hashOf(r.Suite, r.packages(), debconf, held, enabled, sources.Text(), customizeScript(r), foreign)
 }
 
 // configFile is the part of TripleO's disk image YAML (disk_images) that says something here: further packages
@@ -149,8 +187,8 @@ func ReadConfig(r io.Reader) (map[string][]string, error) {
 	out := map[string][]string{}
 	for i, img := range c.DiskImages {
 		switch {
-		case img.Name != OvercloudFull && img.Name != Ramdisk:
-			return nil, fmt.Errorf("disk_images[%d].imagename is %q; %s and %s can be built", i, img.Name, OvercloudFull, Ramdisk)
+		case !slices.Contains(Names(), img.Name):
+			return nil, fmt.Errorf("disk_images[%d].imagename is %q; %s can be built", i, img.Name, strings.Join(Names(), ", "))
 		case len(img.Elements) > 0:
 			return nil, fmt.Errorf("disk_images[%d].elements: diskimage-builder's elements are not supported; list Debian packages under \"packages\"", i)
 		case img.Name == Ramdisk && len(img.Packages) > 0:

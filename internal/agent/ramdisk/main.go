@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -21,7 +20,6 @@ import (
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
-	"github.com/tripleo/tripleo/internal/agent/ramdisk/kmod"
 )
 
 // powerGrace is how long the API stays up after a power command.
@@ -39,7 +37,7 @@ func Main(ctx context.Context, console io.Writer) error {
 		var stop context.CancelCauseFunc
 		ctx, stop = context.WithCancelCause(ctx)
 		go firstProcessSignals(ctx, stop, log)
-		prepare(log)
+		prepare(ctx, log)
 	}
 	for attempt := 1; ; attempt++ {
 		action, err := live(ctx, log, logs, level, first)
@@ -90,6 +88,9 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 	src.BootIF = cfg.BootMAC
 	log.Info("tripleo-agent in the ramdisk", "version", Version, "api", cfg.APIURL, "inspection", cfg.InspectionURL,
 		"boot_mac", cfg.BootMAC, "boot_mode", hardware.BootMode(src.Sys), "first_process", first)
+	if first {
+		awaitDisk(ctx, src, log)
+	}
 	if err := (&network{src: src, log: log, bootMAC: cfg.BootMAC}).up(ctx); err != nil {
 		return ActionNone, err
 	}
@@ -129,7 +130,7 @@ func systemSources() hardware.Sources {
 
 // prepare makes the kernel's file systems available where nobody did yet, and loads modules where there are
 // some for the running kernel.
-func prepare(log *slog.Logger) {
+func prepare(ctx context.Context, log *slog.Logger) {
 	mounts := []struct {
 		target, kind, options, proof string
 		flags                        uintptr
@@ -152,7 +153,7 @@ func prepare(log *slog.Logger) {
 			log.Warn("not mounted", "target", m.target, "err", err)
 		}
 	}
-	if err := loadModules(log); err != nil {
+	if err := loadModules(ctx, log); err != nil {
 		log.Debug("no modules loaded", "err", err)
 	}
 	awaitRandom(log)
@@ -165,60 +166,6 @@ func awaitRandom(log *slog.Logger) {
 	if _, err := unix.Getrandom(make([]byte, 1), 0); err != nil {
 		log.Warn("no random numbers from the kernel", "err", err)
 	}
-}
-
-// loadModules loads the drivers of everything in the machine. Packet sockets, which DHCP needs, have no device
-// that would ask for them.
-func loadModules(log *slog.Logger) error {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return err
-	}
-	dir := "/lib/modules/" + unix.ByteSliceToString(u.Release[:])
-	index, err := kmod.Parse(os.DirFS(dir))
-	if err != nil {
-		return err
-	}
-	l := &kmod.Loader{Index: index, Insert: func(file string) error { return insertModule(dir + "/" + file) }}
-	for _, name := range []string{"af_packet", "ipv6"} {
-		if err := l.Load(name); err != nil {
-			log.Warn("module not loaded", "module", name, "err", err)
-		}
-	}
-	// Buses are probed in the background: look again until two looks in a row find nothing new.
-	before, quiet := -1, 0
-	for range 20 {
-		loaded, failed := l.Coldplug(os.DirFS("/sys"))
-		for _, err := range failed {
-			log.Warn("module not loaded", "err", err)
-		}
-		if len(loaded) == before {
-			quiet++
-		} else {
-			quiet = 0
-		}
-		if before = len(loaded); quiet == 2 {
-			break
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	log.Info("modules loaded", "files", before)
-	return nil
-}
-
-func insertModule(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
-		if errors.Is(err, unix.EEXIST) {
-			return fs.ErrExist
-		}
-		return err
-	}
-	return nil
 }
 
 // firstProcessSignals does what init owes the kernel: it collects orphaned children, and treats the power
