@@ -27,8 +27,12 @@ build: ## build bin/tripleo and bin/tripleo-agent
 	@ls -l --block-size=K $(BIN) | awk 'NR > 1 { print $$9 ": " $$5 }'
 
 .PHONY: demo
-demo: deps build ## from nothing to a deployed overcloud on three virtual machines
+demo: deps build ## from nothing to an OpenStack on virtual machines and a guest on it that answers
 	@scripts/demo.sh up
+
+.PHONY: demo-day2
+demo-day2: build ## after demo: a second compute node, a changed setting, a node less, and the overcloud deleted
+	@scripts/demo.sh day2
 
 .PHONY: demo-down
 demo-down: ## remove everything the demo made

@@ -184,7 +184,8 @@ func attrRefs(text string) [][2]string {
 
 // passwords are parameters that the plan's generated passwords give (tripleo.parameters.generate_passwords).
 var passwords = map[string]bool{"AdminPassword": true, "AdminToken": true, "RabbitPassword": true,
-	"KeystoneCredential0": true, "KeystoneCredential1": true}
+	"KeystoneCredential0": true, "KeystoneCredential1": true, "GlancePassword": true, "PlacementPassword": true, "NovaPassword": true,
+	"NeutronPassword": true, "NeutronMetadataProxySharedSecret": true}
 
 // scope answers for a service template's parameters.
 type scope struct {
@@ -264,8 +265,10 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		"ServiceNetMap": netMap, "EndpointMap": endpoints, "VipMap": ips, "NtpServer": "0.pool.ntp.org,1.pool.ntp.org",
 		"AdminPassword": "adminpassword", "AdminToken": "databasepassword", "RabbitPassword": "rabbitpassword", "RabbitCookie": "cookie",
 		"KeystoneCredential0": "c0", "KeystoneCredential1": "c1", "MysqlRootPassword": "",
-		"DefaultPasswords":   map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
-		"KeystoneFernetKeys": map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
+		"GlancePassword": "glancepassword", "PlacementPassword": "placementpassword", "NovaPassword": "novapassword", "NeutronPassword": "neutronpassword",
+		"NeutronMetadataProxySharedSecret": "metadatasecret",
+		"DefaultPasswords":                 map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
+		"KeystoneFernetKeys":               map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
 	}
 	given = ordered(t, given)
 	all := map[string]map[string]service.Service{}

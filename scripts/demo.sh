@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# The demo: an undercloud on loopback, three virtual machines, an overcloud on
-# them, and the proof that it serves. `demo.sh up` may be run again at any time
-# and goes on from what is there; `demo.sh down` removes everything but the
-# image cache. Environment: DEMO_DIR (default .tripleo), DEMO_NODES (3),
-# TRIPLEO_IMAGE_CACHE (default .cache/images).
+# The demo: an undercloud on loopback, three virtual machines, an OpenStack on two of them, and the proof that it serves:
+# a guest that answers. `demo.sh up` may be run again at any time and goes on from what is there; `demo.sh day2` then adds
+# a compute node, changes a setting, removes a node and deletes the overcloud; `demo.sh down` removes everything but the
+# image cache. Environment: DEMO_DIR (default .tripleo), TRIPLEO_IMAGE_CACHE (default .cache/images), and for a second
+# demo beside another DEMO_LAB (name of the lab, default tripleo-lab) and DEMO_PORT (of the undercloud, default 8000).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 dir=${DEMO_DIR:-$root/.tripleo}
-nodes=${DEMO_NODES:-3}
+nodes=3
 images=${TRIPLEO_IMAGE_CACHE:-$root/.cache/images}
 tripleo=$root/bin/tripleo
-namespace=tripleo-lab
+namespace=${DEMO_LAB:-tripleo-lab}
+port=${DEMO_PORT:-8000}
 export OS_CLIENT_CONFIG_FILE=$dir/undercloud/clouds.yaml OS_CLOUD=undercloud
 unset OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_PROJECT_NAME OS_TOKEN 2>/dev/null || true
 
@@ -39,17 +40,30 @@ summary() {
 
 start_undercloud() {
   mkdir -p "$dir/undercloud"
-  "$tripleo" undercloud up --data-dir "$dir/undercloud"
+  cat >"$dir/undercloud.yaml" <<YAML
+listen: 127.0.0.1:$port
+provisioning: {namespace: $namespace, interface: prov0}
+YAML
+  "$tripleo" undercloud up --config "$dir/undercloud.yaml" --data-dir "$dir/undercloud"
   openstack catalog list -c Name -c Type
 }
 
+# What the undercloud's process has used so far, in seconds of a processor.
+undercloud_seconds() {
+  local pid
+  pid=$(pgrep -f "^$tripleo undercloud up .*--data-dir $dir/undercloud" | head -n 1)
+  [ -n "$pid" ] || { echo 0; return; }
+  awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$pid/stat"
+}
+
 start_lab() {
-  "$tripleo" lab up --nodes "$nodes" --backend container --dir "$dir/lab"
+  "$tripleo" lab up --nodes "$nodes" --name "$namespace" --backend container --dir "$dir/lab" --profiles control,compute
 }
 
 build_images() {
   mkdir -p "$images"
-  "$tripleo" overcloud image build --output-directory "$images" --cache-directory "$(dirname "$images")/build"
+  "$tripleo" overcloud image build --output-directory "$images" --cache-directory "$(dirname "$images")/build" \
+    --image-name ironic-python-agent --image-name guest --image-name overcloud-full
 }
 
 register_nodes() {
@@ -66,46 +80,213 @@ introspect_nodes() {
   openstack baremetal node list
 }
 
-deploy_overcloud() {
-  (cd "$dir" && "$tripleo" overcloud deploy --templates -e "$dir/demo.yaml")
+deploy_overcloud() { # deploy_overcloud COMPUTE_NODES [MORE ARGUMENTS]
+  [ -f "$dir/guest_key" ] || ssh-keygen -q -t ed25519 -N '' -C demo -f "$dir/guest_key"
+  openstack keypair show demo >/dev/null 2>&1 || openstack keypair create --public-key "$dir/guest_key.pub" demo >/dev/null
+  cat >"$dir/demo.yaml" <<YAML
+parameter_defaults:
+  ControllerCount: 1
+  ComputeCount: $1
+  KeyName: demo
+YAML
+  shift
+  (cd "$dir" && "$tripleo" overcloud deploy --templates --libvirt-type qemu -e environments/low-memory-usage.yaml -e "$dir/demo.yaml" "$@")
 }
 
 overcloud() { # a client inside the lab, where the overcloud's network is
   ip netns exec "$namespace" openstack --os-cloud overcloud "$@"
 }
 
+on() { # on ADDRESS COMMAND: a command on a node or a guest, over SSH
+  ip netns exec "$namespace" ssh -i "$dir/guest_key" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "root@$1" "$2"
+}
+
+have() { # have KIND NAME: whether the overcloud has it
+  # shellcheck disable=SC2086 # a kind may be two words
+  overcloud $1 show "$2" -f value -c id 2>/dev/null || overcloud $1 show "$2" -f value -c name 2>/dev/null
+}
+
 prove_overcloud() {
-  overcloud token issue -c expires -c project_id -c user_id
-  overcloud endpoint list
-  echo "The Keystone that was just deployed has answered."
+  overcloud endpoint list -c 'Service Name' -c Interface -c URL
+  overcloud compute service list -c Binary -c Host -c Status -c State
+  overcloud network agent list -c 'Agent Type' -c Host -c Alive
+}
+
+# What a user's first server needs. Each thing is made once.
+prepare_guest() {
+  if ! have image guest >/dev/null; then
+    overcloud image create --public --container-format aki --disk-format aki --file "$images/guest.kernel" guest-kernel -f value -c id
+    overcloud image create --public --container-format ari --disk-format ari --file "$images/guest.initramfs" guest-ramdisk -f value -c id
+    truncate -s 1M "$dir/guest.raw" # it lives in memory; a server has a disk all the same
+    overcloud image create --public --container-format bare --disk-format raw --file "$dir/guest.raw" --min-ram 128 \
+      --property kernel_id="$(have image guest-kernel)" --property ramdisk_id="$(have image guest-ramdisk)" \
+      --property os_command_line='console=ttyS0' guest -f value -c id
+  fi
+  have flavor tiny >/dev/null || overcloud flavor create --ram 192 --disk 1 --vcpus 1 tiny -f value -c id
+  have keypair demo >/dev/null || overcloud keypair create --public-key "$dir/guest_key.pub" demo -f value -c name
+  if ! have network public >/dev/null; then
+    overcloud network create --external --provider-network-type flat --provider-physical-network datacentre public -f value -c id
+    overcloud subnet create --network public --subnet-range 192.168.24.0/24 --no-dhcp --gateway 192.168.24.1 \
+      --allocation-pool start=192.168.24.220,end=192.168.24.240 public -f value -c id
+  fi
+  if ! have network private >/dev/null; then
+    overcloud network create private -f value -c id
+    overcloud subnet create --network private --subnet-range 10.10.0.0/24 private -f value -c id
+  fi
+  if ! have router router >/dev/null; then
+    overcloud router create router -f value -c id
+    overcloud router set --external-gateway public router
+    overcloud router add subnet router private
+  fi
+  if ! have 'security group' web >/dev/null; then
+    overcloud security group create web -f value -c id
+    overcloud security group rule create --protocol icmp web -f value -c id
+    overcloud security group rule create --protocol tcp --dst-port 22 web -f value -c id
+    overcloud security group rule create --protocol tcp --dst-port 80 web -f value -c id
+  fi
+}
+
+boot_guest() { # boot_guest NAME [MORE ARGUMENTS]
+  local name=$1
+  shift
+  have server "$name" >/dev/null ||
+    overcloud server create --image guest --flavor tiny --key-name demo --network private --security-group web --wait "$@" "$name" -f value -c id
+  overcloud server show "$name" -c name -c status -c OS-EXT-SRV-ATTR:hypervisor_hostname -c addresses -c fault
+  [ "$(overcloud server show "$name" -f value -c status)" = ACTIVE ]
+  local fixed
+  fixed=$(overcloud port list --server "$name" -f value -c id)
+  if [ -z "$(overcloud floating ip list --port "$fixed" -f value -c ID)" ]; then
+    overcloud floating ip create --port "$fixed" public -f value -c floating_ip_address
+  fi
+}
+
+# From the lab's namespace, through the router on the controller, to the guest on the compute node.
+ask_guest() { # ask_guest NAME
+  local address
+  address=$(overcloud floating ip list --port "$(overcloud port list --server "$1" -f value -c id)" -f value -c 'Floating IP Address')
+  echo "the guest's floating address is $address"
+  local try
+  for try in $(seq 60); do
+    if ip netns exec "$namespace" curl --silent --max-time 2 "http://$address/" | grep instance=i-; then break; fi
+    [ "$try" -lt 60 ] || { echo "the guest does not answer" >&2; overcloud console log show "$1" | tail -n 30 >&2; return 1; }
+    sleep 1
+  done
+  ip netns exec "$namespace" ping -c 3 -W 2 "$address"
+  on "$address" 'echo "over SSH: I am $(hostname), up $(cut -d. -f1 /proc/uptime) s, on $(uname -r)"'
 }
 
 up() {
   [ "$(id -u)" = 0 ] || { echo "the lab makes network namespaces: run this as root" >&2; exit 1; }
   mkdir -p "$dir"
-  cat >"$dir/demo.yaml" <<YAML
-parameter_defaults:
-  ControllerCount: 1
-  ComputeCount: $((nodes - 1))
-YAML
   stage 'start the undercloud' start_undercloud
   stage 'start the lab' start_lab
   stage 'build the images' build_images
   stage 'upload the images' "$tripleo" overcloud image upload --image-path "$images"
+  local bare used
+  bare=$(date +%s)
+  used=$(undercloud_seconds)
   stage 'register the machines' register_nodes
   stage 'introspect the machines' introspect_nodes
-  stage 'deploy the overcloud' deploy_overcloud
-  stage 'prove that it serves' prove_overcloud
+  stage 'deploy the overcloud' deploy_overcloud 1
+  stage 'look at its services' prove_overcloud
+  stage 'prepare a guest' prepare_guest
+  stage 'boot the guest' boot_guest one
+  stage 'the guest answers' ask_guest one
   summary
+  awk -v wall="$(($(date +%s) - bare))" -v a="$used" -v b="$(undercloud_seconds)" -v n="$(nproc)" 'BEGIN {
+    printf "from registered machines to a guest that answers: %d s; the undercloud used %.1f s of a processor, %.1f %% of what %d had\n",
+      wall, b - a, 100 * (b - a) / (wall * n), n }'
+  "$tripleo" stack timeline overcloud | head -n 40
   cat <<TEXT
 
 Look around:
   export OS_CLIENT_CONFIG_FILE=$dir/undercloud/clouds.yaml OS_CLOUD=undercloud
   openstack stack list --nested
   $tripleo overcloud status
-  ip netns exec $namespace openstack --os-cloud overcloud service list
+  ip netns exec $namespace openstack --os-cloud overcloud server list
+Go on (a second compute node, a setting, a node less, and away with it): make demo-day2
 Remove it all: make demo-down
 TEXT
+}
+
+nodes_of_overcloud() { # lines NAME ADDRESS
+  openstack server list -f json | python3 -c '
+import json, sys
+for s in json.load(sys.stdin):
+    print(s["Name"], [a for n in s["Networks"].values() for a in n][0])'
+}
+
+# Lines NODE UNIT TIME: when each running service was last started. What a deployment left alone has not changed.
+running_services() {
+  local name address
+  while read -r name address; do
+    on "$address" 'systemctl list-units --type=service --state=running --plain --no-legend | while read -r u _; do
+        echo "$u $(systemctl show --property=ActiveEnterTimestampMonotonic --value "$u")"; done' </dev/null |
+      grep -vE '^(ssh|systemd-|user|session|getty|console-|tripleo-agent|logrotate|dpkg)' | sed "s/^/$name /"
+  done < <(nodes_of_overcloud) | sort
+}
+
+add_compute() {
+  deploy_overcloud 2
+  overcloud compute service list --service nova-compute -c Host -c State
+}
+
+guest_on_second() {
+  boot_guest two --availability-zone "nova:overcloud-novacompute-1.localdomain"
+  ask_guest two
+}
+
+# Only Nova's own daemons read this setting; nothing else may be restarted, and guests run on.
+change_setting() {
+  running_services >"$dir/before"
+  cat >"$dir/setting.yaml" <<YAML
+parameter_defaults:
+  NovaRamAllocationRatio: 1.5
+YAML
+  deploy_overcloud 2 -e "$dir/setting.yaml"
+  running_services >"$dir/after"
+  echo "services that were started anew:"
+  comm -13 "$dir/before" "$dir/after" | awk '{ print "  " $1 " " $2 }'
+  if comm -13 "$dir/before" "$dir/after" | awk '{ print $2 }' | grep -v '^nova-'; then
+    echo "the services above do not belong to Nova" >&2
+    return 1
+  fi
+  comm -13 "$dir/before" "$dir/after" | grep -q ' nova-compute' || { echo "nova-compute did not take the setting" >&2; return 1; }
+  ask_guest two
+}
+
+# An empty compute node leaves: what it was to Nova and Neutron is deleted by the operator, as everywhere.
+remove_compute() {
+  local host=overcloud-novacompute-1.localdomain
+  overcloud server delete --wait two
+  overcloud compute service set --disable --disable-reason 'leaves' "$host" nova-compute
+  deploy_overcloud 1 -e "$dir/setting.yaml"
+  overcloud compute service delete "$(overcloud compute service list --host "$host" -f value -c ID)"
+  overcloud network agent list --host "$host" -f value -c ID | xargs -r -n 1 ip netns exec "$namespace" openstack --os-cloud overcloud network agent delete
+  overcloud compute service list -c Binary -c Host -c State
+  openstack baremetal node list -c Name -c 'Provisioning State' -c 'Power State'
+  ask_guest one
+}
+
+delete_overcloud() {
+  "$tripleo" overcloud delete -y overcloud
+  openstack server list
+  local try
+  for try in $(seq 120); do
+    [ "$(openstack baremetal node list --provision-state available -f value -c UUID | wc -l)" = "$nodes" ] && break
+    [ "$try" -lt 120 ] || { openstack baremetal node list; return 1; }
+    sleep 2
+  done
+  openstack baremetal node list -c Name -c 'Provisioning State' -c 'Power State'
+}
+
+day2() {
+  stage 'a second compute node' add_compute
+  stage 'a guest on it' guest_on_second
+  stage 'a changed setting' change_setting
+  stage 'a node less' remove_compute
+  stage 'delete the overcloud' delete_overcloud
+  summary
 }
 
 down() {
@@ -118,6 +299,7 @@ down() {
 
 case ${1:-} in
   up) up ;;
+  day2) day2 ;;
   down) down ;;
-  *) echo "usage: demo.sh up|down" >&2; exit 2 ;;
+  *) echo "usage: demo.sh up|day2|down" >&2; exit 2 ;;
 esac

@@ -3,7 +3,7 @@
 # if they are missing. Nothing is asked of the network when all are there.
 set -euo pipefail
 packages=(
-  postgresql iproute2 systemd-container mmdebstrap e2fsprogs qemu-utils qemu-system-x86 ovmf ipxe-qemu syslinux mtools dosfstools gdisk zstd squashfs-tools kmod ipxe   # lab and images
+  postgresql iproute2 systemd-container mmdebstrap e2fsprogs qemu-utils qemu-system-x86 ovmf ipxe-qemu syslinux mtools dosfstools gdisk zstd squashfs-tools kmod ipxe openssh-client iputils-ping curl   # lab and images
   ipmitool python3-openstackclient python3-heatclient python3-ironicclient
   python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-mistral python3-yaml # peers in tests
   python3-swift python3-pytest radosgw ceph-mon ceph-osd                                                                   # Swift's functional tests, Ceph's S3 server

@@ -39,7 +39,7 @@ func agentBinary() (string, error) {
 }
 
 type imageBuildFlags struct {
-	output, cache, agent, mirror string
+	output, cache, agent, mirror, profile string
 	images, packages, configs    []string
 	noSkip, bootable             bool
 }
@@ -60,10 +60,11 @@ and mke2fs.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.output, "output-directory", "", "where the images go (default ~/.cache/tripleo/images)")
-	fl.StringArrayVar(&f.images, "image-name", nil, "image to build, may be repeated: overcloud-full, ironic-python-agent (default these two), overcloud-minimal")
+	fl.StringArrayVar(&f.images, "image-name", nil, "image to build, may be repeated: overcloud-full, ironic-python-agent (default these two), overcloud-minimal, guest")
 	fl.BoolVar(&f.noSkip, "no-skip", false, "build everything again, with the newest packages")
 	fl.StringArrayVar(&f.configs, "config-file", nil, "YAML file with disk_images, each an imagename with further packages; may be repeated")
 	fl.StringArrayVar(&f.packages, "package", nil, "further Debian package for overcloud-full, may be repeated")
+	fl.StringVar(&f.profile, "profile", imagebuild.Full, "what is in overcloud-full: full (every service of the default plan) or small (up to Keystone)")
 	fl.BoolVar(&f.bootable, "bootable", false, "put kernel and boot loaders (BIOS, UEFI) into overcloud-full, for machines that boot from their disk")
 	fl.StringVar(&f.agent, "agent-binary", "", "the static tripleo-agent to put into the images (default: the one beside this program)")
 	fl.StringVar(&f.mirror, "mirror", "", "Debian mirror (default: this machine's package sources)")
@@ -92,7 +93,10 @@ func (a *app) imageBuild(cmd *cobra.Command, f imageBuildFlags) error {
 			return err
 		}
 	}
-	recipe := imagebuild.DefaultRecipe()
+	recipe, err := imagebuild.ProfileRecipe(f.profile)
+	if err != nil {
+		return err
+	}
 	recipe.Bootable = f.bootable
 	recipe.Packages = append(recipe.Packages, f.packages...)
 	var minimal []string

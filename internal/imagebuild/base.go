@@ -38,7 +38,9 @@ printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$1/et
 printf '# the root file system is given by the kernel command line\n' >"$1/etc/fstab"
 `)
 	// Daemons expect their log directories, which the packages made.
-	b.WriteString(`for d in "mysql mysql:adm 2750" "rabbitmq rabbitmq:rabbitmq 0755" "keystone keystone:adm 0750" "chrony _chrony:_chrony 0755"; do
+	b.WriteString(`for d in "mysql mysql:adm 2750" "rabbitmq rabbitmq:rabbitmq 0755" "keystone keystone:adm 0750" "chrony _chrony:_chrony 0755" \
+  "glance glance:adm 0750" "placement placement:adm 0750" "nova nova:adm 0750" "neutron neutron:adm 0750" "heat heat:adm 0750" "cinder cinder:adm 0750" \
+  "swift swift:adm 0750" "horizon horizon:adm 0750" "apache2 root:adm 0750" "libvirt root:root 0700"; do
   set -- "$1" $d
   if chroot "$1" id -u "${3%%:*}" >/dev/null 2>&1; then
     mkdir -p "$1/var/log/$2"; chroot "$1" chown "$3" "/var/log/$2"; chmod "$4" "$1/var/log/$2"

@@ -19,7 +19,7 @@ import (
 
 // Options of Build. OutputDir and CacheDir are made if they are missing.
 type Options struct {
-	Images    []string // names; empty means all
+	Images    []string // names; empty means overcloud-full and the ramdisk
 	OutputDir string
 	CacheDir  string
 	Agent     string // the static tripleo-agent binary
@@ -80,6 +80,9 @@ func Build(ctx context.Context, o Options) error {
 	var failed []error
 	if slices.Contains(o.Images, Ramdisk) {
 		failed = append(failed, wrap(Ramdisk, b.ramdisk(ctx, agentKey, sources)))
+	}
+	if slices.Contains(o.Images, Guest) && ctx.Err() == nil {
+		failed = append(failed, wrap(Guest, b.guest(ctx, sources)))
 	}
 	if slices.Contains(o.Images, OvercloudFull) && ctx.Err() == nil {
 		failed = append(failed, wrap(OvercloudFull, b.overcloud(ctx, agentKey, sources, o.Recipe)))
@@ -176,7 +179,7 @@ func (b *builder) clean() error {
 			}
 			continue
 		}
-		for _, kind := range []string{"rootfs-", "kernel-"} {
+		for _, kind := range []string{"rootfs-", "kernel-", "guest-"} {
 			if info, err := e.Info(); err == nil && strings.HasPrefix(name, kind) {
 				kinds[kind] = append(kinds[kind], info)
 			}

@@ -23,9 +23,9 @@ import (
 
 func TestRecipeKey(t *testing.T) {
 	sources := Sources{"Types: deb\n"}
-	base := DefaultRecipe().baseKey(sources)
+	base := mustProfile(t, Small).baseKey(sources)
 	change := func(f func(r *Recipe)) string {
-		r := DefaultRecipe()
+		r := mustProfile(t, Small)
 		f(&r)
 		return r.baseKey(sources)
 	}
@@ -48,10 +48,10 @@ func TestRecipeKey(t *testing.T) {
 			t.Errorf("a changed %s must be built", reason)
 		}
 	}
-	if DefaultRecipe().baseKey(Sources{"Types: deb\nURIs: other\n"}) == base {
+	if mustProfile(t, Small).baseKey(Sources{"Types: deb\nURIs: other\n"}) == base {
 		t.Error("other package sources must be built")
 	}
-	r := DefaultRecipe()
+	r := mustProfile(t, Small)
 	r.Packages = append(r.Packages, "--include=evil")
 	if err := r.validate(); err == nil {
 		t.Error("an option passed as a package name")
@@ -348,7 +348,7 @@ func TestInitramfs(t *testing.T) {
 }
 
 func TestHeldAndEnabledUnitsAreInTheScript(t *testing.T) {
-	r := DefaultRecipe()
+	r := mustProfile(t, Small)
 	script := customizeScript(r)
 	for _, u := range r.Held {
 		if !strings.Contains(script, "disable --quiet "+u) {
@@ -380,7 +380,7 @@ func newBuild(t *testing.T) (Options, *[]string) {
 	t.Helper()
 	report := &[]string{}
 	return Options{OutputDir: filepath.Join(t.TempDir(), "out"), CacheDir: filepath.Join(t.TempDir(), "cache"), Agent: writeAgent(t, "agent"),
-		Recipe: DefaultRecipe(), AptDir: os.DirFS("/etc/apt"), Now: time.Now,
+		Recipe: mustProfile(t, Small), AptDir: os.DirFS("/etc/apt"), Now: time.Now,
 		Report: func(line string) { *report = append(*report, line); t.Log(line) }}, report
 }
 
@@ -529,5 +529,32 @@ func TestBuildRamdisk(t *testing.T) {
 	}
 	if len(*report) != 2 || (*report)[0] != "kernel: cached" {
 		t.Errorf("a new agent: %v", *report)
+	}
+}
+
+func mustProfile(t *testing.T, name string) Recipe {
+	t.Helper()
+	r, err := ProfileRecipe(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestProfiles(t *testing.T) {
+	small, full := mustProfile(t, Small), mustProfile(t, Full)
+	for _, p := range small.Packages {
+		if !slices.Contains(full.Packages, p) {
+			t.Errorf("package %s is in %s but not in %s", p, Small, Full)
+		}
+	}
+	if !slices.Contains(full.Packages, "nova-compute") || slices.Contains(small.Packages, "nova-compute") {
+		t.Error("nova-compute belongs to the full profile only")
+	}
+	if err := full.validate(); err != nil {
+		t.Error(err)
+	}
+	if _, err := ProfileRecipe("huge"); err == nil {
+		t.Error("an unknown profile was taken")
 	}
 }

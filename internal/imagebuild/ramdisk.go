@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/tripleo/tripleo/internal/agent/ramdisk/kmod"
@@ -221,23 +220,7 @@ func WriteInitramfs(w io.Writer, agent string, kernel fs.FS) error {
 		}
 		records = append(records, more...)
 	}
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(8*mib))
-	if err != nil {
-		return err
-	}
-	archive := cpio.NewDedupWriter(cpio.Newc.Writer(z))
-	for i := range records {
-		// The same input gives the same archive.
-		records[i] = cpio.MakeReproducible(records[i])
-		records[i].Ino = uint64(i + 1)
-	}
-	if err := cpio.WriteRecords(archive, records); err != nil {
-		return errors.Join(err, z.Close())
-	}
-	if err := cpio.WriteTrailer(archive); err != nil {
-		return errors.Join(err, z.Close())
-	}
-	return z.Close()
+	return writeCpio(w, records)
 }
 
 func moduleRecords(kernel fs.FS, release string) ([]cpio.Record, error) {

@@ -24,7 +24,7 @@ func imageCache(t *testing.T) string {
 	if dir := os.Getenv("TRIPLEO_IMAGE_CACHE"); dir != "" {
 		return dir
 	}
-	dir, err := filepath.Abs("../../.cache/images")
+	dir, err := filepath.Abs("../../.cache/images-small")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestOvercloudOnContainerMachinesSurvivesCrashes(t *testing.T) {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--output-directory", cache, "--cache-directory", filepath.Join(filepath.Dir(cache), "build"))
+	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--profile", "small", "--output-directory", cache, "--cache-directory", filepath.Join(filepath.Dir(cache), "build"))
 	h.tripleo(5*time.Minute, "overcloud", "image", "upload", "--image-path", cache)
 	h.tripleo(2*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.oneBMCOfEachKind()
@@ -149,7 +149,11 @@ func TestOvercloudOnContainerMachinesSurvivesCrashes(t *testing.T) {
 
 	env := filepath.Join(h.dir, "demo.yaml")
 	writeFile(t, env, "parameter_defaults:\n  ControllerCount: 1\n  ComputeCount: 2\n")
-	deploy := []string{"overcloud", "deploy", "--templates", "-e", env}
+	roles, err := filepath.Abs("testdata/roles_small.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deploy := []string{"overcloud", "deploy", "--templates", "-r", roles, "-e", env}
 	deployment := h.background(15*time.Minute, deploy...)
 	h.crashWhen("images are being written", 5*time.Minute, h.anyNode("wait call-back", "deploying"))
 	h.crashWhen("a deployment step runs", 5*time.Minute, func() (bool, string) {

@@ -83,9 +83,12 @@ func TestNetwork(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ reason, cfg, want string }{
-		{"an unknown type says which are known", `[{"type": "ovs_bridge", "name": "br-ex"}]`, "known are interface and vlan"},
+		{"an unknown type says which are known", `[{"type": "ovs_bridge", "name": "br-ex"}]`, "known are interface, vlan and linux_bridge"},
 		{"a name cannot leave the folder", `[{"type": "interface", "name": "../x"}]`, "is no interface name"},
 		{"an address without prefix", `[{"type": "interface", "name": "a", "addresses": [{"ip_netmask": "1.2.3.4"}]}]`, "address: "},
+		{"a bridge of nothing", `[{"type": "linux_bridge", "name": "br-ex"}]`, "a bridge needs members"},
+		{"a bridge in a bridge", `[{"type": "linux_bridge", "name": "a", "members": [{"type": "linux_bridge", "name": "b"}]}]`, "cannot be the member"},
+		{"an interface with members", `[{"type": "interface", "name": "a", "members": [{"type": "interface", "name": "b"}]}]`, "has no members"},
 		{"a vlan on nothing", `[{"type": "vlan", "device": "eth9", "vlan_id": 3}]`, "eth9, which has no entry"},
 	} {
 		var v any
@@ -94,6 +97,34 @@ func TestNetwork(t *testing.T) {
 		}
 		if _, err := a.Network(t.Context(), v); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.reason, err)
+		}
+	}
+}
+
+// A bridge takes over address and MAC address of the port it stands for.
+func TestNetworkBridge(t *testing.T) {
+	rec := &host.Recorder{}
+	a := &Applier{Host: host.New(t.TempDir(), rec)}
+	if _, err := a.Host.Put(host.FileSpec{Path: "/sys/class/net/eth1/address", Data: []byte("52:54:00:24:00:01\n"), Mode: 0o644}); err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal([]byte(`[{"type": "linux_bridge", "name": "br-ex", "use_dhcp": true, "mtu": 1500, "members": [
+	  {"type": "interface", "name": "eth0"}, {"type": "interface", "name": "eth1", "primary": true}]}]`), &v); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Network(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		"10-tripleo-br-ex.netdev":  "[NetDev]\nName=br-ex\nKind=bridge\nMACAddress=52:54:00:24:00:01\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n",
+		"10-tripleo-br-ex.network": "[Match]\nName=br-ex\n\n[Link]\nMTUBytes=1500\n\n[Network]\nDHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=false\n",
+		"10-tripleo-eth0.network":  "[Match]\nName=eth0\n\n[Network]\nBridge=br-ex\n",
+		"10-tripleo-eth1.network":  "[Match]\nName=eth1\n\n[Network]\nBridge=br-ex\n",
+	} {
+		got, _ := a.Host.ReadFile(networkdDir + "/" + file)
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", file, diff)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (r *run) check(ctx context.Context, c Check) error {
 		err = db.PingContext(ctx)
 		return errors.Join(err, db.Close())
 	default: // command; ParseSpec let nothing else through
-		res, err := r.Host.Run.Run(ctx, host.Command{Args: c.Command, User: c.User})
+		res, err := r.Host.Run.Run(ctx, host.Command{Args: c.Command, User: c.User, Env: envList(c.Env)})
 		if err == nil && res.Code != 0 {
 			err = fmt.Errorf("exit code %d: %s", res.Code, lastLines(res, 5))
 		}

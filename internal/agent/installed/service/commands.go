@@ -61,8 +61,9 @@ func (r *run) command(ctx context.Context, c Command) error {
 			return nil
 		}
 	}
+	changed := true
 	for attempt := 0; ; attempt++ {
-		err = r.attempt(ctx, c)
+		changed, err = r.attempt(ctx, c)
 		if err == nil {
 			break
 		}
@@ -80,24 +81,28 @@ func (r *run) command(ctx context.Context, c Command) error {
 			return r.fail("command", c.Name, err)
 		}
 	}
-	r.report("command", c.Name, true, "", begin)
+	r.report("command", c.Name, changed, "", begin)
 	return nil
 }
 
-func (r *run) attempt(ctx context.Context, c Command) error {
+// attempt runs the command once and tells whether it changed anything.
+func (r *run) attempt(ctx context.Context, c Command) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout.or(commandTimeout))
 	defer cancel()
 	cmd := host.Command{Args: c.Command, User: c.User, Env: envList(c.Env), Dir: c.Dir}
 	res, err := r.Host.Run.Run(ctx, cmd)
+	if err == nil && slices.Contains(c.Unchanged, res.Code) {
+		return false, nil
+	}
 	if err == nil && (res.Code == 0 || slices.Contains(c.Codes, res.Code)) {
-		return nil
+		return true, nil
 	}
 	e := &StepError{Service: r.service.Name, Action: "command", Target: c.Name, Command: cmd.String(), Code: res.Code, Output: lastLines(res, 30), Err: err}
 	if errors.Is(err, context.DeadlineExceeded) {
 		e.Err = fmt.Errorf("not ended within %s", c.Timeout.or(commandTimeout))
 		e.Code = 124 // as timeout(1) says it
 	}
-	return e
+	return false, e
 }
 
 // marker is named after everything that makes the command what it is.

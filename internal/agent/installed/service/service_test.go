@@ -350,6 +350,41 @@ func TestChecksWait(t *testing.T) {
 	}
 }
 
+// A command may find that there is nothing to do, and a check may need a password that no log shows.
+func TestCommandsSayWhetherTheyChangedAnything(t *testing.T) {
+	m := newMachine(t)
+	const config = `{"services": [{"name": "x", "commands": [{"name": "discover", "command": ["discover"], "always": true, "unchanged_codes": [1]}],
+	  "checks": [{"type": "command", "command": "ask it", "env": {"OS_PASSWORD": "topsecretpw"}}]}]}`
+	var asked []string
+	m.rec.Answer = func(c host.Command) (host.Result, error) {
+		if c.Args[0] == "/bin/sh" {
+			asked = c.Env
+		}
+		return m.answer(c)
+	}
+	for _, tt := range []struct {
+		reason    string
+		code      int
+		want, log string
+	}{
+		{"there was something", 0, "1 services, 1 changes", `"target":"discover","changed":true`},
+		{"there was nothing", 1, "1 services, 0 changes", ""},
+	} {
+		m.fail = map[string]int{"discover": tt.code}
+		res := runHook(t, m, Config{}, config)
+		if res.Code != 0 || !strings.Contains(res.Stdout, tt.want) || !strings.Contains(res.Stdout, tt.log) {
+			t.Errorf("%s: code %d\n%s%s", tt.reason, res.Code, res.Stdout, res.Stderr)
+		}
+	}
+	if diff := cmp.Diff([]string{"OS_PASSWORD=topsecretpw"}, asked); diff != "" {
+		t.Errorf("environment of the check: %s", diff)
+	}
+	m.fail = map[string]int{"discover": 2}
+	if res := runHook(t, m, Config{}, config); res.Code != 2 {
+		t.Errorf("another code is a failure, got %d: %s", res.Code, res.Stderr)
+	}
+}
+
 // away is a database server that is not there.
 type away struct{}
 

@@ -163,6 +163,7 @@ type Command struct {
 	RetryDelay    Seconds           `json:"retry_delay"` // 0 is 2 s
 	Timeout       Seconds           `json:"timeout"`     // 0 is 300 s
 	Codes         []int             `json:"success_codes"`
+	Unchanged     []int             `json:"unchanged_codes"` // success, and there was nothing to do
 }
 
 // Unit is a systemd unit.
@@ -178,16 +179,17 @@ type Unit struct {
 
 // Check waits until something answers.
 type Check struct {
-	Name     string     `json:"name"`
-	Type     string     `json:"type"` // http, tcp, unit, mysql, command
-	URL      string     `json:"url"`
-	Status   []int      `json:"status"`   // default [200]
-	Contains string     `json:"contains"` // in the first 64 KiB of the body
-	Address  string     `json:"address"`  // of tcp (host:port) and mysql (as MySQL.Address)
-	Unit     string     `json:"unit"`
-	Command  StringList `json:"command"`
-	User     string     `json:"user"`
-	Timeout  Seconds    `json:"timeout"` // 0 is 60 s
+	Name     string            `json:"name"`
+	Type     string            `json:"type"` // http, tcp, unit, mysql, command
+	URL      string            `json:"url"`
+	Status   []int             `json:"status"`   // default [200]
+	Contains string            `json:"contains"` // in the first 64 KiB of the body
+	Address  string            `json:"address"`  // of tcp (host:port) and mysql (as MySQL.Address)
+	Unit     string            `json:"unit"`
+	Command  StringList        `json:"command"`
+	User     string            `json:"user"`
+	Env      map[string]string `json:"env"`     // of command; values may be secret
+	Timeout  Seconds           `json:"timeout"` // 0 is 60 s
 }
 
 // Catalog is what the service has to be in Keystone.
