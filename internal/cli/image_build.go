@@ -40,8 +40,8 @@ func agentBinary() (string, error) {
 
 type imageBuildFlags struct {
 	output, cache, agent, mirror, profile string
-	images, packages, configs    []string
-	noSkip, bootable             bool
+	images, packages, configs             []string
+	noSkip, bootable                      bool
 }
 
 // newImageBuildCommand is "overcloud image build".
