@@ -311,7 +311,7 @@ func (s *Service) createNode(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.cfg.Bus.PublishTx(tx, topic(n.UUID))
-		return nil
+		return s.tell(tx, n, "NodeCRUDPayload", "baremetal.node.create.end", nil)
 	})
 	if err != nil {
 		return err
@@ -437,6 +437,9 @@ func (s *Service) deleteNode(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.cfg.Bus.PublishTx(tx, topic(n.UUID))
+		if err := s.tell(tx, n, "NodeCRUDPayload", "baremetal.node.delete.end", nil); err != nil {
+			return err
+		}
 		return s.cfg.Jobs.Cancel(tx, jobKind(n.ConductorGroup), n.UUID)
 	})
 	if err != nil {

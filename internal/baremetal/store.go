@@ -127,11 +127,15 @@ func (s *Service) mutate(ctx context.Context, ident string, fn func(tx *store.Tx
 		if err != nil {
 			return err
 		}
+		power, provision := n.PowerState, n.ProvisionState
 		if err := fn(tx, n); err != nil {
 			return err
 		}
 		n.UpdatedAt = s.now()
 		if err := updateNode(tx, n); err != nil {
+			return err
+		}
+		if err := s.tellStates(tx, n, power, provision); err != nil {
 			return err
 		}
 		s.cfg.Bus.PublishTx(tx, topic(n.UUID))

@@ -361,9 +361,11 @@ func (b *build) tearDown(ctx context.Context) (jobs.Result, bool, error) {
 		return jobs.Result{}, false, err
 	}
 	err := b.svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`DELETE FROM compute_servers WHERE id = ?`, b.s.ID)
+		if _, err := tx.Exec(`DELETE FROM compute_servers WHERE id = ?`, b.s.ID); err != nil {
+			return err
+		}
 		b.svc.cfg.Bus.PublishTx(tx, "compute/server/"+b.s.ID)
-		return err
+		return b.svc.tell(tx, b.s, "compute.instance.delete.end", b.s.Status)
 	})
 	return jobs.Done(), false, err
 }

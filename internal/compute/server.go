@@ -125,11 +125,16 @@ func insertServer(tx *store.Tx, s *Server) error {
 }
 
 func (svc *Service) saveServer(tx *store.Tx, s *Server) error {
+	var status string
+	if err := tx.Get([]any{&status}, `SELECT status FROM compute_servers WHERE id = ?`, s.ID); err != nil {
+		return notFound(err, "Instance %s could not be found.", s.ID)
+	}
 	s.Updated = time.Now().UTC()
 	_, err := tx.Exec(`UPDATE compute_servers SET name = ?, status = ?, node_id = ?, doc = ? WHERE id = ?`,
 		s.Name, s.Status, s.NodeID, store.JSON(s), s.ID)
 	if err == nil {
 		svc.cfg.Bus.PublishTx(tx, "compute/server/"+s.ID)
+		err = svc.tell(tx, s, changeEvent(status, s.Status), status)
 	}
 	return err
 }

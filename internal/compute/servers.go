@@ -101,6 +101,9 @@ func (svc *Service) storeNew(ctx context.Context, servers []*Server) error {
 			if err := insertServer(tx, s); err != nil {
 				return err
 			}
+			if err := svc.tell(tx, s, "compute.instance.create.start", ""); err != nil {
+				return err
+			}
 			if err := svc.cfg.Jobs.Poke(tx, serverJob, s.ID, nil); err != nil {
 				return err
 			}

@@ -129,6 +129,11 @@ func (s *Service) finish(ctx context.Context, id, key, during, after string, got
 			}
 		}
 		s.cfg.Bus.PublishTx(tx, "image/"+id)
+		if after == "active" {
+			if err := s.tell(tx, m, "image.upload", "image.activate"); err != nil {
+				return err
+			}
+		}
 		return s.save(tx, m)
 	})
 }

@@ -227,7 +227,10 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) error {
 		if _, err := get(tx, m.id); err == nil {
 			return api.Conflict("Image ID %s already exists!", m.id)
 		}
-		return insert(tx, m)
+		if err := insert(tx, m); err != nil {
+			return err
+		}
+		return s.tell(tx, m, "image.create")
 	})
 	if err != nil {
 		return err
@@ -274,6 +277,9 @@ func (s *Service) update(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		s.cfg.Bus.PublishTx(tx, "image/"+m.id)
+		if err := s.tell(tx, m, "image.update"); err != nil {
+			return err
+		}
 		return s.save(tx, m)
 	})
 	if err != nil {
@@ -361,6 +367,9 @@ func (s *Service) delete(w http.ResponseWriter, r *http.Request) error {
 			return api.Forbidden("Image %s is protected and cannot be deleted.", m.id)
 		}
 		if _, err := tx.Exec(`DELETE FROM image_images WHERE id = ?`, m.id); err != nil {
+			return err
+		}
+		if err := s.tell(tx, m, "image.delete"); err != nil {
 			return err
 		}
 		if m.status == "saving" || m.status == "uploading" || m.status == "importing" && m.blobKey != "" {

@@ -26,6 +26,8 @@ type Bus struct {
 	last   map[string]uint64 // topic -> seq of its latest publication, recent ones only
 	forgot uint64            // publications up to here may be missing from last
 
+	listener func(tx *store.Tx, n Notification) error // nil: nobody hears notifications
+
 	unsent map[string]struct{} // topics for other processes; nil: there are none
 	send   chan struct{}       // says that unsent has something
 }

@@ -190,6 +190,7 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	u.bus.Deliver(s.Hear)
 	return service{prefix: "/workflow", handler: s.Handler(), run: s.Run}, nil
 }
 

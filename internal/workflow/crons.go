@@ -165,7 +165,7 @@ func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
 		ident = c.workflow
 	}
 	id := identity(r)
-	def, err := s.eng.FindWorkflow(r.Context(), id.ProjectID, ident, "")
+	def, err := s.eng.FindWorkflow(r.Context(), stranger(id), ident, "")
 	if err != nil {
 		return problem(err)
 	}
@@ -254,6 +254,11 @@ func (s *Service) fireCron(ctx context.Context, j jobs.Job) jobs.Result {
 		return jobs.Fail(err)
 	}
 	c.advance(now)
+	params, err = s.withEnv(ctx, params, c.caller.ProjectID)
+	if err != nil {
+		s.cfg.Log.Error("cron trigger cannot start its workflow", "trigger", c.name, "workflow", c.workflow, "error", err)
+		return s.nextCron(c, s.cfg.DB.Tx(ctx, c.save))
+	}
 	params.Set(engine.ParamTriggeredBy, yaql.MapOf("type", engine.TriggerCron, "id", c.id, "name", c.name))
 	caller := c.caller
 	caller.Owned = caller.Owned && c.remaining == 0 // the last execution takes the trust along
@@ -263,6 +268,11 @@ func (s *Service) fireCron(ctx context.Context, j jobs.Job) jobs.Result {
 		s.cfg.Log.Error("cron trigger cannot start its workflow", "trigger", c.name, "workflow", c.workflow, "error", err)
 		err = s.cfg.DB.Tx(ctx, c.save)
 	}
+	return s.nextCron(c, err)
+}
+
+// nextCron plans the next time of a trigger.
+func (s *Service) nextCron(c *cron, err error) jobs.Result {
 	switch {
 	case err != nil:
 		return jobs.Fail(err)

@@ -48,6 +48,22 @@ func (s *Service) environment(ctx context.Context, name string, id *auth.Identit
 	return vars, err
 }
 
+// withEnv puts a stored environment in place of its name, as which "env" of an
+// execution's params may be given; a dict is the environment itself.
+func (s *Service) withEnv(ctx context.Context, params *yaql.Map, project string) (*yaql.Map, error) {
+	named, is := params.Value("env").(string)
+	if !is || named == "" {
+		return params, nil
+	}
+	env, err := s.environment(ctx, named, &auth.Identity{ProjectID: project})
+	if err != nil {
+		return nil, err
+	}
+	params = params.Clone()
+	params.Set("env", env)
+	return params, nil
+}
+
 // environmentList lists environments.
 func environmentList() *listing {
 	text := func(sql string) column { return column{sql: sql} }

@@ -3,6 +3,7 @@ package workflow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -12,13 +13,16 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/yaql"
 )
 
-// Events come from three places:
+// Events come from four places:
 //
+//   - the services of the undercloud, which tell what they did (notify.Bus.Tell)
+//     under the names of OpenStack's notifications, in the transaction that did it.
 //   - POST /v2/events, for services and whatever else has something to tell: a
 //     notification {exchange, topic, event_type, publisher_id, payload}. It is
 //     stored first and given to the triggers by a job.
@@ -31,7 +35,8 @@ import (
 //     trigger cannot feed itself).
 //
 // A private trigger hears the events of its own project, a public one those of
-// all. The execution's params hold the event as "event_params"; its id follows
+// all; what belongs to no project (a node without an owner) is heard by the
+// triggers that an administrator made. The execution's params hold the event as "event_params"; its id follows
 // from event and trigger, so that an event starts a workflow once.
 
 const (
@@ -73,18 +78,42 @@ func (s *Service) createEvent(w http.ResponseWriter, r *http.Request) error {
 	if len(text) > maxEvent {
 		return api.TooLarge("the payload has %d bytes, the limit is %d", len(text), maxEvent)
 	}
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO workflow_events (id, project_id, exchange, topic, event, publisher, payload, created_at) VALUES (?,?,?,?,?,?,?,?)`,
-			e.id, e.project, e.exchange, e.topic, e.name, e.publisher, text, store.At(e.at))
-		if err != nil {
-			return err
-		}
-		return s.cfg.Jobs.Poke(tx, kindEvent, e.id, nil)
-	})
+	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return s.keepEvent(tx, e, text) })
 	if err != nil {
 		return err
 	}
 	return api.WriteJSON(w, http.StatusAccepted, yaql.MapOf("id", e.id))
+}
+
+// Hear takes a notification of a service in the transaction of what it tells of.
+// One that no trigger waits for costs a look at the triggers.
+func (s *Service) Hear(tx *store.Tx, n notify.Notification) error {
+	triggers := 0
+	err := tx.Get([]any{&triggers}, `SELECT COUNT(*) FROM workflow_event_triggers WHERE exchange = ? AND topic = ? AND (project_id = ? OR scope = 'public' OR ? = '')`,
+		n.Exchange, n.Topic, n.Project, n.Project)
+	if err != nil || triggers == 0 {
+		return err
+	}
+	payload, err := yaql.JSON(n.Payload)
+	if err != nil {
+		return fmt.Errorf("payload of %s: %w", n.EventType, err)
+	}
+	if len(payload) > maxEvent {
+		s.cfg.Log.Warn("a notification is too large for event triggers", "event", n.EventType, "bytes", len(payload), "limit", maxEvent)
+		return nil
+	}
+	return s.keepEvent(tx, event{id: uuid.NewString(), project: n.Project, exchange: n.Exchange, topic: n.Topic, name: n.EventType, publisher: n.Publisher,
+		at: s.cfg.Now()}, string(payload))
+}
+
+// keepEvent stores an event for the job that delivers it.
+func (s *Service) keepEvent(tx *store.Tx, e event, payload string) error {
+	_, err := tx.Exec(`INSERT INTO workflow_events (id, project_id, exchange, topic, event, publisher, payload, created_at) VALUES (?,?,?,?,?,?,?,?)`,
+		e.id, e.project, e.exchange, e.topic, e.name, e.publisher, payload, store.At(e.at))
+	if err != nil {
+		return err
+	}
+	return s.cfg.Jobs.Poke(tx, kindEvent, e.id, nil)
 }
 
 // deliver gives a stored event to the triggers that hear it.
@@ -100,12 +129,12 @@ func (s *Service) deliver(ctx context.Context, j jobs.Job) jobs.Result {
 		}
 		return tx.Each(func(scan func(...any) error) error {
 			t, err := scanEventTrigger(scan)
-			if err == nil && t.hears(e.name) {
+			if err == nil && t.hears(e.name) && (e.project != "" || t.scope == "public" || t.caller.Admin) {
 				triggers = append(triggers, t)
 			}
 			return err
-		}, `SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE exchange = ? AND topic = ? AND (project_id = ? OR scope = 'public')
-			ORDER BY created_at`, e.exchange, e.topic, e.project)
+		}, `SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE exchange = ? AND topic = ? AND (project_id = ? OR scope = 'public' OR ? = '')
+			ORDER BY created_at`, e.exchange, e.topic, e.project, e.project)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return jobs.Done()
@@ -138,6 +167,10 @@ func (s *Service) trigger(ctx context.Context, t *eventTrigger, e event, before 
 	params, err2 := jsonField(t.params, "workflow_params")
 	if err := errors.Join(err1, err2); err != nil {
 		return err
+	}
+	if params, err1 = s.withEnv(ctx, params, t.project); err1 != nil {
+		s.cfg.Log.Error("event trigger cannot start its workflow", "trigger", t.id, "workflow", t.workflowID, "error", err1)
+		return nil
 	}
 	params.Set("event_params", yaql.MapOf("event_type", e.name, "exchange", e.exchange, "topic", e.topic, "publisher_id", e.publisher,
 		"timestamp", stamp(e.at), "project_id", e.project, "payload", e.payload))

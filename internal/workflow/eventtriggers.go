@@ -107,7 +107,7 @@ func (t *eventTrigger) read(ctx context.Context, s *Service, in *yaql.Map, admin
 			return err
 		}
 	}
-	def, err := s.eng.FindWorkflow(ctx, t.project, t.workflowID, "")
+	def, err := s.eng.FindWorkflow(ctx, engine.Caller{ProjectID: t.project, Admin: admin}, t.workflowID, "")
 	if err != nil {
 		return problem(err)
 	}

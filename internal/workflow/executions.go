@@ -257,15 +257,11 @@ func (s *Service) createExecution(w http.ResponseWriter, r *http.Request) error 
 
 // start checks that the workflow is there before a trust is made for it.
 func (s *Service) start(ctx context.Context, id *auth.Identity, st engine.Start) (*engine.Execution, error) {
-	if named := str(st.Params, "env"); named != "" {
-		env, err := s.environment(ctx, named, id)
-		if err != nil {
-			return nil, err
-		}
-		st.Params = st.Params.Clone()
-		st.Params.Set("env", env)
+	var err error
+	if st.Params, err = s.withEnv(ctx, st.Params, id.ProjectID); err != nil {
+		return nil, err
 	}
-	if _, err := s.eng.FindWorkflow(ctx, id.ProjectID, st.Workflow, st.Namespace); err != nil {
+	if _, err := s.eng.FindWorkflow(ctx, stranger(id), st.Workflow, st.Namespace); err != nil {
 		return nil, problem(err)
 	}
 	caller, err := s.caller(ctx, id, time.Time{})

@@ -139,10 +139,15 @@ func identity(r *http.Request) *auth.Identity {
 	return id
 }
 
+// stranger is a caller by whom the engine cannot act yet.
+func stranger(id *auth.Identity) engine.Caller {
+	return engine.Caller{ProjectID: id.ProjectID, ProjectName: id.ProjectName, UserID: id.UserID, UserName: id.UserName, Admin: id.IsAdmin()}
+}
+
 // caller makes the durable stand-in of an identity: a trust by which the engine
 // acts later. expires bounds the trust; zero is forever.
 func (s *Service) caller(ctx context.Context, id *auth.Identity, expires time.Time) (engine.Caller, error) {
-	c := engine.Caller{ProjectID: id.ProjectID, ProjectName: id.ProjectName, UserID: id.UserID, UserName: id.UserName}
+	c := stranger(id)
 	if s.cfg.Cloud == nil {
 		return c, nil
 	}

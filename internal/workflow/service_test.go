@@ -220,6 +220,12 @@ func TestEnvironments(t *testing.T) {
 	b.call("member", "POST", "/v2/environments", map[string]any{"name": "e", "variables": `{"k": "v"}`}, 201)
 	b.call("member", "POST", "/v2/environments", map[string]any{"name": "e", "variables": `{"k": "v"}`}, 409)
 	b.call("member", "POST", "/v2/workflows", "version: '2.0'\nw: {tasks: {a: {publish: {k: <% env().k %>}}}}", 201)
+	for _, env := range []any{`{"env": {"k": "v"}}`, map[string]any{"env": map[string]any{"k": "v"}}} { // a dict is the environment itself
+		given := b.call("member", "POST", "/v2/executions", map[string]any{"workflow_name": "w", "params": env}, 201)
+		if p, _ := given["params"].(string); !strings.Contains(p, `"env":{"k":"v"}`) {
+			t.Errorf("params are %v", given["params"])
+		}
+	}
 	x := b.call("member", "POST", "/v2/executions", map[string]any{"workflow_name": "w", "params": `{"env": "e"}`}, 201)
 	if x = b.ended("member", x["id"].(string)); x["output"] != `{"k":"v"}` {
 		t.Errorf("named environment: %v", x)

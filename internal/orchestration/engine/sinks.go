@@ -3,11 +3,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/messaging/v2/messages"
 
 	"github.com/tripleo/tripleo/internal/jobs"
+	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -28,6 +30,9 @@ func (e *Engine) record(tx *store.Tx, env *hot.Environment, events ...*Event) er
 		if err := ev.write(tx); err != nil {
 			return err
 		}
+		if err := e.tell(tx, ev); err != nil {
+			return err
+		}
 	}
 	if env == nil || len(env.EventSinks) == 0 {
 		return nil
@@ -40,6 +45,19 @@ func (e *Engine) record(tx *store.Tx, env *hot.Environment, events ...*Event) er
 		}
 	}
 	return nil
+}
+
+// tell notifies of what befell a stack, as Heat does on exchange heat:
+// orchestration.stack.create.start, .end or .error.
+func (e *Engine) tell(tx *store.Tx, ev *Event) error {
+	phase := map[string]string{InProgress: "start", Complete: "end", Failed: "error"}[ev.Status]
+	if phase == "" || ev.PhysicalID != ev.StackID {
+		return nil
+	}
+	return e.cfg.Bus.Tell(tx, notify.Notification{Exchange: "heat", Topic: "notifications", Publisher: "orchestration.tripleo", Project: ev.ProjectID,
+		EventType: "orchestration.stack." + strings.ToLower(ev.Action) + "." + phase,
+		Payload: map[string]any{"tenant_id": ev.ProjectID, "stack_name": ev.StackName, "stack_identity": ev.StackID, "root_stack_id": ev.RootID,
+			"state": ev.Action + "_" + ev.Status, "state_reason": ev.Reason, "create_at": ev.Created.UTC().Format("2006-01-02T15:04:05Z")}})
 }
 
 // recordStack writes the event of a stack's present state.

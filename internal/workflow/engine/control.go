@@ -30,7 +30,7 @@ type Start struct {
 // Start stores a new execution and wakes its actor. before runs in the same
 // transaction, nil is none.
 func (e *Engine) Start(ctx context.Context, s Start, before func(tx *store.Tx) error) (*Execution, error) {
-	d, err := e.findWorkflow(ctx, s.Caller.ProjectID, "", s.Workflow, s.Namespace)
+	d, err := e.findWorkflow(ctx, s.Caller, "", s.Workflow, s.Namespace)
 	if err != nil {
 		return nil, err
 	}

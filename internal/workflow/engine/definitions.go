@@ -38,13 +38,14 @@ const VisibleDefinitions = `(project_id = ? OR scope = 'public' OR id IN (SELECT
 	WHERE resource_type = 'workflow' AND member_id = ? AND status = 'accepted'))`
 
 // FindWorkflow looks a workflow up by id or name, in its namespace or the
-// default one, as the project sees it.
-func (e *Engine) FindWorkflow(ctx context.Context, project, ident, namespace string) (*Definition, error) {
-	return e.findWorkflow(ctx, project, "", ident, namespace)
+// default one, as the caller sees it: an administrator sees those of all
+// projects, those of the own first.
+func (e *Engine) FindWorkflow(ctx context.Context, who Caller, ident, namespace string) (*Definition, error) {
+	return e.findWorkflow(ctx, who, "", ident, namespace)
 }
 
-func (e *Engine) findWorkflow(ctx context.Context, project, book, ident, namespace string) (*Definition, error) {
-	d := &Definition{}
+func (e *Engine) findWorkflow(ctx context.Context, who Caller, book, ident, namespace string) (*Definition, error) {
+	d, project := &Definition{}, who.ProjectID
 	err := e.db.View(ctx, func(tx *store.Tx) error {
 		tries := []string{ident}
 		if book != "" {
@@ -54,8 +55,8 @@ func (e *Engine) findWorkflow(ctx context.Context, project, book, ident, namespa
 			for _, ns := range []string{namespace, ""} {
 				err := tx.Get([]any{&d.ID, &d.Name, &d.Namespace, &d.SpecID},
 					`SELECT id, name, namespace, spec_id FROM workflow_definitions
-					WHERE kind = 'workflow' AND (name = ? OR id = ?) AND namespace = ? AND `+VisibleDefinitions+`
-					ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, name, name, ns, project, project, project)
+					WHERE kind = 'workflow' AND (name = ? OR id = ?) AND namespace = ? AND (`+VisibleDefinitions+` OR ? = 1)
+					ORDER BY CASE WHEN project_id = ? THEN 0 WHEN scope = 'public' THEN 1 ELSE 2 END LIMIT 1`, name, name, ns, project, project, flag(who.Admin), project)
 				if !errors.Is(err, store.ErrNotFound) {
 					return err
 				}

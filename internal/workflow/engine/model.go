@@ -50,6 +50,9 @@ type Caller struct {
 	// service user itself. Owned trusts are deleted when the root ends.
 	TrustID string `json:"trust_id,omitempty"`
 	Owned   bool   `json:"owned,omitempty"`
+	// Admin: an administrator's executions find the workflows of all projects,
+	// and an administrator's event triggers hear what belongs to no project.
+	Admin bool `json:"admin,omitempty"`
 }
 
 // ServiceTrust as Caller.TrustID means: act as the service user.

@@ -268,7 +268,7 @@ func (r *run) namespace() string {
 }
 
 func (r *run) callWorkflow(t *Task, item int, name string, input *yaql.Map) error {
-	def, err := r.e.findWorkflow(r.ctx, r.x.Doc.Caller.ProjectID, r.book, name, r.namespace())
+	def, err := r.e.findWorkflow(r.ctx, r.x.Doc.Caller, r.book, name, r.namespace())
 	if err != nil {
 		return err
 	}
