@@ -212,7 +212,11 @@ func TestIPMIConsole(t *testing.T) {
 	in, typed := io.Pipe()
 	shown, out := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- set.Console(ctx, target, in, out) }()
+	go func() {
+		err := set.Console(ctx, target, in, out)
+		_ = out.CloseWithError(err)
+		done <- err
+	}()
 	go func() { _, _ = typed.Write([]byte("login: ")) }()
 	got := make([]byte, 7)
 	if _, err := io.ReadFull(shown, got); err != nil || string(got) != "login: " {
