@@ -143,9 +143,15 @@ func TestDifferential(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, atOnce := range []bool{false, true} {
+		compareAll(t, readExpected(t, raw), New(Options{KeepSets: true, LimitIterators: 1000, compileAtOnce: atOnce}))
+	}
+}
+
+func compareAll(t *testing.T, expected map[string]expectation, eng *Engine) {
+	t.Helper()
 	data := testData(t)
-	eng := New(Options{KeepSets: true, LimitIterators: 1000})
-	for src, want := range readExpected(t, raw) {
+	for src, want := range expected {
 		if deviations[src] != "" || want.Error == "TypeError" && hashed(src) {
 			continue
 		}

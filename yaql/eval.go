@@ -278,7 +278,13 @@ type lambda struct {
 	body  node
 	scope *Context
 	reuse *Context // for bodies that cannot keep it
+	fast  fast     // the body as closures, once it was called often enough
+	calls int
 }
+
+// fastAfter is how often a lambda is walked before it is compiled, unless a test
+// has it compiled at once.
+const fastAfter = 4
 
 func (l *lambda) call(args ...any) (any, error) {
 	for _, a := range args {
@@ -293,6 +299,12 @@ func (l *lambda) call(args ...any) (any, error) {
 func (l *lambda) call1(arg any) (any, error) {
 	if err := l.ev.bind(arg); err != nil {
 		return nil, err
+	}
+	if l.calls++; l.calls == fastAfter || l.calls == 1 && l.ev.opts.compileAtOnce {
+		l.fast = l.ev.compile(l.body, 0)
+	}
+	if l.fast != nil && l.ev.depth+10 <= 10*l.ev.opts.MaxDepth {
+		return l.fast(arg)
 	}
 	c := l.reuse
 	if c == nil {

@@ -166,8 +166,12 @@ func asMapping(v any) (mapping, bool) {
 // norm brings a Go value given as data into the evaluator's types. Containers
 // are not copied; their elements are brought in when they are reached.
 func norm(v any) any {
+	switch v.(type) {
+	case nil, bool, int64, float64, string, []any, *Map: // the commonest first, without the look for interfaces
+		return v
+	}
 	switch v := v.(type) {
-	case nil, bool, int64, float64, string, []any, *Map, *Set, *seq, map[string]any,
+	case *Set, *seq, map[string]any,
 		time.Time, Timespan, *Regex, *Context, Ordered, *lambda:
 		return v
 	case int:

@@ -23,6 +23,8 @@ type Options struct {
 	KeywordOperator string
 	Now             func() time.Time // clock for now() (default time.Now)
 	Local           *time.Location   // for localtz() and now's default (default UTC)
+
+	compileAtOnce bool // lambdas are compiled before their first call: of tests
 }
 
 // NoKeywords is a KeywordOperator that no expression can contain.
@@ -147,14 +149,18 @@ type evaluator struct {
 }
 
 func (ev *evaluator) step() error {
-	ev.steps++
-	if ev.steps&1023 == 0 {
-		if err := ev.ctx.Err(); err != nil {
-			return &Error{Kind: ErrCanceled, Message: "evaluation was stopped: " + err.Error(), Err: err}
-		}
-		if ev.steps > ev.maxSteps {
-			return errorf(ErrLimit, "evaluation took more than %d steps", ev.maxSteps)
-		}
+	if ev.steps++; ev.steps&1023 == 0 {
+		return ev.checkSteps()
+	}
+	return nil
+}
+
+func (ev *evaluator) checkSteps() error {
+	if err := ev.ctx.Err(); err != nil {
+		return &Error{Kind: ErrCanceled, Message: "evaluation was stopped: " + err.Error(), Err: err}
+	}
+	if ev.steps > ev.maxSteps {
+		return errorf(ErrLimit, "evaluation took more than %d steps", ev.maxSteps)
 	}
 	return nil
 }
