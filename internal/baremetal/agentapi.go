@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -321,6 +323,19 @@ func (s *Service) ramdisk(n *Node, mac string) boot.Ramdisk {
 		args.InspectionURL = s.cfg.InspectionURL
 	}
 	return boot.Ramdisk{Kernel: at("kernel"), Initrd: at("ramdisk"), Args: args.List()}
+}
+
+// bootLoader serves the files of the TFTP server over HTTP, for UEFI HTTP boot.
+func (s *Service) bootLoader(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("file")
+	if name != path.Base(name) || strings.HasPrefix(name, ".") {
+		return api.NotFound("there is no loader of this name")
+	}
+	err := serveFile(w, r, filepath.Join(s.cfg.TFTPRoot, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return api.NotFound("there is no loader %s in %s", name, s.cfg.TFTPRoot)
+	}
+	return err
 }
 
 // bootFile serves kernel and ramdisk of a node that is to boot them now.

@@ -357,11 +357,23 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 
 func bootPXE(ctx context.Context, w *work) outcome {
 	always, _ := w.n.DriverInfo["force_persistent_boot_device"].(string)
-	return w.setBootDevice(ctx, drivers.DevicePXE, always == "Always")
+	return w.setBootDevice(ctx, w.n.networkDevice(), always == "Always")
 }
 
 func bootPXEAlways(ctx context.Context, w *work) outcome {
-	return w.setBootDevice(ctx, drivers.DevicePXE, true)
+	return w.setBootDevice(ctx, w.n.networkDevice(), true)
+}
+
+// bootHTTP is the boot interface of UEFI HTTP boot.
+const bootHTTP = "http-ipxe"
+
+// networkDevice is what the machine boots its ramdisk from. IPMI has no number
+// for HTTP boot (IPMI 2.0, table 28-14): there the firmware's own order decides.
+func (n *Node) networkDevice() string {
+	if n.Interfaces["boot"] == bootHTTP && n.Interfaces["management"] == "redfish" {
+		return drivers.DeviceUEFIHTTP
+	}
+	return drivers.DevicePXE
 }
 
 func bootDisk(ctx context.Context, w *work) outcome {

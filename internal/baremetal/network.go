@@ -270,7 +270,8 @@ func (n *neutron) unbind(ctx context.Context, id string) error {
 }
 
 // bootOptions are the DHCP options a card of a node boots the ramdisk with:
-// firmware gets iPXE over TFTP, iPXE gets the node's script over HTTP. Where
+// firmware gets iPXE over TFTP, or over HTTP where it asks so (UEFI HTTP boot),
+// iPXE gets the node's script over HTTP. Where
 // several apply the last one wins, hence the architecture's loaders after the
 // general one.
 func (s *Service) bootOptions(n *Node, mac string) []dhcpOption {
@@ -282,8 +283,16 @@ func (s *Service) bootOptions(n *Node, mac string) []dhcpOption {
 	opts := []dhcpOption{
 		{Name: "tag:!ipxe,67", Value: first},
 		{Name: "tag:!ipxe,tag:efi-x86_64,67", Value: s.cfg.UEFILoader},
-		{Name: "tag:ipxe,67", Value: script},
+		{Name: "tag:!ipxe,tag:efi-arm64,67", Value: s.cfg.ARM64Loader},
 	}
+	if n.Interfaces["boot"] == bootHTTP {
+		opts = nil // firmware that asks for TFTP gets nothing
+	}
+	loaders := s.nodeBase() + "/boot/loaders/"
+	opts = append(opts,
+		dhcpOption{Name: "tag:!ipxe,tag:http,tag:efi-x86_64,67", Value: loaders + s.cfg.UEFILoader},
+		dhcpOption{Name: "tag:!ipxe,tag:http,tag:efi-arm64,67", Value: loaders + s.cfg.ARM64Loader},
+		dhcpOption{Name: "tag:ipxe,67", Value: script})
 	if host := s.nodeHost(); host != "" {
 		opts = append(opts, dhcpOption{Name: "66", Value: host}, dhcpOption{Name: "150", Value: host}, dhcpOption{Name: "server-ip-address", Value: host})
 	}

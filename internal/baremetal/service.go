@@ -59,6 +59,8 @@ type Config struct {
 	CacheDir   string // folder for kernels and ramdisks; required to serve them from the image service
 	BIOSLoader string // default undionly.kpxe
 	UEFILoader string // default snponly.efi
+	// ARM64Loader is for UEFI machines with 64-bit ARM processors; default snponly-arm64.efi.
+	ARM64Loader string
 
 	Hostname             string // of this conductor; default the machine's
 	ConductorGroup       string // of this conductor: it takes nodes of that conductor_group
@@ -104,6 +106,7 @@ func (c *Config) defaults() {
 	text(&c.TFTPRoot, "/usr/lib/ipxe")
 	text(&c.BIOSLoader, "undionly.kpxe")
 	text(&c.UEFILoader, "snponly.efi")
+	text(&c.ARM64Loader, "snponly-arm64.efi")
 	text(&c.DefaultResourceClass, "baremetal")
 	text(&c.ProvisioningNetwork, "ctlplane")
 	text(&c.DeployKernel, "bm-deploy-kernel")
@@ -421,6 +424,7 @@ func (s *Service) nodeRoutes() []api.Route {
 		{Method: "GET", Pattern: "/v1/lookup", Policy: api.Public, Handler: s.lookup},
 		{Method: "POST", Pattern: "/v1/heartbeat/{node}", Policy: api.Public, Handler: s.heartbeat},
 		{Method: "GET", Pattern: "/boot/{file}", Policy: api.Public, Handler: s.bootScript},
+		{Method: "GET", Pattern: "/boot/loaders/{file}", Policy: api.Public, Handler: s.bootLoader},
 		{Method: "GET", Pattern: "/boot/{node}/{kind}", Policy: api.Public, Handler: s.bootFile},
 		{Method: "GET", Pattern: "/boot/images/{node}/{token}", Policy: api.Public, Handler: s.nodeImage},
 	}

@@ -41,7 +41,16 @@ func (s *server) buildVM(sw *vswitch.Switch, n Node) error {
 	u := &unit{node: n, console: console, input: hw.Input, port: port, badDisk: hw.SetBadDisk}
 	u.machine = machine.New(machine.Options{
 		Info: n.Info, Hardware: hw, Console: console, Log: log, Now: time.Now, Running: hw.Running(),
-		Devices: []bmc.BootDevice{bmc.Disk, bmc.PXE, bmc.CDROM},
+		Devices: bootDevices(n),
 	})
 	return s.addUnit(u)
+}
+
+// bootDevices is a virtual machine's own order.
+func bootDevices(n Node) []bmc.BootDevice {
+	order := []bmc.BootDevice{bmc.Disk, bmc.PXE, bmc.CDROM}
+	if n.Firmware == qemu.UEFI {
+		order = append(order, bmc.HTTP)
+	}
+	return order
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -37,6 +38,10 @@ type Config struct {
 	// ListenDHCP opens UDP port 67 on the provisioning network. It is tried
 	// again until it succeeds: the interface may appear later. nil: no DHCP.
 	ListenDHCP func() (net.PacketConn, error)
+	// ListenBoot opens UDP port 4011 there, where PXE clients ask again. nil: nobody answers.
+	ListenBoot func() (net.PacketConn, error)
+	// DHCPProxy leaves addresses to another DHCP server of that network.
+	DHCPProxy bool
 }
 
 // Service is the network service.
@@ -129,29 +134,37 @@ func (s *Service) version(w http.ResponseWriter, _ *http.Request) error {
 
 // Run serves DHCP until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if s.cfg.ListenDHCP == nil {
-		<-ctx.Done()
-		return nil
+	server := &dhcp.Server{Address: s.cfg.DHCPAddress, Lookup: s.dhcpHost, LeaseTime: time.Hour, Proxy: s.cfg.DHCPProxy, Log: s.cfg.Log}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.serveSocket(ctx, "DHCP", s.cfg.ListenDHCP, server.Serve) })
+	wg.Go(func() { s.serveSocket(ctx, "PXE boot requests", s.cfg.ListenBoot, server.ServeBoot) })
+	wg.Wait()
+	<-ctx.Done()
+	return nil
+}
+
+// serveSocket serves what comes to a socket, opened again whenever it is lost.
+func (s *Service) serveSocket(ctx context.Context, what string, open func() (net.PacketConn, error), serve func(context.Context, net.PacketConn) error) {
+	if open == nil {
+		return
 	}
-	server := &dhcp.Server{Address: s.cfg.DHCPAddress, Lookup: s.dhcpHost, LeaseTime: time.Hour, Log: s.cfg.Log}
 	reported := false
 	for ctx.Err() == nil {
-		conn, err := s.cfg.ListenDHCP()
+		conn, err := open()
 		if err == nil {
-			s.cfg.Log.Info("serving DHCP", "physical_network", s.cfg.PhysicalNetwork, "address", s.cfg.DHCPAddress)
-			err = errors.Join(server.Serve(ctx, conn), conn.Close())
+			s.cfg.Log.Info("serving "+what, "physical_network", s.cfg.PhysicalNetwork, "address", s.cfg.DHCPAddress, "proxy", s.cfg.DHCPProxy)
+			err = errors.Join(serve(ctx, conn), conn.Close())
 			reported = false
 		} else if !reported {
-			s.cfg.Log.Info("the provisioning network is not there yet", "for", "DHCP", "reason", err)
+			s.cfg.Log.Info("the provisioning network is not there yet", "for", what, "reason", err)
 			reported = true
 		}
 		if err != nil && ctx.Err() == nil {
-			s.cfg.Log.Debug("DHCP socket", "error", err)
+			s.cfg.Log.Debug("socket", "for", what, "error", err)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-	return nil
 }

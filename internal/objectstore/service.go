@@ -39,9 +39,7 @@ const (
 	maxLongPoll      = 120 * time.Second
 	maxWaiters       = 50_000
 	maxArchiveFiles  = 100_000
-	maxArchiveBytes  = 8 << 30  // unpacked
-	maxExpansion     = 256      // bytes that a byte of a compressed archive may become, behind
-	freeExpansion    = 16 << 20 // so many
+	maxArchiveBytes  = 8 << 30 // unpacked
 	maxBulkDelete    = 10_000
 	maxSegments      = 1_000
 )

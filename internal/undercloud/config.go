@@ -83,7 +83,16 @@ type Provisioning struct {
 	PoolEnd   netip.Addr
 	Port      int // of the HTTP listener for machines; default 8088
 	DNS       []string
+	// DHCP is "server" (default), "proxy": another server gives the addresses and this one says what to boot, or "none".
+	DHCP string
 }
+
+// What the undercloud does about DHCP on the provisioning network.
+const (
+	DHCPServer = "server"
+	DHCPProxy  = "proxy"
+	DHCPNone   = "none"
+)
 
 // Baremetal bounds how long machines may take, in seconds.
 type Baremetal struct {
@@ -131,7 +140,7 @@ func LoadConfig(path string) (Config, error) {
 		})
 	}
 	if p := top.Get("provisioning"); p != nil {
-		p = r.section(p, "provisioning", "namespace", "interface", "address", "pool_start", "pool_end", "port", "dns")
+		p = r.section(p, "provisioning", "namespace", "interface", "address", "pool_start", "pool_end", "port", "dns", "dhcp")
 		r.text(p, "namespace", &c.Provisioning.Namespace)
 		r.text(p, "interface", &c.Provisioning.Interface)
 		r.prefix(p, "address", &c.Provisioning.Address)
@@ -139,6 +148,13 @@ func LoadConfig(path string) (Config, error) {
 		r.addr(p, "pool_end", &c.Provisioning.PoolEnd)
 		r.number(p, "port", &c.Provisioning.Port)
 		r.texts(p, "dns", &c.Provisioning.DNS)
+		value(r, p, "dhcp", "server, proxy or none", func(s string) error {
+			if s != DHCPServer && s != DHCPProxy && s != DHCPNone {
+				return fmt.Errorf("%q is none of them", s)
+			}
+			c.Provisioning.DHCP = s
+			return nil
+		})
 	}
 	if b := top.Get("baremetal"); b != nil {
 		b = r.section(b, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "force_raw_images", "bmc_namespace")

@@ -147,3 +147,12 @@ func (u *Undercloud) device() (string, error) {
 	}
 	return "", fmt.Errorf("no interface has the provisioning address %s", want)
 }
+
+// listenDHCP returns what opens one of the DHCP server's sockets; nil if the
+// network has no DHCP of ours.
+func (u *Undercloud) listenDHCP(addr string) func() (net.PacketConn, error) {
+	if u.cfg.Provisioning.DHCP == DHCPNone {
+		return nil
+	}
+	return func() (net.PacketConn, error) { return u.packetConn(context.Background(), addr, true) }
+}

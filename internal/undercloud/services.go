@@ -82,7 +82,7 @@ func (u *Undercloud) makeNetwork() (service, error) {
 	s, err := network.New(network.Config{
 		DB: u.db, Bus: u.bus, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
 		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
-		ListenDHCP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:67", true) },
+		ListenDHCP: u.listenDHCP("0.0.0.0:67"), ListenBoot: u.listenDHCP("0.0.0.0:4011"), DHCPProxy: u.cfg.Provisioning.DHCP == DHCPProxy,
 	})
 	if err != nil {
 		return service{}, err

@@ -137,11 +137,14 @@ func prepare(ctx context.Context, log *slog.Logger) {
 	}{
 		{"/proc", "proc", "", "/proc/self", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
 		{"/sys", "sysfs", "", "/sys/class", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
-		{"/dev", "devtmpfs", "mode=0755", "/dev/null", unix.MS_NOSUID},
+		{"/dev", "devtmpfs", "mode=0755", "", unix.MS_NOSUID}, // the archive has /dev/null and /dev/console itself
 		{"/run", "tmpfs", "mode=0755", "/run/lock", unix.MS_NOSUID | unix.MS_NODEV},
 		{"/tmp", "tmpfs", "mode=1777", "/tmp/.", unix.MS_NOSUID | unix.MS_NODEV},
 	}
 	for _, m := range mounts {
+		if m.proof == "" && mounted(m.target) {
+			continue
+		}
 		if _, err := os.Stat(m.proof); err == nil {
 			continue // somebody prepared it
 		}
@@ -157,6 +160,12 @@ func prepare(ctx context.Context, log *slog.Logger) {
 		log.Debug("no modules loaded", "err", err)
 	}
 	awaitRandom(log)
+}
+
+// mounted reports whether a folder of the root directory is a file system of its own.
+func mounted(dir string) bool {
+	var here, root unix.Stat_t
+	return unix.Stat(dir, &here) == nil && unix.Stat("/", &root) == nil && here.Dev != root.Dev
 }
 
 // awaitRandom blocks until the kernel's random generator is seeded. The first blocking call makes a kernel

@@ -55,7 +55,7 @@ func HardwareTypes() []HardwareType {
 		{
 			Name: "ipmi", Properties: ipmiProperties(),
 			Interfaces: map[string][]string{
-				"bios": {"no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console", "ipmitool-socat"},
+				"bios": {"no-bios"}, "boot": {"ipxe", "pxe", "http-ipxe"}, "console": {"no-console", "ipmitool-socat"},
 				"deploy": {"direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"}, "inspect": {"agent", "inspector", "no-inspect"},
 				"management": {"ipmitool", "noop"}, "network": {"flat", "neutron", "noop"}, "power": {"ipmitool"},
 				"raid": {"no-raid", "agent"}, "rescue": {"no-rescue", "agent"}, "storage": {"noop"}, "vendor": {"ipmitool", "no-vendor"},
@@ -64,7 +64,7 @@ func HardwareTypes() []HardwareType {
 		{
 			Name: "redfish", Properties: redfishProperties(),
 			Interfaces: map[string][]string{
-				"bios": {"redfish", "no-bios"}, "boot": {"ipxe", "pxe"}, "console": {"no-console"},
+				"bios": {"redfish", "no-bios"}, "boot": {"ipxe", "pxe", "http-ipxe"}, "console": {"no-console"},
 				"deploy": {"direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"}, "inspect": {"agent", "inspector", "redfish", "no-inspect"},
 				"management": {"redfish", "noop"}, "network": {"flat", "neutron", "noop"}, "power": {"redfish"},
 				"raid": {"no-raid", "agent"}, "rescue": {"no-rescue", "agent"}, "storage": {"noop"}, "vendor": {"redfish", "no-vendor"},

@@ -41,7 +41,9 @@ const (
 	PXE      BootDevice = "pxe"
 	Disk     BootDevice = "disk"
 	CDROM    BootDevice = "cdrom"
-	Setup    BootDevice = "bios"
+	// HTTP is UEFI HTTP boot: the network, but not by PXE.
+	HTTP  BootDevice = "http"
+	Setup BootDevice = "bios"
 )
 
 // BootOverride is the boot device set through a BMC.

@@ -128,7 +128,14 @@ func (c Config) arguments(b boot) []string {
 	if c.Firmware == UEFI {
 		a = append(a,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
-			"-drive", "if=pflash,unit=1,format=raw,file="+varsFile)
+			"-drive", "if=pflash,unit=1,format=raw,file="+varsFile,
+			// The lab's network has no IPv6 to boot from, and asking for it takes a minute.
+			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
+		if http := slices.Index(b.order, bmc.HTTP); http >= 0 && http < slices.Index(b.order, bmc.PXE) {
+			// A card's boot options are tried together, PXE first; see OvmfPkg's PxeBcPcdProducerLib.
+			a = append(a, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
+			b.order = slices.DeleteFunc(slices.Clone(b.order), func(d bmc.BootDevice) bool { return d == bmc.PXE })
+		}
 	}
 	index := func(d bmc.BootDevice) string {
 		if n := slices.Index(b.order, d); n >= 0 {
@@ -137,7 +144,11 @@ func (c Config) arguments(b boot) []string {
 		return ""
 	}
 	a = append(a, c.diskArguments(index(bmc.Disk), b.badDisk)...)
-	nic := c.NICModel + ",netdev=net0,mac=" + c.MAC.String() + index(bmc.PXE)
+	network := index(bmc.PXE)
+	if network == "" {
+		network = index(bmc.HTTP)
+	}
+	nic := c.NICModel + ",netdev=net0,mac=" + c.MAC.String() + network
 	if c.Firmware == UEFI {
 		nic += ",romfile=" // OVMF's own driver, and so its own PXE client
 	}

@@ -50,6 +50,12 @@ func TestArguments(t *testing.T) {
 			want:   []string{"file=" + ovmfCode, "format=raw,file=efivars.fd", "bootindex=1,romfile="},
 		},
 		{
+			reason: "UEFI HTTP boot: the card is not asked for PXE",
+			change: func(c *Config) { c.Firmware = UEFI },
+			boot:   boot{order: []bmc.BootDevice{bmc.HTTP, bmc.Disk, bmc.PXE}},
+			want:   []string{"IPv4PXESupport,string=no", "mac=52:54:00:24:00:01,bootindex=1", "wwn=0x5052540024000100,bootindex=2"},
+		},
+		{
 			reason: "KVM runs the host's processor",
 			change: func(c *Config) { c.Accel = KVM },
 			want:   []string{"-accel kvm -cpu host"},

@@ -1,6 +1,8 @@
 // Package dhcp answers DHCPv4 requests of machines whose addresses are known
 // beforehand: one fixed address a MAC, with the options of its port. It keeps
-// no leases. RFC 2131, 2132; PXE 2.1 and RFC 4578 for network boot.
+// no leases, so none can get lost. RFC 2131, 2132; PXE 2.1, RFC 4578 and UEFI
+// 2.10 chapter 24 for network boot. As a proxy (PXE 2.1, 2.2.3) it leaves the
+// addresses to another server and says only what to boot.
 package dhcp
 
 import (
@@ -37,8 +39,8 @@ type Route struct {
 }
 
 // Option is a DHCP option as Neutron's extra_dhcp_opts name it: a name, a
-// number, or either after "tag:TAG," or "tag:!TAG,", where TAG is ipxe,
-// bios, efi, efi-x86_64 or efi-arm64.
+// number, or either after "tag:TAG," or "tag:!TAG,", where TAG is ipxe, http
+// (UEFI HTTP boot), bios, efi, efi-x86, efi-x86_64, efi-arm or efi-arm64.
 type Option struct{ Name, Value string }
 
 // Server answers requests that come in on one socket.
@@ -49,12 +51,30 @@ type Server struct {
 	Lookup func(ctx context.Context, mac net.HardwareAddr) (*Host, error)
 	// LeaseTime is how long a machine may keep its address unasked.
 	LeaseTime time.Duration
-	Log       *slog.Logger
+	// Proxy leaves addresses to another server of the network.
+	Proxy bool
+	Log   *slog.Logger
 }
+
+// BootPort is the port of a boot server that PXE clients ask after they have
+// an address (PXE 2.1, 2.2.1).
+const BootPort = 4011
 
 // Serve reads requests from conn until ctx ends or the socket fails. Requests
 // are handled one after the other: a reply is one look-up and one packet.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	return s.serve(ctx, conn, s.Reply)
+}
+
+// ServeBoot is Serve for port 4011: it answers clients that have an address
+// with what they boot.
+func (s *Server) ServeBoot(ctx context.Context, conn net.PacketConn) error {
+	return s.serve(ctx, conn, s.BootReply)
+}
+
+type replier func(req *dhcpv4.DHCPv4, host *Host) (*dhcpv4.DHCPv4, error)
+
+func (s *Server) serve(ctx context.Context, conn net.PacketConn, answer replier) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, 4096)
@@ -66,7 +86,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 			}
 			return fmt.Errorf("read DHCP socket: %w", err)
 		}
-		reply, to := s.handle(ctx, buf[:n], peer)
+		reply, to := s.handle(ctx, buf[:n], peer, answer)
 		if reply == nil {
 			continue
 		}
@@ -76,7 +96,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	}
 }
 
-func (s *Server) handle(ctx context.Context, packet []byte, peer net.Addr) (*dhcpv4.DHCPv4, net.Addr) {
+func (s *Server) handle(ctx context.Context, packet []byte, peer net.Addr, answer replier) (*dhcpv4.DHCPv4, net.Addr) {
 	req, err := dhcpv4.FromBytes(packet)
 	if err != nil {
 		s.Log.Debug("malformed DHCP packet", "from", peer, "error", err)
@@ -94,7 +114,7 @@ func (s *Server) handle(ctx context.Context, packet []byte, peer net.Addr) (*dhc
 		s.Log.Debug("DHCP request of an unknown machine", "mac", req.ClientHWAddr.String())
 		return nil, nil
 	}
-	reply, err := s.Reply(req, host)
+	reply, err := answer(req, host)
 	if err != nil {
 		s.Log.Error("cannot build DHCP reply", "mac", req.ClientHWAddr.String(), "error", err)
 		return nil, nil
@@ -123,8 +143,46 @@ func destination(req, reply *dhcpv4.DHCPv4, peer net.Addr) net.Addr {
 	}
 }
 
+// BootReply builds what a boot server answers: no address, only what to boot.
+// nil if none is due.
+func (s *Server) BootReply(req *dhcpv4.DHCPv4, host *Host) (*dhcpv4.DHCPv4, error) {
+	var kind dhcpv4.MessageType
+	switch req.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		kind = dhcpv4.MessageTypeOffer
+	case dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform:
+		kind = dhcpv4.MessageTypeAck
+	default:
+		return nil, nil
+	}
+	if bootClass(req) == "" {
+		return nil, nil // it does not boot
+	}
+	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.Address.AsSlice())))
+	if err != nil {
+		return nil, err
+	}
+	if id := req.Options.Get(dhcpv4.OptionClientMachineIdentifier); id != nil {
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id)) // PXE 2.1, table 2-3: it is given back
+	}
+	if err := s.extras(req, reply, host.Options); err != nil {
+		return nil, err
+	}
+	if reply.BootFileName == "" {
+		return nil, nil
+	}
+	return reply, nil
+}
+
 // Reply builds the answer to req for host; nil if none is due.
 func (s *Server) Reply(req *dhcpv4.DHCPv4, host *Host) (*dhcpv4.DHCPv4, error) {
+	if s.Proxy {
+		if req.MessageType() != dhcpv4.MessageTypeDiscover {
+			return nil, nil // the other server's; what follows comes to port 4011
+		}
+		return s.BootReply(req, host)
+	}
 	var kind dhcpv4.MessageType
 	switch req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
@@ -211,18 +269,44 @@ func tagsOf(req *dhcpv4.DHCPv4) map[string]bool {
 	}
 	arch := "bios"
 	for _, a := range req.ClientArch() {
-		switch a {
-		case iana.EFI_X86_64, iana.EFI_BC, iana.EFI_X86_64_HTTP:
-			arch = "efi-x86_64"
-		case iana.EFI_ARM64, iana.EFI_ARM64_HTTP:
-			arch = "efi-arm64"
+		if name, ok := architectures()[a]; ok {
+			arch = name
 		}
 	}
 	tags[arch] = true
 	if strings.HasPrefix(arch, "efi") {
 		tags["efi"] = true
 	}
+	if bootClass(req) == classHTTP {
+		tags["http"] = true
+	}
 	return tags
+}
+
+// architectures names the firmware of option 93 (RFC 4578 2.1, IANA's registry
+// of processor architecture types); what is missing is a BIOS or unknown. 7
+// and 9 are both in use for 64-bit x86.
+func architectures() map[iana.Arch]string {
+	return map[iana.Arch]string{
+		6: "efi-x86", 15: "efi-x86", 7: "efi-x86_64", 9: "efi-x86_64", 16: "efi-x86_64",
+		10: "efi-arm", 18: "efi-arm", 11: "efi-arm64", 19: "efi-arm64",
+	}
+}
+
+const (
+	classPXE  = "PXEClient"
+	classHTTP = "HTTPClient"
+)
+
+// bootClass is the vendor class (option 60) by which firmware says how it wants
+// to boot; "" if it does not.
+func bootClass(req *dhcpv4.DHCPv4) string {
+	for _, c := range []string{classPXE, classHTTP} {
+		if strings.HasPrefix(req.ClassIdentifier(), c) {
+			return c
+		}
+	}
+	return ""
 }
 
 func (s *Server) extras(req, reply *dhcpv4.DHCPv4, options []Option) error {
@@ -236,14 +320,16 @@ func (s *Server) extras(req, reply *dhcpv4.DHCPv4, options []Option) error {
 			return fmt.Errorf("DHCP option %q: %w", o.Name, err)
 		}
 	}
-	if reply.BootFileName != "" && strings.HasPrefix(req.ClassIdentifier(), "PXEClient") {
-		// A PXE ROM takes only offers that carry its own vendor class, and those without PXE's vendor options (UEFI) only
-		// as a hint to ask a boot server at port 4011. Discovery control, bit 3: load the boot file, ask nobody (PXE 2.1,
-		// 2.2.3, tag 6).
-		reply.UpdateOption(dhcpv4.OptClassIdentifier("PXEClient"))
-		if !reply.Options.Has(dhcpv4.OptionVendorSpecificInformation) {
-			reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}))
-		}
+	class := bootClass(req)
+	if reply.BootFileName == "" || class == "" {
+		return nil
+	}
+	// Firmware takes only offers that carry its own vendor class.
+	reply.UpdateOption(dhcpv4.OptClassIdentifier(class))
+	// Without PXE's vendor options UEFI takes an offer only as a hint to ask a boot server at port 4011. Discovery
+	// control, bit 3: load the boot file, ask nobody (PXE 2.1, 2.2.3, tag 6).
+	if class == classPXE && !reply.Options.Has(dhcpv4.OptionVendorSpecificInformation) {
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}))
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ var ( //nolint:gochecknoglobals // fixtures
 		Options: []dhcp.Option{
 			{Name: "tag:!ipxe,67", Value: "undionly.kpxe"},
 			{Name: "tag:!ipxe,tag:efi-x86_64,67", Value: "ipxe.efi"},
+			{Name: "tag:!ipxe,tag:efi-arm64,67", Value: "ipxe-arm64.efi"},
+			{Name: "tag:!ipxe,tag:http,tag:efi-x86_64,67", Value: "http://192.168.24.1:8088/ipxe.efi"},
 			{Name: "tag:ipxe,bootfile-name", Value: "http://192.168.24.1:8088/x.ipxe"},
 			{Name: "server-ip-address", Value: "192.168.24.1"},
 			{Name: "150", Value: "192.168.24.1"},
@@ -67,6 +69,9 @@ func TestBootFileFollowsStageAndArchitecture(t *testing.T) {
 	}{
 		{"a BIOS ROM", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(iana.INTEL_X86PC))}, "undionly.kpxe"},
 		{"a UEFI ROM takes the more special option, which comes later", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(iana.EFI_X86_64))}, "ipxe.efi"},
+		{"UEFI with the architecture that IANA gave to EBC", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(7))}, "ipxe.efi"},
+		{"UEFI on arm64", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(11))}, "ipxe-arm64.efi"},
+		{"UEFI HTTP boot wants an address of its loader", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(16)), dhcpv4.WithOption(dhcpv4.OptClassIdentifier("HTTPClient:Arch:00016:UNDI:003001"))}, "http://192.168.24.1:8088/ipxe.efi"},
 		{"iPXE by user class, plain text as iPXE sends it", []dhcpv4.Modifier{dhcpv4.WithGeneric(dhcpv4.OptionUserClassInformation, []byte("iPXE"))}, "http://192.168.24.1:8088/x.ipxe"},
 		{"iPXE by RFC 3004 user class", []dhcpv4.Modifier{dhcpv4.WithUserClass("iPXE", true)}, "http://192.168.24.1:8088/x.ipxe"},
 	} {
@@ -121,6 +126,51 @@ func TestPXEClientIsToldNotToAskABootServer(t *testing.T) {
 	}
 }
 
+// TestProxy: another server gives the addresses.
+func TestProxy(t *testing.T) {
+	s := server()
+	s.Proxy = true
+	class := dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000"))
+	uuid := dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, bytes.Repeat([]byte{7}, 17))
+	arch := dhcpv4.WithOption(dhcpv4.OptClientArch(iana.EFI_X86_64))
+	request := dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest)
+	for _, tc := range []struct {
+		reason string
+		answer func(*dhcpv4.DHCPv4, *dhcp.Host) (*dhcpv4.DHCPv4, error)
+		req    *dhcpv4.DHCPv4
+		want   dhcpv4.MessageType // none: no answer
+	}{
+		{"a machine that boots is told what", s.Reply, discover(t, class, uuid, arch), dhcpv4.MessageTypeOffer},
+		{"one that does not boot is the other server's", s.Reply, discover(t), dhcpv4.MessageTypeNone},
+		{"a request is for the other server", s.Reply, discover(t, class, arch, request), dhcpv4.MessageTypeNone},
+		{"at the boot server's port it is for us", s.BootReply, discover(t, class, uuid, arch, request), dhcpv4.MessageTypeAck},
+		{"a release has no answer", s.BootReply, discover(t, class, dhcpv4.WithMessageType(dhcpv4.MessageTypeRelease)), dhcpv4.MessageTypeNone},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			r, err := tc.answer(tc.req, host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r == nil {
+				if tc.want != dhcpv4.MessageTypeNone {
+					t.Fatalf("no answer, expected %s", tc.want)
+				}
+				return
+			}
+			if r.MessageType() != tc.want || !r.YourIPAddr.IsUnspecified() || r.Options.Has(dhcpv4.OptionIPAddressLeaseTime) {
+				t.Errorf("%s with address %s, expected %s without an address or a lease", r.MessageType(), r.YourIPAddr, tc.want)
+			}
+			if r.BootFileName != "ipxe.efi" || r.ClassIdentifier() != "PXEClient" || len(r.Options.Get(dhcpv4.OptionClientMachineIdentifier)) != 17 {
+				t.Errorf("boot file %q, class %q, options %v", r.BootFileName, r.ClassIdentifier(), r.Options)
+			}
+		})
+	}
+	nothing := &dhcp.Host{Address: host.Address}
+	if r, err := s.Reply(discover(t, class), nothing); r != nil || err != nil {
+		t.Errorf("a machine that has nothing to boot was answered: %v, %v", r, err)
+	}
+}
+
 func FuzzReply(f *testing.F) {
 	f.Add(discover(f).ToBytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -128,12 +178,16 @@ func FuzzReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r, err := server().Reply(req, host)
-		if err != nil || r == nil {
-			return
-		}
-		if _, err := dhcpv4.FromBytes(r.ToBytes()); err != nil {
-			t.Errorf("the reply cannot be read: %v", err)
+		proxy := server()
+		proxy.Proxy = true
+		for _, answer := range []func(*dhcpv4.DHCPv4, *dhcp.Host) (*dhcpv4.DHCPv4, error){server().Reply, proxy.Reply, proxy.BootReply} {
+			r, err := answer(req, host)
+			if err != nil || r == nil {
+				continue
+			}
+			if _, err := dhcpv4.FromBytes(r.ToBytes()); err != nil {
+				t.Errorf("the reply cannot be read: %v", err)
+			}
 		}
 	})
 }

@@ -124,7 +124,7 @@ func (h *hardware) GetBootFlags(context.Context) (*types.BootOptionParam_BootFla
 	f.Persist, f.BIOSBootType = b.Persistent, types.BIOSBootType(b.UEFI)
 	f.BootFlagsValid = b.Device != bmc.NoDevice
 	switch b.Device {
-	case bmc.PXE:
+	case bmc.PXE, bmc.HTTP: // IPMI knows one kind of network
 		f.BootDeviceSelector = types.BootDeviceSelectorForcePXE
 	case bmc.Disk:
 		f.BootDeviceSelector = types.BootDeviceSelectorForceHardDrive

@@ -28,7 +28,7 @@ func resetTypeNames() []string {
 }
 
 // Boot targets (DSP0268, Boot.BootSourceOverrideTarget) and our devices.
-var bootTargets = map[string]bmc.BootDevice{"None": bmc.NoDevice, "Pxe": bmc.PXE, "Hdd": bmc.Disk, "Cd": bmc.CDROM, "BiosSetup": bmc.Setup}
+var bootTargets = map[string]bmc.BootDevice{"None": bmc.NoDevice, "Pxe": bmc.PXE, "Hdd": bmc.Disk, "Cd": bmc.CDROM, "UefiHttp": bmc.HTTP, "BiosSetup": bmc.Setup}
 
 func bootTargetOf(d bmc.BootDevice) string {
 	for name, dev := range bootTargets {
@@ -122,7 +122,7 @@ func bootObject(b bmc.BootOverride) object {
 	}
 	return object{
 		"BootSourceOverrideEnabled": enabled, "BootSourceOverrideMode": mode, "BootSourceOverrideTarget": bootTargetOf(b.Device),
-		"BootSourceOverrideTarget@Redfish.AllowableValues": []string{"None", "Pxe", "Hdd"},
+		"BootSourceOverrideTarget@Redfish.AllowableValues": []string{"None", "Pxe", "Hdd", "Cd", "UefiHttp"},
 		"BootSourceOverrideMode@Redfish.AllowableValues":   []string{"Legacy", "UEFI"},
 	}
 }
