@@ -225,7 +225,9 @@ func (s *Service) setBoot(w http.ResponseWriter, r *http.Request, change func(ct
 		return driverFault(err)
 	}
 	node, err = s.mutate(r.Context(), node.UUID, func(_ *store.Tx, n *Node) error {
-		n.BootMode, n.SecureBoot = mode, secure
+		if n.SecureBoot = secure; mode != "" {
+			n.BootMode = mode
+		}
 		return nil
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/tripleo/tripleo/internal/baremetal/drivers"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -277,7 +278,7 @@ func (n *neutron) unbind(ctx context.Context, id string) error {
 func (s *Service) bootOptions(n *Node, mac string) []dhcpOption {
 	script := s.nodeBase() + "/boot/" + strings.ReplaceAll(mac, ":", "-") + ".ipxe"
 	first := s.cfg.BIOSLoader
-	if n.bootMode() == "uefi" {
+	if n.wantedBootMode() == drivers.BootModeUEFI {
 		first = s.cfg.UEFILoader
 	}
 	opts := []dhcpOption{

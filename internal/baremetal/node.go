@@ -121,15 +121,20 @@ func (n *Node) capability(name string) string {
 // bootMode is the mode the node is to boot in: what the instance or the
 // operator asks for, what was seen last, or "" when nobody knows yet.
 func (n *Node) bootMode() string {
+	if m := n.wantedBootMode(); m != "" {
+		return m
+	}
+	return n.BootMode
+}
+
+// wantedBootMode is the mode that the instance or the operator asks for.
+func (n *Node) wantedBootMode() string {
 	if caps, ok := n.InstanceInfo["capabilities"].(map[string]any); ok {
 		if m, ok := caps["boot_mode"].(string); ok && m != "" {
 			return m
 		}
 	}
-	if m := n.capability("boot_mode"); m != "" {
-		return m
-	}
-	return n.BootMode
+	return n.capability("boot_mode")
 }
 
 func (n *Node) info(key string) string {

@@ -148,7 +148,7 @@ func (i *ironic) ensurePorts(ctx context.Context, id string, want []hooks.Port) 
 		old, ok := have[p.MAC]
 		pxe := p.PXE
 		if !ok {
-			_, err := ports.Create(ctx, i.c, ports.CreateOpts{NodeUUID: id, Address: p.MAC, PXEEnabled: &pxe}).Extract()
+			_, err := ports.Create(ctx, i.c, ports.CreateOpts{NodeUUID: id, Address: p.MAC, PXEEnabled: &pxe, LocalLinkConnection: p.Link}).Extract()
 			if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
 				return fmt.Errorf("%w: MAC address %s belongs to a port of another node", errPermanent, p.MAC)
 			}
@@ -157,11 +157,18 @@ func (i *ironic) ensurePorts(ctx context.Context, id string, want []hooks.Port) 
 			}
 			continue
 		}
+		var change ports.UpdateOpts
 		if old.PXEEnabled != pxe {
-			_, err := ports.Update(ctx, i.c, old.UUID, ports.UpdateOpts{ports.UpdateOperation{Op: ports.ReplaceOp, Path: "/pxe_enabled", Value: pxe}}).Extract()
-			if err != nil {
-				return fmt.Errorf("update port %s: %w", p.MAC, err)
-			}
+			change = append(change, ports.UpdateOperation{Op: ports.ReplaceOp, Path: "/pxe_enabled", Value: pxe})
+		}
+		if p.Link != nil && len(old.LocalLinkConnection) == 0 { // an operator's own stays
+			change = append(change, ports.UpdateOperation{Op: ports.AddOp, Path: "/local_link_connection", Value: p.Link})
+		}
+		if len(change) == 0 {
+			continue
+		}
+		if _, err := ports.Update(ctx, i.c, old.UUID, change).Extract(); err != nil {
+			return fmt.Errorf("update port %s: %w", p.MAC, err)
 		}
 	}
 	return nil

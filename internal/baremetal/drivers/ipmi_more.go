@@ -34,12 +34,9 @@ func (s *ipmiSession) RawCommand(ctx context.Context, netFn, cmd uint8, data []b
 	return res.Response, nil
 }
 
-// BootState tells the mode that the boot flags ask for; IPMI knows nothing of
-// Secure Boot.
-func (s *ipmiSession) BootState(ctx context.Context) (string, *bool, error) {
-	d, err := s.BootDevice(ctx)
-	return d.Mode, nil, err
-}
+// BootState is unknown to IPMI: its boot flags tell what is asked for, not how
+// the machine boots.
+func (s *ipmiSession) BootState(context.Context) (string, *bool, error) { return "", nil, nil }
 
 // SetBootMode keeps the boot device and changes its mode.
 func (s *ipmiSession) SetBootMode(ctx context.Context, mode string) error {

@@ -1,7 +1,8 @@
 // Package hooks turns what a ramdisk found into what a node is to be: the
 // processing hooks of ironic-inspector that TripleO runs (ramdisk_error,
-// root_disk_selection, scheduler, validate_interfaces, capabilities). It is
-// pure: data in, changes out.
+// root_disk_selection, scheduler, validate_interfaces, capabilities, lldp_basic,
+// local_link_connection, pci_devices, extra_hardware). It is pure: data in,
+// changes out.
 package hooks
 
 import (
@@ -14,13 +15,15 @@ import (
 
 // Options choose between the hooks' behaviours.
 type Options struct {
-	AddPorts string // "pxe" (the card that booted, if known), "active" (cards with an address) or "all"
+	AddPorts   string // "pxe" (the card that booted, if known), "active" (cards with an address) or "all"
+	PCIAliases []PCIAlias
 }
 
 // Port is a card the node is to have.
 type Port struct {
-	MAC string
-	PXE bool
+	MAC  string
+	PXE  bool
+	Link map[string]any // local_link_connection that the switch told by LLDP; nil if it did not
 }
 
 // Result is what the hooks found.
@@ -56,6 +59,8 @@ func Run(o Options, data, node map[string]any) (Result, error) {
 		problems = append(problems, err)
 	}
 	capabilities(inv, &res)
+	pciDevices(o, data, &res)
+	extraHardware(data)
 	return res, errors.Join(problems...)
 }
 
@@ -155,6 +160,7 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 	bootMAC := BootMAC(data)
 	all, chosen := map[string]any{}, map[string]any{}
 	var macs []string
+	links := map[string]map[string]any{}
 	var problems []string
 	for n, i := range objects(inv["interfaces"]) {
 		name, _ := i["name"].(string)
@@ -169,7 +175,8 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 		if ip == nil || ip == "" {
 			ip = i["ipv6_address"]
 		}
-		entry := map[string]any{"ip": ip, "mac": mac, "client_id": i["client_id"], "pxe": mac == bootMAC, "lldp_processed": map[string]any{}}
+		entry := map[string]any{"ip": ip, "mac": mac, "client_id": i["client_id"], "pxe": mac == bootMAC, "lldp_processed": lldp(i["lldp"])}
+		links[mac] = localLink(lldp(i["lldp"]))
 		all[name] = entry
 		if lacks(o.AddPorts, bootMAC, mac, ip) {
 			continue
@@ -182,7 +189,7 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 	list := make([]any, len(macs))
 	for k, m := range macs {
 		list[k] = m
-		res.Ports = append(res.Ports, Port{MAC: m, PXE: bootMAC == "" || m == bootMAC})
+		res.Ports = append(res.Ports, Port{MAC: m, PXE: bootMAC == "" || m == bootMAC, Link: links[m]})
 	}
 	data["macs"] = list
 	if len(macs) == 0 {
