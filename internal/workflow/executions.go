@@ -13,6 +13,7 @@ import (
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/yaql"
 )
@@ -27,11 +28,11 @@ func orNull(s string) any {
 // executionDoc is an execution as the API shows it; input, params and output
 // are JSON texts.
 func executionDoc(x *engine.Execution, withOutput bool) (*yaql.Map, error) {
-	input, err := jsonText(x.Input)
+	input, err := jsonText(actions.Mask(x.Input))
 	if err != nil {
 		return nil, err
 	}
-	params, err := jsonText(x.Params)
+	params, err := jsonText(actions.Mask(x.Params))
 	if err != nil {
 		return nil, err
 	}

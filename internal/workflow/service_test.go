@@ -19,6 +19,7 @@ import (
 	"github.com/tripleo/tripleo/internal/auth/authtest"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
+	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/store/storetest"
 	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
@@ -275,5 +276,48 @@ func TestGophercloud(t *testing.T) {
 	}
 	if err := crontriggers.Delete(ctx, c, "nightly").ExtractErr(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSecretsAreMasked: what is shown of inputs, and what is kept of those of ended
+// actions, has no secrets; the workflow itself works with them.
+func TestSecretsAreMasked(t *testing.T) {
+	b := newBench(t, nil)
+	b.call("member", "POST", "/v2/actions", "version: '2.0'\nmy.login:\n  input: [user, password]\n  base: std.echo\n  base-input: {output: '<% $.user %>:<% $.password %>'}\n", 201)
+	b.call("member", "POST", "/v2/workflows", "version: '2.0'\nw:\n  input: [admin_password]\n  output: {r: <% $.r %>}\n  tasks:\n    a: {action: my.login user='u' password=<% $.admin_password %>, publish: {r: <% task().result %>}}\n"+
+		"    s:\n      action: std.async_noop\n      input: {password: <% $.admin_password %>}\n", 201)
+	x := b.call("member", "POST", "/v2/executions", map[string]any{"workflow_name": "w", "input": `{"admin_password": "hush"}`, "params": `{"env": {"auth_token": "hush"}}`}, 201)
+	for _, name := range []string{"input", "params"} {
+		if text, _ := x[name].(string); strings.Contains(text, "hush") || !strings.Contains(text, `"***"`) {
+			t.Errorf("%s is shown as %s", name, text)
+		}
+	}
+	stored := func(name string) string {
+		var input, doc string
+		err := b.svc.cfg.DB.View(t.Context(), func(tx *store.Tx) error {
+			return tx.Get([]any{&input, &doc}, `SELECT input, doc FROM workflow_actions WHERE name = ?`, name)
+		})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		return input + doc
+	}
+	b.eventually(func() bool {
+		list := b.call("member", "GET", "/v2/action_executions?state=RUNNING&name=std.async_noop", nil, 200)["action_executions"].([]any)
+		return len(list) == 1
+	})
+	if got := stored("std.async_noop"); !strings.Contains(got, "hush") {
+		t.Errorf("an action that runs has lost its input: %s", got)
+	}
+	running := b.call("member", "GET", "/v2/action_executions?state=RUNNING&name=std.async_noop", nil, 200)["action_executions"].([]any)[0].(map[string]any)
+	b.call("member", "PUT", "/v2/action_executions/"+running["id"].(string), map[string]any{"state": "SUCCESS", "output": `{}`}, 200)
+	b.ended("member", x["id"].(string))
+	for _, name := range []string{"std.async_noop", "my.login"} {
+		if got := stored(name); strings.Contains(got, "hush") {
+			t.Errorf("%s has ended and keeps %s", name, got)
+		}
+	}
+	if got := b.call("member", "GET", "/v2/executions/"+x["id"].(string), nil, 200)["output"]; got != `{"r":"u:hush"}` {
+		t.Errorf("the workflow gave %v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tripleo/tripleo/internal/store"
+	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/yaql"
 )
 
@@ -238,8 +239,14 @@ func listActions(tx *store.Tx, where string, args ...any) ([]*Action, error) {
 	return out, err
 }
 
+// writeAction stores an action. The secrets of one that has ended are not needed
+// any more, as a rerun makes its input anew, and are not kept.
 func writeAction(tx *store.Tx, a *Action) error {
-	in, err := text(a.Input)
+	shown := a.Input
+	if Completed(a.State) {
+		shown, a.Doc.BaseInput = actions.Mask(a.Input), nil
+	}
+	in, err := text(shown)
 	if err != nil {
 		return err
 	}
@@ -253,9 +260,9 @@ func writeAction(tx *store.Tx, a *Action) error {
 			store.JSON(a.Doc), store.At(a.Created), store.At(a.Updated), store.At(a.Started), store.At(a.Ended))
 		return err
 	}
-	_, err = tx.Exec(`UPDATE workflow_actions SET state = ?, state_info = ?, accepted = ?, attempt = ?, output = ?, doc = ?,
+	_, err = tx.Exec(`UPDATE workflow_actions SET state = ?, state_info = ?, accepted = ?, attempt = ?, input = ?, output = ?, doc = ?,
 			updated_at = ?, started_at = ?, finished_at = ? WHERE id = ?`,
-		a.State, a.Info, flag(a.Accepted), a.Attempt, out, store.JSON(a.Doc), store.At(a.Updated), store.At(a.Started),
+		a.State, a.Info, flag(a.Accepted), a.Attempt, in, out, store.JSON(a.Doc), store.At(a.Updated), store.At(a.Started),
 		store.At(a.Ended), a.ID)
 	return err
 }
