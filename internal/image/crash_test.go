@@ -1,47 +1,47 @@
 package image_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/auth/authtest"
 	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/crashtest"
 	"github.com/tripleo/tripleo/internal/image"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-const crashFolder = "IMAGE_CRASH_FOLDER"
-
-// TestServeUntilKilled is the process that TestKilledService kills; by itself
-// it does nothing.
+// TestServeUntilKilled is the process that TestKilledService kills.
 func TestServeUntilKilled(t *testing.T) {
-	folder := os.Getenv(crashFolder)
-	if folder == "" {
-		return
-	}
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(folder, "i.db"))
+	crashtest.ServeUntilKilled(t, func(dir string) http.Handler {
+		h, queue := serveDir(t, dir)
+		go func() { _ = queue.Run(t.Context()) }()
+		return h
+	})
+}
+
+// serveDir is the service on the data in a folder.
+func serveDir(t *testing.T, dir string) (http.Handler, *jobs.Queue) {
+	t.Helper()
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "i.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blobs, err := blob.OpenDir(filepath.Join(folder, "blobs"))
+	t.Cleanup(func() { _ = db.Close() })
+	blobs, err := blob.OpenDir(filepath.Join(dir, "blobs"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,69 +54,23 @@ func TestServeUntilKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = queue.Run(t.Context()) }()
-	fmt.Println("listening", l.Addr())
-	_ = http.Serve(l, svc.Handler()) //nolint:gosec // a test
+	return svc.Handler(), queue
 }
 
 // victim is the process and how to talk to it.
 type victim struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	url string
+	*crashtest.Victim
+	t *testing.T
 }
 
 func startVictim(t *testing.T, folder string) *victim {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeUntilKilled$") //nolint:gosec // this test itself
-	cmd.Env = append(os.Environ(), crashFolder+"="+folder)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	v := &victim{t: t, cmd: cmd}
-	t.Cleanup(v.kill)
-	for in := bufio.NewScanner(out); in.Scan(); {
-		if addr, ok := strings.CutPrefix(in.Text(), "listening "); ok {
-			v.url = "http://" + addr
-			return v
-		}
-	}
-	t.Fatal("the process does not listen")
-	return nil
+	return &victim{crashtest.Start(t, folder), t}
 }
 
-func (v *victim) kill() {
-	_ = v.cmd.Process.Kill()
-	_ = v.cmd.Wait()
-}
-
-// try makes a request; the status is 0 if there was no answer.
 func (v *victim) try(method, path string, body io.Reader) (int, []byte) {
-	req, err := http.NewRequest(method, v.url+path, body) //nolint:noctx // bounded by the client
-	if err != nil {
-		return 0, nil
-	}
-	req.Header.Set("X-Auth-Token", "member")
-	client := &http.Client{Timeout: 30 * time.Second}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, nil
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, nil
-	}
-	return res.StatusCode, data
+	status, _, data := v.Try(method, path, body, "X-Auth-Token: member")
+	return status, data
 }
 
 // create makes an image; "" if there was no answer.
@@ -241,7 +195,7 @@ func TestKilledService(t *testing.T) {
 		if code, _ := v.try("GET", "/v2/images/"+disk+"/file?format=raw", nil); code != http.StatusAccepted && (round == 0 || code != http.StatusOK) {
 			t.Errorf("raw form: %d, expected 202 until it is converted", code)
 		}
-		v.kill()
+		v.Kill()
 		_ = feed.CloseWithError(io.ErrUnexpectedEOF) // the client waits for it
 		wg.Wait()
 		if code := <-ended; code != 0 {

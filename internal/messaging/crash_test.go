@@ -1,99 +1,48 @@
 package messaging_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/tripleo/tripleo/internal/auth/authtest"
+	"github.com/tripleo/tripleo/internal/crashtest"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/messaging"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-const crashDatabase = "MESSAGING_CRASH_DATABASE"
-
-// TestServeUntilKilled is the process that TestKilledService kills; by itself
-// it does nothing.
+// TestServeUntilKilled is the process that TestKilledService kills.
 func TestServeUntilKilled(t *testing.T) {
-	path := os.Getenv(crashDatabase)
-	if path == "" {
-		return
-	}
-	db, err := store.Open(t.Context(), "sqlite:"+path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, bus := slog.New(slog.DiscardHandler), notify.New()
-	queue, err := jobs.New(db, bus, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	svc, err := messaging.New(messaging.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Println("listening", l.Addr())
-	_ = http.Serve(l, svc.Handler()) //nolint:gosec // a test
-}
-
-// victim starts the process.
-func victim(t *testing.T, database string) (*exec.Cmd, string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeUntilKilled$") //nolint:gosec // this test itself
-	cmd.Env = append(os.Environ(), crashDatabase+"="+database)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for in := bufio.NewScanner(out); in.Scan(); {
-		if addr, ok := strings.CutPrefix(in.Text(), "listening "); ok {
-			return cmd, "http://" + addr
+	crashtest.ServeUntilKilled(t, func(dir string) http.Handler {
+		db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "m.db"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Fatal("the process does not listen")
-	return nil, ""
+		log, bus := slog.New(slog.DiscardHandler), notify.New()
+		queue, err := jobs.New(db, bus, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		svc, err := messaging.New(messaging.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svc.Handler()
+	})
 }
 
-func try(method, url, body string) (int, []byte) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body)) //nolint:noctx // bounded by the client
-	if err != nil {
-		return 0, nil
-	}
-	req.Header.Set("X-Auth-Token", "member")
-	req.Header.Set("Client-ID", uuid.NewString())
-	client := &http.Client{Timeout: 20 * time.Second}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, nil
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, _ := io.ReadAll(res.Body)
-	return res.StatusCode, data
+func try(v *crashtest.Victim, method, path, body string) (int, []byte) {
+	status, _, data := v.Try(method, path, strings.NewReader(body), "X-Auth-Token: member", "Client-ID: "+uuid.NewString())
+	return status, data
 }
 
 const perBatch = 5
@@ -102,11 +51,11 @@ const perBatch = 5
 // acknowledged is there, no batch is there in part, and every claim that was
 // acknowledged still holds its messages.
 func TestKilledService(t *testing.T) {
-	database := filepath.Join(t.TempDir(), "m.db")
+	dir := t.TempDir()
 	acknowledged := map[string]bool{}
 	claimed := map[string]string{} // message -> claim
 	for round := range 3 {
-		cmd, url := victim(t, database)
+		v := crashtest.Start(t, dir)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		enough := make(chan struct{})
@@ -116,7 +65,7 @@ func TestKilledService(t *testing.T) {
 				for i := 0; ; i++ {
 					name := fmt.Sprintf("%d-%d-%d", round, worker, i)
 					one := fmt.Sprintf(`{"ttl": 3600, "body": {"batch": %q}}`, name)
-					code, _ := try("POST", url+"/v2/queues/q/messages", `{"messages": [`+strings.Repeat(one+",", perBatch-1)+one+`]}`)
+					code, _ := try(v, "POST", "/v2/queues/q/messages", `{"messages": [`+strings.Repeat(one+",", perBatch-1)+one+`]}`)
 					if code != http.StatusCreated {
 						return
 					}
@@ -127,7 +76,7 @@ func TestKilledService(t *testing.T) {
 					if n >= 40*(round+1) {
 						once.Do(func() { close(enough) })
 					}
-					code, data := try("POST", url+"/v2/queues/q/claims?limit=2", `{"ttl": 43200, "grace": 60}`)
+					code, data := try(v, "POST", "/v2/queues/q/claims?limit=2", `{"ttl": 43200, "grace": 60}`)
 					if code == http.StatusCreated {
 						mu.Lock()
 						for id, claim := range claimsOf(data) {
@@ -139,14 +88,13 @@ func TestKilledService(t *testing.T) {
 			})
 		}
 		<-enough
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		v.Kill()
 		wg.Wait()
 	}
-	_, url := victim(t, database)
+	v := crashtest.Start(t, dir)
 	batches := map[string]int{}
 	for next := "/v2/queues/q/messages?limit=20&echo=true&include_claimed=true"; next != ""; {
-		code, data := try("GET", url+next, "")
+		code, data := try(v, "GET", next, "")
 		var page struct {
 			Messages []struct {
 				ID, ClaimID string
@@ -179,7 +127,7 @@ func TestKilledService(t *testing.T) {
 		t.Error("nothing was claimed: the test proves less than it says")
 	}
 	for id, claim := range claimed {
-		_, data := try("GET", url+"/v2/queues/q/messages/"+id, "")
+		_, data := try(v, "GET", "/v2/queues/q/messages/"+id, "")
 		if !strings.Contains(string(data), claim) {
 			t.Errorf("message %s was claimed by %s, but is %s", id, claim, data)
 		}

@@ -30,7 +30,8 @@ func mustJSON(v any) []byte {
 // prefix of object names. Small files are stored many in one transaction.
 func (s *Service) extractArchive(w http.ResponseWriter, r *http.Request, c *call) error {
 	res := &bulkResult{status: "201 Created"}
-	reader, err := decompress(r.Body, r.URL.Query().Get("extract-archive"))
+	packed := &counted{r: r.Body}
+	reader, err := decompress(packed, r.URL.Query().Get("extract-archive"))
 	if err != nil {
 		if status(err) == http.StatusBadRequest && !knownArchive(r.URL.Query().Get("extract-archive")) {
 			return err
@@ -43,7 +44,7 @@ func (s *Service) extractArchive(w http.ResponseWriter, r *http.Request, c *call
 		return err
 	}
 	x := &extraction{s: s, r: r, c: c, proto: proto, res: res, allowed: map[string]string{}}
-	err = x.run(tar.NewReader(&bounded{r: reader, left: maxArchiveBytes}))
+	err = x.run(tar.NewReader(&bounded{r: &unpacked{r: reader, packed: packed}, left: maxArchiveBytes}))
 	if err == nil {
 		err = x.flush()
 	} else {
@@ -90,6 +91,34 @@ func decompress(r io.Reader, format string) (io.Reader, error) {
 		return bzip2.NewReader(r), nil
 	}
 	return nil, api.Invalid("Unsupported archive format %q, expected tar, tar.gz or tar.bz2", format)
+}
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// unpacked fails when much more comes out of an archive than went in: that is
+// made to fill the disk.
+type unpacked struct {
+	r      io.Reader
+	packed *counted
+	n      int64
+}
+
+func (u *unpacked) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	if u.n += int64(n); u.n > freeExpansion+maxExpansion*u.packed.n {
+		return 0, api.TooLarge("the archive becomes more than %d times as long when it is unpacked", maxExpansion)
+	}
+	return n, err
 }
 
 // extraction is one archive on its way in.

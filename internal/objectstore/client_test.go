@@ -147,6 +147,9 @@ func TestClients(t *testing.T) {
 	if err := json.Unmarshal(output, &results); err != nil {
 		t.Fatal(err)
 	}
+	e.want(201, e.do(e.admin, "PUT", e.account+"/plan", ""))
+	e.want(201, e.do(e.admin, "PUT", e.account+"/plan/tree/a.yaml", "signed"))
+	e.want(204, e.do(e.admin, "POST", e.account, "", "X-Account-Meta-Temp-URL-Key: k"))
 	for i, c := range commands {
 		r := results[i]
 		if r.Code != 0.0 && c.command != "swift delete --versions plan segmented" || !strings.Contains(r.Out, c.want) || strings.HasPrefix(r.Out, "usage:") {
@@ -166,11 +169,13 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// checkClientURL checks that a temporary URL the client made is well-formed;
-// TestTempURL uses such URLs.
+// checkClientURL uses a temporary URL that the client made.
 func (e *env) checkClientURL(command, url string) {
 	e.t.Helper()
-	if !strings.HasPrefix(url, e.account+"/plan/tree/") {
-		e.t.Errorf("%s: %q is not below the container", command, url)
+	url = strings.Replace(url, "/plan/tree/?", "/plan/tree/a.yaml?", 1) // one for all that begins so
+	for _, door := range []string{"/object-store", "/node"} {
+		if got := e.doURL(nil, "GET", e.URL+door+url, ""); got.status != 200 || got.body != "signed" {
+			e.t.Errorf("%s: its URL %q at %s is answered with %d %q", command, url, door, got.status, got.body)
+		}
 	}
 }

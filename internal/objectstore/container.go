@@ -203,9 +203,6 @@ func (s *Service) dropContainer(tx *store.Tx, t target) error {
 	if con.versions > 0 {
 		return api.Conflict("Delete all versions before deleting container.")
 	}
-	if con.versioning() == versioningEnabled {
-		return api.Conflict("Disable object versioning before deleting container.")
-	}
 	if con.objects > 0 {
 		return api.Conflict("There was a conflict when trying to complete your request. The container holds %d objects.", con.objects)
 	}

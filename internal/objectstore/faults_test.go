@@ -1,7 +1,6 @@
 package objectstore_test
 
 import (
-	"bufio"
 	"crypto/md5" //nolint:gosec // ETags
 	"encoding/hex"
 	"errors"
@@ -12,18 +11,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/blob"
+	"github.com/tripleo/tripleo/internal/crashtest"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/objectstore"
@@ -144,42 +142,13 @@ func (n *node) waitFiles(want int) {
 	}
 }
 
-// TestServerProcess is not a test: TestKill runs it as a process of its own.
-func TestServerProcess(t *testing.T) {
-	dir := os.Getenv("OBJECTSTORE_SERVE")
-	if dir == "" {
-		t.Skip("run by TestKill")
-	}
-	h, queue := serveDir(t, dir, nil)
-	go func() { _ = queue.Run(t.Context()) }()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("listening on http://%s\n", l.Addr())
-	t.Fatal(http.Serve(l, h)) //nolint:gosec // killed by its parent
-}
-
-func spawn(t *testing.T, dir string) (*node, *exec.Cmd) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServerProcess$") //nolint:gosec // this program itself
-	cmd.Env = append(os.Environ(), "OBJECTSTORE_SERVE="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-			return &node{t: t, dir: dir, url: url}, cmd
-		}
-	}
-	t.Fatal("the server process did not start")
-	return nil, nil
+// TestServeUntilKilled is the process that TestKill kills.
+func TestServeUntilKilled(t *testing.T) {
+	crashtest.ServeUntilKilled(t, func(dir string) http.Handler {
+		h, queue := serveDir(t, dir, nil)
+		go func() { _ = queue.Run(t.Context()) }()
+		return h
+	})
 }
 
 // TestKill kills the server while objects of all kinds are being written,
@@ -191,7 +160,8 @@ func TestKill(t *testing.T) {
 	acknowledged := map[string]string{} // path -> ETag
 	large := strings.Repeat("0123456789abcdef", 30_000)
 	for round := range 4 {
-		n, cmd := spawn(t, dir)
+		v := crashtest.Start(t, dir)
+		n := &node{t: t, dir: dir, url: v.URL}
 		if round == 0 {
 			n.want(201, "PUT", "/c", "")
 			n.want(201, "PUT", "/old", "")
@@ -234,11 +204,8 @@ func TestKill(t *testing.T) {
 		for range 20 { // the work is under way in all writers
 			<-progress
 		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
+		v.Kill()
 		wg.Wait()
-		_ = cmd.Wait() // it was killed
 	}
 	n := startNode(t, dir, nil)
 	for path, etag := range acknowledged {

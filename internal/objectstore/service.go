@@ -39,7 +39,9 @@ const (
 	maxLongPoll      = 120 * time.Second
 	maxWaiters       = 50_000
 	maxArchiveFiles  = 100_000
-	maxArchiveBytes  = 8 << 30 // unpacked
+	maxArchiveBytes  = 8 << 30  // unpacked
+	maxExpansion     = 256      // bytes that a byte of a compressed archive may become, behind
+	freeExpansion    = 16 << 20 // so many
 	maxBulkDelete    = 10_000
 	maxSegments      = 1_000
 )
