@@ -27,14 +27,14 @@ import (
 // TestServeUntilKilled is the process that TestKilledService kills.
 func TestServeUntilKilled(t *testing.T) {
 	crashtest.ServeUntilKilled(t, func(dir string) http.Handler {
-		h, queue := serveDir(t, dir)
+		h, queue := serveDir(t, dir, nil)
 		go func() { _ = queue.Run(t.Context()) }()
 		return h
 	})
 }
 
 // serveDir is the service on the data in a folder.
-func serveDir(t *testing.T, dir string) (http.Handler, *jobs.Queue) {
+func serveDir(t *testing.T, dir string, now func() time.Time) (http.Handler, *jobs.Queue) {
 	t.Helper()
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "i.db"))
 	if err != nil {
@@ -50,7 +50,7 @@ func serveDir(t *testing.T, dir string) (http.Handler, *jobs.Queue) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc, err := image.New(image.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default(), Blob: blobs})
+	svc, err := image.New(image.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default(), Blob: blobs, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,9 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, during, after str
 		if errors.Is(err, io.ErrUnexpectedEOF) || r.Context().Err() != nil {
 			return api.Invalid("the upload broke off").Wrap(err)
 		}
+		if errors.Is(err, blob.ErrFull) {
+			return api.TooLarge("Image storage media is full: there is not enough space for image %s.", id).Wrap(err)
+		}
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -8,9 +8,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -22,6 +25,35 @@ func Each(t *testing.T, test func(t *testing.T, db *store.DB)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, Open(t)) })
 	t.Run("postgres", func(t *testing.T) { test(t, OpenPostgres(t)) })
+}
+
+// serverVariable tells Open of a server that OnPostgres has started.
+const serverVariable = "STORETEST_POSTGRES"
+
+// OnPostgres runs tests that use Open once more, on one new PostgreSQL server,
+// each on databases of its own. They must not run in parallel.
+func OnPostgres(t *testing.T, tests map[string]func(*testing.T)) {
+	t.Helper()
+	t.Setenv(serverVariable, PostgresDSN(t))
+	for name, test := range tests {
+		t.Run(name, test)
+	}
+}
+
+// newDatabase makes a database on a server and returns its address.
+func newDatabase(t testing.TB, server string) string {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "test" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	cmd := exec.CommandContext(t.Context(), "createdb", "-h", u.Query().Get("host"), "-U", u.Query().Get("user"), name) //nolint:gosec // our own server
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("createdb: %v\n%s", err, out)
+	}
+	u.Path = "/" + name
+	return u.String()
 }
 
 // OpenPostgres opens the database of PostgresDSN.

@@ -2,17 +2,22 @@
 package storetest
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// Open returns a new SQLite database in a temporary folder, closed at the end
-// of the test.
+// Open returns a new SQLite database in a temporary folder, or below OnPostgres
+// a new PostgreSQL one, closed at the end of the test.
 func Open(t testing.TB) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "test.db"))
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "test.db")
+	if server := os.Getenv(serverVariable); server != "" {
+		dsn = newDatabase(t, server)
+	}
+	db, err := store.Open(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
