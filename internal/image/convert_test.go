@@ -120,6 +120,7 @@ func TestConversion(t *testing.T) {
 	}{
 		{"as it is made by default", nil},
 		{"compressed", []string{"-c"}},
+		{"compressed by zstd", []string{"-c", "-o", "compression_type=zstd"}},
 		{"the older version", []string{"-o", "compat=0.10"}},
 		{"small clusters", []string{"-o", "cluster_size=512"}},
 		{"large clusters", []string{"-o", "cluster_size=2M"}},

@@ -115,7 +115,7 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 		now := s.now()
 		encrypted := meta["_enable_encrypt_messages"] == true
 		var pushed []pushedMessage
-		var first, visible time.Time
+		var first time.Time
 		var size int64
 		for i := range in {
 			ttl, delay, err := in[i].check(i, number(meta, "_default_message_ttl", defaultTTL), number(meta, "_default_message_delay", 0))
@@ -128,7 +128,10 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 			if encrypted {
 				body = s.seal(in[i].Body, id)
 			}
-			at := now.Add(time.Duration(delay) * time.Second)
+			var at time.Time // without a delay at once, even if the clock is turned back
+			if delay > 0 {
+				at = now.Add(time.Duration(delay) * time.Second)
+			}
 			var seq int64
 			err = tx.Get([]any{&seq}, `INSERT INTO messaging_messages (id, project, queue, client, body, ttl, created, visible, expires, claim_id, claim_expires)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0) RETURNING seq`,
@@ -140,9 +143,6 @@ func (s *Service) post(ctx requestContext, a actor, queue string, in []newMessag
 			pushed = append(pushed, pushedMessage{seq: seq, queue: queue, body: in[i].Body, ttl: ttl})
 			if first.IsZero() || expires.Before(first) {
 				first = expires
-			}
-			if at.After(visible) {
-				visible = at
 			}
 		}
 		if most := number(meta, "_max_messages_post_size", s.cfg.MaxPostSize); size > most {

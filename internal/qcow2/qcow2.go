@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/lima-vm/go-qcow2reader/image"
 	"github.com/lima-vm/go-qcow2reader/image/qcow2"
 )
@@ -25,6 +27,23 @@ const (
 // Image is an open image; its methods are for one goroutine.
 type Image struct{ img *qcow2.Qcow2 }
 
+// zstdWindow bounds the memory of a decoder, in bytes: a cluster has at most 2 MiB.
+const zstdWindow = 8 << 20
+
+// withZstd teaches the library the second of the two ways in which clusters are
+// compressed (qemu-img convert -c -o compression_type=zstd).
+//
+//nolint:gochecknoglobals // the library has one table of decompressors for the whole process
+var withZstd = sync.OnceFunc(func() {
+	qcow2.SetDecompressor(qcow2.CompressionTypeZstd, func(r io.Reader) (io.ReadCloser, error) {
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return nil, fmt.Errorf("zstd: %w", err)
+		}
+		return z.IOReadCloser(), nil
+	})
+})
+
 // Open checks an image's header and opens it.
 func Open(r io.ReaderAt) (*Image, error) {
 	header := make([]byte, HeaderSize)
@@ -34,6 +53,7 @@ func Open(r io.ReaderAt) (*Image, error) {
 	if err := Check(header); err != nil {
 		return nil, err
 	}
+	withZstd()
 	img, err := qcow2.Open(r, func(io.ReaderAt, image.Type) (image.Image, error) {
 		return nil, errors.New("backing files are refused")
 	})
