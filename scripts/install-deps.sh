@@ -7,7 +7,7 @@ packages=(
   ipmitool python3-openstackclient python3-heatclient python3-ironicclient
   python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-mistral python3-yaml # peers in tests
   python3-swift python3-pytest radosgw ceph-mon ceph-osd                                                                   # Swift's functional tests, Ceph's S3 server
-  tempest heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin  # make tempest
+  tempest heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement  # make tempest
 )
 missing=()
 for p in "${packages[@]}"; do

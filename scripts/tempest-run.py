@@ -26,7 +26,7 @@ SUITES = {
     "object_storage": ["tempest.api.object_storage"],
     "messaging": ["zaqar_tempest_plugin"],
     "compute": ["tempest.api.compute"],
-    "network": ["tempest.api.network"],
+    "network": ["tempest.api.network", "neutron_tempest_plugin.api"],
     "baremetal": ["ironic_tempest_plugin.tests.api"],
     "orchestration": ["heat_tempest_plugin"],
     "workflow": ["mistral_tempest_tests"],
@@ -208,6 +208,8 @@ def config(args):
             "instance_type": big,
             "minimal_instance_type": flavor,
         }
+    if args.suite == "network":
+        Prepared("undercloud").nodes(1)  # a host to bind ports to
     if args.suite == "orchestration":
         cloud.fixed_network("heat-net", "heat-subnet")
         cloud.nodes(8)
@@ -215,6 +217,9 @@ def config(args):
     if args.suite == "object_storage":
         Prepared("undercloud").conn.identity.create_role(name="ResellerAdmin")
     if args.suite in ("network", "orchestration"):
+        aliases = [e.alias for e in Prepared("undercloud").conn.network.extensions()]
+        sections["network-feature-enabled"] = {"api_extensions": ",".join(aliases), "ipv6": "true", "ipv6_subnet_attributes": "true"}
+        sections["neutron_plugin_options"] = {"create_shared_resources": "true", "available_type_drivers": "flat,vlan,local"}
         sections["network"]["public_network_id"] = Prepared("undercloud").public_network()
         sections["heat_plugin"]["floating_network_name"] = "public"
     sections["network"]["floating_network_name"] = "public"

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -9,126 +8,265 @@ import (
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
-	"github.com/tripleo/tripleo/internal/network/dhcp"
 	"github.com/tripleo/tripleo/internal/network/ipam"
-	"github.com/tripleo/tripleo/internal/store"
 )
 
-// allocate gives a port its addresses: those asked for, or, when none were
+// maxFixedIPs is Neutron's default of max_fixed_ips_per_port.
+const maxFixedIPs = 5
+
+// allocate gives a new port its addresses: those asked for, or, when none were
 // mentioned, one of the first IPv4 and one of the first IPv6 subnet that has
-// room, as Neutron does.
-func allocate(tx *store.Tx, p *Port, asked []FixedIP, given bool) error {
-	subs, err := subnetsOf(tx, `WHERE network_id = ? ORDER BY id`, p.NetworkID)
+// room, and one of each subnet where machines make their own.
+func (c *call) allocate(p, n doc, given bool) error {
+	asked := fixedIPs(p)
+	p["fixed_ips"] = []FixedIP{}
+	if given && len(asked) == 0 {
+		return nil
+	}
+	subs, err := c.subnetsFor(p, n.id())
 	if err != nil {
 		return err
 	}
 	if !given {
-		return allocateAny(tx, p, subs)
+		return c.allocateAny(p, subs)
 	}
-	for _, ip := range asked {
-		if err := allocateOne(tx, p, subs, ip); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.allocateAsked(p, subs, asked)
 }
 
-func allocateAny(tx *store.Tx, p *Port, subs []Subnet) error {
-	done := map[int]bool{}
-	exhausted := map[int]bool{}
-	for i := range subs {
-		sub := &subs[i]
-		if done[sub.IPVersion] {
+// subnetsFor are the subnets of a network that serve such ports (extension
+// subnet-service-types): those for the port's owner, else those for all.
+func (c *call) subnetsFor(p doc, network string) ([]doc, error) {
+	subs, err := c.children(c.s.kinds["subnet"], network)
+	if err != nil || len(subs) == 0 {
+		return nil, err
+	}
+	owner := p.str("device_owner")
+	special := slices.ContainsFunc(subs, func(s doc) bool { return owner != "" && slices.Contains(s.strs("service_types"), owner) })
+	fit := slices.DeleteFunc(slices.Clone(subs), func(s doc) bool {
+		types := s.strs("service_types")
+		if special {
+			return !slices.Contains(types, owner)
+		}
+		return len(types) > 0
+	})
+	if len(fit) == 0 && !isGiven(c) {
+		return nil, api.Conflict("No more IP addresses available on network %s: none of its subnets has the service type %q.", network, owner).Named("IpAddressGenerationFailureNoMatchingSubnet")
+	}
+	return fit, nil
+}
+
+func isGiven(c *call) bool { v, ok := c.given["fixed_ips"]; return ok && v != nil }
+
+func (c *call) allocateAny(p doc, subs []doc) error {
+	done, exhausted := map[int]bool{}, map[int]bool{}
+	for _, sub := range subs {
+		version := sub.num("ip_version")
+		if isAuto(sub) {
+			if err := c.takeAuto(p, sub); err != nil {
+				return err
+			}
 			continue
 		}
-		err := takeNext(tx, p, sub)
+		if done[version] {
+			continue
+		}
+		err := c.takeNext(p, sub)
 		switch {
 		case err == nil:
-			done[sub.IPVersion] = true
+			done[version] = true
 		case errors.Is(err, ipam.ErrExhausted):
-			exhausted[sub.IPVersion] = true
+			exhausted[version] = true
 		default:
 			return err
 		}
 	}
 	for v := range exhausted {
 		if !done[v] {
-			return api.Conflict("No more IP addresses available on network %s.", p.NetworkID).Named("IpAddressGenerationFailure")
+			return api.Conflict("No more IP addresses available on network %s.", p.str("network_id")).Named("IpAddressGenerationFailure")
 		}
 	}
 	return nil
 }
 
-func allocateOne(tx *store.Tx, p *Port, subs []Subnet, ip FixedIP) error {
-	if ip.IPAddress == "" {
-		i := slices.IndexFunc(subs, func(s Subnet) bool { return s.ID == ip.SubnetID })
-		if i < 0 {
-			return api.Invalid("Invalid input for operation: Failed to create port on network %s, because fixed_ips included invalid subnet %s.", p.NetworkID, ip.SubnetID)
+func (c *call) allocateAsked(p doc, subs []doc, asked []FixedIP) error {
+	if len(asked) > maxFixedIPs && !isRouterPort(p) {
+		return api.Invalid("Exceeded maximum amount of fixed ips per port: %d are asked for, expected at most %d.", len(asked), maxFixedIPs).Named("InvalidInput")
+	}
+	for _, ip := range asked {
+		if err := c.allocateOne(p, subs, ip); err != nil {
+			return err
 		}
-		err := takeNext(tx, p, &subs[i])
+	}
+	if isRouterPort(p) {
+		return nil
+	}
+	for _, sub := range subs {
+		has := slices.ContainsFunc(fixedIPs(p), func(ip FixedIP) bool { return ip.SubnetID == sub.id() })
+		if isAuto(sub) && !has {
+			if err := c.takeAuto(p, sub); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *call) allocateOne(p doc, subs []doc, ip FixedIP) error {
+	if ip.SubnetID == "" && ip.IPAddress == "" {
+		return api.Invalid("Invalid input for operation: IP allocation requires subnet_id or ip_address.").Named("InvalidInput")
+	}
+	if ip.SubnetID != "" {
+		sub, err := c.load(c.s.kinds["subnet"], ip.SubnetID)
+		if err != nil {
+			return err
+		}
+		if sub.str("network_id") != p.str("network_id") {
+			return api.Invalid("Invalid input for operation: Failed to create port on network %s, because fixed_ips included invalid subnet %s.", p.str("network_id"), ip.SubnetID).Named("InvalidInput")
+		}
+	}
+	if ip.IPAddress == "" {
+		i := slices.IndexFunc(subs, func(s doc) bool { return s.id() == ip.SubnetID })
+		if i < 0 {
+			return api.Invalid("Invalid input for operation: subnet %s does not serve ports of owner %q.", ip.SubnetID, p.str("device_owner")).Named("InvalidInput")
+		}
+		if isAuto(subs[i]) && !isRouterPort(p) {
+			return c.takeAuto(p, subs[i])
+		}
+		err := c.takeNext(p, subs[i])
 		if errors.Is(err, ipam.ErrExhausted) {
-			return api.Conflict("No more IP addresses available on subnet %s.", ip.SubnetID).Named("IpAddressGenerationFailure")
+			return api.Conflict("No more IP addresses available on network %s.", p.str("network_id")).Named("IpAddressGenerationFailure")
 		}
 		return err
 	}
 	addr, err := netip.ParseAddr(ip.IPAddress)
 	if err != nil {
-		return api.Invalid("fixed_ips holds ip_address %q, expected an IP address", ip.IPAddress).Wrap(err)
+		return badInput("fixed_ips", "'"+ip.IPAddress+"' is not a valid IP address.").Wrap(err)
 	}
-	for i := range subs {
-		prefix := netip.MustParsePrefix(subs[i].CIDR)
-		if (ip.SubnetID == "" || ip.SubnetID == subs[i].ID) && prefix.Contains(addr) {
-			return take(tx, p, &subs[i], addr)
+	for _, sub := range subs {
+		pre, err := netip.ParsePrefix(sub.str("cidr"))
+		if err != nil || !pre.Contains(addr) || ip.SubnetID != "" && ip.SubnetID != sub.id() {
+			continue
 		}
+		return c.takeAsked(p, sub, pre, addr)
+	}
+	if ip.SubnetID != "" {
+		return api.Invalid("IP address %s is not a valid IP for the specified subnet.", addr).Named("InvalidIpForSubnet")
 	}
 	return api.Invalid("IP address %s is not a valid IP for any of the subnets on the specified network.", addr).Named("InvalidIpForNetwork")
 }
 
-func taken(tx *store.Tx, subnetID string, a netip.Addr) (bool, error) {
-	var n int
-	err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_addresses WHERE subnet_id = ? AND address = ?`, subnetID, a.String())
-	return n > 0, err
+func (c *call) takeAsked(p, sub doc, pre netip.Prefix, addr netip.Addr) error {
+	ends := pre.Addr().Is4() && pre.Bits() < 31 && (addr == pre.Masked().Addr() || addr == ipam.Broadcast(pre))
+	if ends {
+		return api.Invalid("IP address %s is not a valid IP for the specified subnet.", addr).Named("InvalidIpForSubnet")
+	}
+	if isAuto(sub) && !isRouterPort(p) {
+		if eui, err := c.euiOf(p, sub); err != nil || eui != addr {
+			return api.Invalid("Invalid input for operation: IPv6 address %s can not be directly assigned to a port on subnet %s as the subnet is configured for automatic addresses", addr, sub.id()).Named("AllocationOnAutoAddressSubnet").Wrap(err)
+		}
+	}
+	ok, err := c.take(p, sub, addr)
+	if err == nil && !ok {
+		err = api.Conflict("IP address %s already allocated in subnet %s", addr, sub.id()).Named("IpAddressAlreadyAllocated")
+	}
+	return err
 }
 
-func take(tx *store.Tx, p *Port, sub *Subnet, a netip.Addr) error {
-	if used, err := taken(tx, sub.ID, a); err != nil || used {
-		if err != nil {
-			return err
-		}
-		return api.Conflict("IP address %s already allocated in subnet %s", a, sub.ID).Named("IpAddressAlreadyAllocated")
+// take gives an address to the port; false if somebody has it.
+func (c *call) take(p, sub doc, a netip.Addr) (bool, error) {
+	n, err := c.tx.Exec(`INSERT INTO network_allocations (subnet_id, address, port_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, sub.id(), a.String(), p.id())
+	if err != nil || n == 0 {
+		return false, err
 	}
-	_, err := tx.Exec(`INSERT INTO network_addresses (subnet_id, address, port_id) VALUES (?, ?, ?)`, sub.ID, a.String(), p.ID)
-	if err != nil {
+	p["fixed_ips"] = append(fixedIPs(p), FixedIP{SubnetID: sub.id(), IPAddress: a.String()})
+	return true, nil
+}
+
+// takeNext gives the port the next address of the pools. The subnet's cursor
+// is locked, so that no two do this at once.
+func (c *call) takeNext(p, sub doc) error {
+	var last string
+	if err := c.tx.Get([]any{&last}, `SELECT last_address FROM network_cursors WHERE subnet_id = ?`+c.tx.ForUpdate(), sub.id()); err != nil {
 		return err
 	}
-	p.FixedIPs = append(p.FixedIPs, FixedIP{SubnetID: sub.ID, IPAddress: a.String()})
-	return nil
-}
-
-func takeNext(tx *store.Tx, p *Port, sub *Subnet) error {
-	var last string
-	if err := tx.Get([]any{&last}, `SELECT last_address FROM network_subnets WHERE id = ?`+tx.ForUpdate(), sub.ID); err != nil {
+	addressing, err := planOf(sub)
+	if err != nil {
 		return err
 	}
 	cursor, _ := netip.ParseAddr(last)
-	a, err := ipam.Next(sub.AllocationPools, cursor, func(a netip.Addr) (bool, error) { return taken(tx, sub.ID, a) })
+	a, err := ipam.Next(addressing.pools, cursor, func(a netip.Addr) (bool, error) {
+		ok, err := c.take(p, sub, a)
+		return !ok, err
+	})
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(`UPDATE network_subnets SET last_address = ? WHERE id = ?`, a.String(), sub.ID); err != nil {
+	_, err = c.tx.Exec(`UPDATE network_cursors SET last_address = ? WHERE subnet_id = ?`, a.String(), sub.id())
+	return err
+}
+
+func (c *call) euiOf(p, sub doc) (netip.Addr, error) {
+	m, err := net.ParseMAC(p.str("mac_address"))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	pre, err := netip.ParsePrefix(sub.str("cidr"))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return ipam.EUI64(pre, m)
+}
+
+// takeAuto writes down the address that the machine will give itself.
+func (c *call) takeAuto(p, sub doc) error {
+	if isRouterPort(p) {
+		return nil
+	}
+	a, err := c.euiOf(p, sub)
+	if err != nil {
 		return err
 	}
-	return take(tx, p, sub, a)
+	ok, err := c.take(p, sub, a)
+	if err == nil && !ok && !slices.Contains(fixedIPs(p), FixedIP{sub.id(), a.String()}) {
+		err = api.Conflict("IP address %s already allocated in subnet %s", a, sub.id()).Named("IpAddressAlreadyAllocated")
+	}
+	return err
+}
+
+// addressPorts writes down the addresses that the machines of a network give
+// themselves in a new subnet.
+func (c *call) addressPorts(sub doc) error {
+	ports, err := c.children(c.s.kinds["port"], sub.str("network_id"))
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		if isRouterPort(p) || strings.HasPrefix(p.str("device_owner"), ownerFloating) {
+			continue
+		}
+		if err := c.takeAuto(p, sub); err != nil {
+			return err
+		}
+		if err := c.save(c.s.kinds["port"], p, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *call) giveBack(ip FixedIP) error {
+	_, err := c.tx.Exec(`DELETE FROM network_allocations WHERE subnet_id = ? AND address = ?`, ip.SubnetID, ip.IPAddress)
+	return err
 }
 
 // reallocate gives a port the addresses asked for, keeping those it has.
-func reallocate(tx *store.Tx, p *Port, asked []FixedIP) error {
-	subs, err := subnetsOf(tx, `WHERE network_id = ? ORDER BY id`, p.NetworkID)
+func (c *call) reallocate(p doc, asked []FixedIP) error {
+	subs, err := c.subnetsFor(p, p.str("network_id"))
 	if err != nil {
 		return err
 	}
-	had := p.FixedIPs
-	p.FixedIPs = []FixedIP{}
+	had := fixedIPs(p)
+	kept := []FixedIP{}
 	var fresh []FixedIP
 	for _, ip := range asked {
 		i := slices.IndexFunc(had, func(h FixedIP) bool {
@@ -138,89 +276,43 @@ func reallocate(tx *store.Tx, p *Port, asked []FixedIP) error {
 			fresh = append(fresh, ip)
 			continue
 		}
-		p.FixedIPs = append(p.FixedIPs, had[i])
-		had = slices.Delete(slices.Clone(had), i, i+1)
+		kept = append(kept, had[i])
+		had = slices.Delete(had, i, i+1)
 	}
 	for _, h := range had {
-		if _, err := tx.Exec(`DELETE FROM network_addresses WHERE subnet_id = ? AND address = ?`, h.SubnetID, h.IPAddress); err != nil {
+		if err := c.floatingOn(p.id(), h.IPAddress); err != nil {
+			return err
+		}
+		if err := c.giveBack(h); err != nil {
 			return err
 		}
 	}
-	for _, ip := range fresh {
-		if err := allocateOne(tx, p, subs, ip); err != nil {
+	p["fixed_ips"] = kept
+	if len(kept)+len(fresh) > maxFixedIPs && !isRouterPort(p) {
+		return api.Invalid("Exceeded maximum amount of fixed ips per port: %d are asked for, expected at most %d.", len(asked), maxFixedIPs).Named("InvalidInput")
+	}
+	return c.allocateAsked(p, subs, fresh)
+}
+
+// moveAuto follows a new MAC with the addresses made of it.
+func (c *call) moveAuto(p, old doc) error {
+	subs, err := c.children(c.s.kinds["subnet"], p.str("network_id"))
+	if err != nil {
+		return err
+	}
+	for _, sub := range subs {
+		i := slices.IndexFunc(fixedIPs(p), func(ip FixedIP) bool { return ip.SubnetID == sub.id() })
+		if !isAuto(sub) || i < 0 || isRouterPort(p) {
+			continue
+		}
+		ips := fixedIPs(old)
+		if err := c.giveBack(ips[i]); err != nil {
+			return err
+		}
+		p["fixed_ips"] = slices.Delete(ips, i, i+1)
+		if err := c.takeAuto(p, sub); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// dhcpHost finds what the DHCP server tells the machine with a MAC: the port of
-// that MAC on a network of the provisioning physical network.
-func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
-	var host *dhcp.Host
-	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		var ports []Port
-		err := tx.Each(func(scan func(...any) error) error {
-			var p Port
-			err := scan(store.JSON(&p))
-			ports = append(ports, p)
-			return err
-		}, `SELECT doc FROM network_ports WHERE mac = ?`, strings.ToLower(mac.String()))
-		if err != nil {
-			return err
-		}
-		for i := range ports {
-			n, err := networkOf(tx, ports[i].NetworkID)
-			if err != nil {
-				return err
-			}
-			if n.PhysicalNetwork == nil || *n.PhysicalNetwork != s.cfg.PhysicalNetwork || n.SegmentationID != nil {
-				continue
-			}
-			if host, err = hostOf(tx, n, &ports[i]); err != nil || host != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return host, err
-}
-
-func hostOf(tx *store.Tx, n *Network, p *Port) (*dhcp.Host, error) {
-	for _, ip := range p.FixedIPs {
-		sub, err := subnetOf(tx, ip.SubnetID)
-		if err != nil {
-			return nil, err
-		}
-		addr, err := netip.ParseAddr(ip.IPAddress)
-		if err != nil || !sub.EnableDHCP || !addr.Is4() {
-			continue
-		}
-		h := &dhcp.Host{
-			Address: netip.PrefixFrom(addr, netip.MustParsePrefix(sub.CIDR).Bits()),
-			Domain:  p.DNSDomain, Hostname: p.DNSName, MTU: n.MTU,
-		}
-		if sub.GatewayIP != nil {
-			h.Gateway, _ = netip.ParseAddr(*sub.GatewayIP)
-		}
-		for _, d := range sub.DNSNameservers {
-			if a, err := netip.ParseAddr(d); err == nil {
-				h.DNS = append(h.DNS, a)
-			}
-		}
-		for _, hr := range sub.HostRoutes {
-			dst, err1 := netip.ParsePrefix(hr.Destination)
-			via, err2 := netip.ParseAddr(hr.NextHop)
-			if err1 == nil && err2 == nil && dst.Addr().Is4() {
-				h.Routes = append(h.Routes, dhcp.Route{Destination: dst, NextHop: via})
-			}
-		}
-		for _, o := range p.ExtraDHCPOpts {
-			if o.Value != nil && o.IPVersion != 6 {
-				h.Options = append(h.Options, dhcp.Option{Name: o.Name, Value: *o.Value})
-			}
-		}
-		return h, nil
-	}
-	return nil, nil
 }

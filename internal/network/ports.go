@@ -2,48 +2,15 @@ package network
 
 import (
 	"crypto/rand"
-	"encoding/json"
+	"fmt"
+	"math"
 	"net"
-	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/tripleo/tripleo/internal/api"
-	"github.com/tripleo/tripleo/internal/store"
 )
-
-// Port is a port as the API shows it.
-type Port struct {
-	ID             string         `json:"id"`
-	Name           string         `json:"name"`
-	NetworkID      string         `json:"network_id"`
-	ProjectID      string         `json:"project_id"`
-	TenantID       string         `json:"tenant_id"`
-	Description    string         `json:"description"`
-	MACAddress     string         `json:"mac_address"`
-	AdminStateUp   bool           `json:"admin_state_up"`
-	Status         string         `json:"status"`
-	DeviceID       string         `json:"device_id"`
-	DeviceOwner    string         `json:"device_owner"`
-	FixedIPs       []FixedIP      `json:"fixed_ips"`
-	AllowedPairs   []AddressPair  `json:"allowed_address_pairs"`
-	ExtraDHCPOpts  []DHCPOpt      `json:"extra_dhcp_opts"`
-	SecurityGroups []string       `json:"security_groups"`
-	PortSecurity   bool           `json:"port_security_enabled"`
-	HostID         string         `json:"binding:host_id"`
-	VNICType       string         `json:"binding:vnic_type"`
-	VIFType        string         `json:"binding:vif_type"`
-	VIFDetails     map[string]any `json:"binding:vif_details"`
-	Profile        map[string]any `json:"binding:profile"`
-	DNSName        string         `json:"dns_name"`
-	DNSDomain      string         `json:"dns_domain"`
-	QoSPolicyID    *string        `json:"qos_policy_id"`
-	Tags           []string       `json:"tags"`
-	CreatedAt      string         `json:"created_at"`
-	UpdatedAt      string         `json:"updated_at"`
-	Revision       int            `json:"revision_number"`
-}
 
 // FixedIP is an address of a port.
 type FixedIP struct {
@@ -51,285 +18,380 @@ type FixedIP struct {
 	IPAddress string `json:"ip_address,omitempty"`
 }
 
-// AddressPair is a further address a port may send from.
-type AddressPair struct {
-	IPAddress  string `json:"ip_address"`
-	MACAddress string `json:"mac_address,omitempty"`
+// fixedIPs reads a port's addresses.
+func fixedIPs(d doc) []FixedIP {
+	if typed, ok := d["fixed_ips"].([]FixedIP); ok {
+		return slices.Clone(typed)
+	}
+	out := []FixedIP{}
+	for _, m := range d.docs("fixed_ips") {
+		out = append(out, FixedIP{m.str("subnet_id"), m.str("ip_address")})
+	}
+	return out
 }
 
-// DHCPOpt is a DHCP option of a port (extension extra_dhcp_opt). A null value
-// removes the option.
-type DHCPOpt struct {
-	Name      string  `json:"opt_name"`
-	Value     *string `json:"opt_value"`
-	IPVersion int     `json:"ip_version,omitempty"`
+// Owners of ports that mean something to us.
+const (
+	ownerRouter   = "network:router_interface"
+	ownerGateway  = "network:router_gateway"
+	ownerFloating = "network:floatingip"
+	ownerTrunk    = "trunk:subport"
+)
+
+func isRouterPort(p doc) bool {
+	return p.str("device_owner") == ownerRouter || p.str("device_owner") == ownerGateway
 }
 
-const portNotFound = "PortNotFound"
-
-var portImmutable = []string{ //nolint:gochecknoglobals // constant table
-	"id", "network_id", "project_id", "tenant_id", "status", "created_at", "updated_at", "revision_number",
-	"binding:vif_type", "binding:vif_details",
+func portKind() *resource {
+	pair := object(fields{"ip_address": prefix, "mac_address": mac}, "ip_address")
+	return &resource{
+		kind: "port", plural: "ports", path: "ports", parent: "network_id", quota: true,
+		missing: "Port %s could not be found.", missingType: "PortNotFound",
+		inUse: "Port %s is still in use.", inUseType: "PortInUse",
+		attrs: described(
+			attr{name: "network_id", parse: id, mode: post | need, ref: "network"},
+			attr{name: "admin_state_up", parse: boolean, def: true, mode: both},
+			attr{name: "mac_address", parse: orNull(mac), def: nil, mode: both},
+			attr{name: "fixed_ips", parse: fixedIPList, def: noDefault{}, mode: both},
+			attr{name: "device_id", parse: orEmpty(text(255)), def: "", mode: both},
+			attr{name: "device_owner", parse: orEmpty(text(255)), def: "", mode: both},
+			attr{name: "security_groups", parse: unique(listOf(id)), def: noDefault{}, mode: both, ref: "security_group"},
+			attr{name: "port_security_enabled", parse: boolean, def: noDefault{}, mode: both},
+			attr{name: "allowed_address_pairs", parse: listOf(pair), def: []any{}, mode: both | unlist},
+			attr{name: "extra_dhcp_opts", parse: listOf(dhcpOpt), def: []any{}, mode: both | unlist},
+			attr{name: "binding:host_id", parse: orEmpty(text(255)), def: "", mode: both | forAdms},
+			attr{name: "binding:profile", parse: dict, def: map[string]any{}, mode: both | forAdms},
+			attr{name: "binding:vnic_type", parse: oneOf("normal", "direct", "direct-physical", "macvtap", "baremetal", "virtio-forwarder", "smart-nic", "vdpa", "accelerator-direct", "accelerator-direct-physical", "remote-managed"), def: "normal", mode: both},
+			attr{name: "binding:vif_type", mode: seenBy}, attr{name: "binding:vif_details", mode: seenBy | unlist},
+			attr{name: "dns_name", parse: orEmpty(dnsName), def: "", mode: both},
+			attr{name: "dns_domain", parse: orEmpty(dnsName), def: "", mode: both},
+			attr{name: "dns_assignment", mode: unlist},
+			attr{name: "qos_policy_id", parse: orNull(id), def: nil, mode: both, ref: "policy"},
+			attr{name: "qos_network_policy_id"}, attr{name: "resource_request", mode: seenBy | unlist},
+			attr{name: "propagate_uplink_status", parse: boolean, def: true, mode: post},
+			attr{name: "status"}, attr{name: "ip_allocation"}, attr{name: "trunk_details", mode: unlist},
+		),
+		prepare: preparePort, stored: storedPort, release: releasePort, view: viewPort,
+		visible: func(c *call, d doc) (bool, error) { // the owner of a network sees who is on it
+			n, err := c.load(c.s.kinds["network"], d.str("network_id"))
+			return err == nil && n.project() == c.who.ProjectID, err
+		},
+	}
 }
 
-func (s *Service) createPort(w http.ResponseWriter, r *http.Request) error {
-	attrs, err := body(r, "port")
-	if err != nil {
-		return err
+// fixedIPList takes a list of {subnet_id, ip_address}, or one such mapping.
+func fixedIPList(v any) (any, string) {
+	if m, ok := v.(map[string]any); ok {
+		v = []any{m}
 	}
-	project, err := owner(r, text(attrs, "project_id", "tenant_id"))
-	if err != nil {
-		return err
-	}
-	delete(attrs, "project_id")
-	delete(attrs, "tenant_id")
-	p := Port{
-		ID: uuid.NewString(), ProjectID: project, TenantID: project, AdminStateUp: true, Status: "DOWN",
-		AllowedPairs: []AddressPair{}, ExtraDHCPOpts: []DHCPOpt{}, SecurityGroups: []string{}, PortSecurity: true,
-		VNICType: "normal", VIFType: "unbound", VIFDetails: map[string]any{}, Profile: map[string]any{}, Tags: []string{},
-		CreatedAt: stamp(), UpdatedAt: stamp(), Revision: 1,
-	}
-	if err := normalise(attrs); err != nil {
-		return err
-	}
-	if err := patch(&p, attrs, []string{"id", "status"}); err != nil {
-		return err
-	}
-	_, ipsGiven := attrs["fixed_ips"]
-	if err := checkPort(&p); err != nil {
-		return err
-	}
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return insertPort(tx, &p, ipsGiven) })
-	if err != nil {
-		return err
-	}
-	s.changed(&p)
-	return api.WriteJSON(w, http.StatusCreated, map[string]any{"port": p})
+	return listOf(object(fields{"subnet_id": id, "ip_address": address}))(v)
 }
 
-// normalise rewrites what clients may send in two forms: fixed_ips as one
-// mapping, and options to be left out as null.
-func normalise(attrs map[string]json.RawMessage) error {
-	if raw, ok := attrs["fixed_ips"]; ok && strings.HasPrefix(strings.TrimSpace(string(raw)), "{") {
-		attrs["fixed_ips"] = json.RawMessage("[" + string(raw) + "]")
+func dhcpOpt(v any) (any, string) {
+	out, why := object(fields{"opt_name": text(255), "opt_value": orNull(text(1024)), "ip_version": ipVersion}, "opt_name")(v)
+	if why != "" {
+		return nil, why
 	}
-	if raw, ok := attrs["extra_dhcp_opts"]; ok && string(raw) != "null" {
-		var opts []DHCPOpt
-		if err := json.Unmarshal(raw, &opts); err != nil {
-			return api.Invalid("extra_dhcp_opts is malformed, expected a list of {opt_name, opt_value}").Wrap(err)
-		}
+	m, _ := out.(map[string]any)
+	if strings.TrimSpace(doc(m).str("opt_name")) == "" {
+		return nil, "opt_name is empty"
 	}
-	if string(attrs["mac_address"]) == "null" { // the port is to have a new one
-		mac, err := newMAC()
-		if err != nil {
-			return err
-		}
-		attrs["mac_address"] = json.RawMessage(`"` + mac + `"`)
+	if _, ok := m["ip_version"]; !ok {
+		m["ip_version"] = float64(4)
 	}
-	for _, key := range []string{"fixed_ips", "security_groups", "allowed_address_pairs", "extra_dhcp_opts", "binding:profile"} {
-		if string(attrs[key]) == "null" {
-			delete(attrs, key)
-		}
+	if val, ok := m["opt_value"].(string); ok && strings.TrimSpace(val) == "" {
+		return nil, fmt.Sprintf("the value of option %s is blank", show(m["opt_name"]))
 	}
-	return nil
-}
-
-func checkPort(p *Port) error {
-	if p.MACAddress == "" {
-		mac, err := newMAC()
-		if err != nil {
-			return err
-		}
-		p.MACAddress = mac
-	}
-	mac, err := net.ParseMAC(p.MACAddress)
-	if err != nil || len(mac) != 6 {
-		return api.Invalid("mac_address is %q, expected six hexadecimal octets", p.MACAddress).Wrap(err)
-	}
-	p.MACAddress = mac.String()
-	for i := range p.ExtraDHCPOpts {
-		o := &p.ExtraDHCPOpts[i]
-		if o.Name == "" {
-			return api.Invalid("extra_dhcp_opts[%d] has no opt_name", i)
-		}
-		if o.IPVersion == 0 {
-			o.IPVersion = 4
-		}
-	}
-	if p.HostID != "" && p.VIFType == "unbound" {
-		p.VIFType = "other"
-	}
-	if p.HostID == "" {
-		p.VIFType = "unbound"
-	}
-	p.Status = "DOWN"
-	if p.HostID != "" && p.AdminStateUp {
-		p.Status = "ACTIVE"
-	}
-	return nil
+	return m, ""
 }
 
 // newMAC makes an address from Neutron's default base, fa:16:3e.
 func newMAC() (string, error) {
-	mac := net.HardwareAddr{0xfa, 0x16, 0x3e, 0, 0, 0}
-	if _, err := rand.Read(mac[3:]); err != nil {
+	m := net.HardwareAddr{0xfa, 0x16, 0x3e, 0, 0, 0}
+	if _, err := rand.Read(m[3:]); err != nil {
 		return "", err
 	}
-	return mac.String(), nil
+	return m.String(), nil
 }
 
-func insertPort(tx *store.Tx, p *Port, ipsGiven bool) error {
-	if _, err := networkOf(tx, p.NetworkID); err != nil {
-		return err
-	}
-	if err := macFree(tx, p); err != nil {
-		return err
-	}
-	asked := p.FixedIPs
-	p.FixedIPs = []FixedIP{}
-	_, err := tx.Exec(`INSERT INTO network_ports (id, network_id, project_id, name, mac, device_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		p.ID, p.NetworkID, p.ProjectID, p.Name, p.MACAddress, p.DeviceID, store.JSON(p))
+func preparePort(c *call, d, old doc) error {
+	n, err := c.load(c.s.kinds["network"], d.str("network_id"))
 	if err != nil {
 		return err
 	}
-	if err := allocate(tx, p, asked, ipsGiven); err != nil {
+	if err := c.mayHave(d, n, old); err != nil {
 		return err
 	}
-	return savePort(tx, p)
-}
-
-func macFree(tx *store.Tx, p *Port) error {
-	var n int
-	err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_ports WHERE network_id = ? AND mac = ? AND id <> ?`, p.NetworkID, p.MACAddress, p.ID)
-	if err == nil && n > 0 {
-		return api.Conflict("Unable to complete operation for network %s. The mac address %s is in use.", p.NetworkID, p.MACAddress).Named("MacAddressInUse")
+	if d.str("mac_address") == "" {
+		m, err := newMAC()
+		if err != nil {
+			return err
+		}
+		d["mac_address"] = m
 	}
-	return err
-}
-
-func savePort(tx *store.Tx, p *Port) error {
-	_, err := tx.Exec(`UPDATE network_ports SET name = ?, mac = ?, device_id = ?, doc = ? WHERE id = ?`,
-		p.Name, p.MACAddress, p.DeviceID, store.JSON(p), p.ID)
-	return err
-}
-
-func portOf(tx *store.Tx, id string) (*Port, error) {
-	var p Port
-	if err := tx.Get([]any{store.JSON(&p)}, `SELECT doc FROM network_ports WHERE id = ?`, id); err != nil {
-		return nil, missing(err, "Port %s could not be found.", id, portNotFound)
-	}
-	return &p, nil
-}
-
-func (s *Service) listPorts(w http.ResponseWriter, r *http.Request) error {
-	query, args := `SELECT doc FROM network_ports`, []any(nil)
-	q := r.URL.Query()
-	switch { // the filters that matter for speed; the others come after
-	case len(q["device_id"]) == 1:
-		query, args = query+` WHERE device_id = ?`, []any{q.Get("device_id")}
-	case len(q["network_id"]) == 1 && len(q["mac_address"]) == 1:
-		query, args = query+` WHERE network_id = ? AND mac = ?`, []any{q.Get("network_id"), strings.ToLower(q.Get("mac_address"))}
-	case len(q["network_id"]) == 1:
-		query, args = query+` WHERE network_id = ?`, []any{q.Get("network_id")}
-	case len(q["id"]) == 1:
-		query, args = query+` WHERE id = ?`, []any{q.Get("id")}
-	}
-	var out []Port
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			var p Port
-			if err := scan(store.JSON(&p)); err != nil {
-				return err
-			}
-			if visible(r, p.ProjectID, false) {
-				out = append(out, p)
-			}
-			return nil
-		}, query, args...)
-	})
-	if err != nil {
-		return err
-	}
-	return respondList(w, r, s.cfg.BaseURL, "ports", out)
-}
-
-// changePort changes a port and tells who waits for it.
-func (s *Service) changePort(tx *store.Tx, p *Port, attrs map[string]json.RawMessage) error {
-	if err := normalise(attrs); err != nil {
-		return err
-	}
-	tx.AfterCommit(func() { s.changed(p) })
-	return applyPort(tx, p, attrs)
-}
-
-func (s *Service) dropPort(tx *store.Tx, p *Port) error {
-	tx.AfterCommit(func() { s.changed(p) })
-	if _, err := tx.Exec(`DELETE FROM network_addresses WHERE port_id = ?`, p.ID); err != nil {
-		return err
-	}
-	_, err := tx.Exec(`DELETE FROM network_ports WHERE id = ?`, p.ID)
-	return err
-}
-
-func applyPort(tx *store.Tx, p *Port, attrs map[string]json.RawMessage) error {
-	had, opts := p.FixedIPs, p.ExtraDHCPOpts
-	_, ips := attrs["fixed_ips"]
-	_, newOpts := attrs["extra_dhcp_opts"]
-	if ips {
-		p.FixedIPs = nil
-	}
-	if newOpts {
-		p.ExtraDHCPOpts = nil
-	}
-	if _, ok := attrs["binding:profile"]; ok {
-		p.Profile = map[string]any{}
-	}
-	if err := patch(p, attrs, portImmutable); err != nil {
-		return err
-	}
-	if newOpts {
-		p.ExtraDHCPOpts = mergeOpts(opts, p.ExtraDHCPOpts)
-	}
-	if err := checkPort(p); err != nil {
-		return err
-	}
-	if err := macFree(tx, p); err != nil {
-		return err
-	}
-	if ips {
-		asked := p.FixedIPs
-		p.FixedIPs = had
-		if err := reallocate(tx, p, asked); err != nil {
+	if old == nil || old.str("mac_address") != d.str("mac_address") {
+		if err := c.macFree(d, old); err != nil {
 			return err
 		}
 	}
-	p.UpdatedAt, p.Revision = stamp(), p.Revision+1
-	return savePort(tx, p)
+	if _, ok := d["port_security_enabled"].(bool); !ok {
+		d["port_security_enabled"] = n.flag("port_security_enabled")
+	}
+	if err := c.chooseGroups(d, old); err != nil {
+		return err
+	}
+	if old != nil {
+		d["extra_dhcp_opts"] = mergeOpts(old.docs("extra_dhcp_opts"), d.docs("extra_dhcp_opts"), c.given["extra_dhcp_opts"] != nil)
+	}
+	if err := checkPairs(d); err != nil {
+		return err
+	}
+	bind(d)
+	_, given := c.given["fixed_ips"]
+	switch {
+	case old == nil:
+		return c.allocate(d, n, given && c.given["fixed_ips"] != nil)
+	case given:
+		asked := fixedIPs(d)
+		d["fixed_ips"] = fixedIPs(old)
+		return c.reallocate(d, asked)
+	case old.str("mac_address") != d.str("mac_address"):
+		return c.moveAuto(d, old)
+	}
+	return nil
 }
 
-// mergeOpts applies an update of extra_dhcp_opts: options are replaced by name,
-// those with a null value removed, others kept.
-func mergeOpts(have, update []DHCPOpt) []DHCPOpt {
-	out := []DHCPOpt{}
+// mayHave checks what only the owner of a network, or an administrator, may ask
+// for on it: an address or a MAC of choice, other owners, ports without
+// security.
+func (c *call) mayHave(d, n, old doc) error {
+	if c.admin() || n.project() == c.who.ProjectID {
+		return nil
+	}
+	for _, name := range []string{"mac_address", "port_security_enabled", "allowed_address_pairs"} {
+		if _, given := c.given[name]; given && (old != nil || name != "allowed_address_pairs") {
+			return api.Forbidden("(rule:%s_port and rule:%s_port:%s) is disallowed by policy", verbOf(old), verbOf(old), name)
+		}
+	}
+	if strings.HasPrefix(d.str("device_owner"), "network:") && (old == nil || old.str("device_owner") != d.str("device_owner")) {
+		return api.Forbidden("(rule:%s_port and rule:%s_port:device_owner) is disallowed by policy", verbOf(old), verbOf(old))
+	}
+	for _, ip := range fixedIPs(d) {
+		if ip.IPAddress != "" && c.given["fixed_ips"] != nil && (old == nil || !slices.Contains(fixedIPs(old), ip)) {
+			return api.Forbidden("(rule:%s_port and rule:%s_port:fixed_ips:ip_address) is disallowed by policy", verbOf(old), verbOf(old))
+		}
+	}
+	return nil
+}
+
+func verbOf(old doc) string {
+	if old == nil {
+		return "create"
+	}
+	return "update"
+}
+
+func (c *call) macFree(d, old doc) error {
+	if old != nil && old.str("binding:host_id") != "" && isBound(old) && !c.admin() {
+		return api.Conflict("Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
+			d.id(), old.str("binding:vif_type"), old.str("mac_address"), d.str("mac_address")).Named("PortBound")
+	}
+	var n int
+	err := c.tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_resources WHERE parent_id = ? AND mac = ? AND id <> ?`, d.str("network_id"), d.str("mac_address"), d.id())
+	if err == nil && n > 0 {
+		return api.Conflict("Unable to complete operation for network %s. The mac address %s is in use.", d.str("network_id"), d.str("mac_address")).Named("MacAddressInUse")
+	}
+	return err
+}
+
+func isBound(d doc) bool { v := d.str("binding:vif_type"); return v != "" && v != "unbound" }
+
+// bind says how the port is connected: whoever binds a port to a host wires
+// it, bare metal through its switch; nothing else is done here.
+func bind(d doc) {
+	d["binding:vif_details"] = map[string]any{}
+	d["status"] = "DOWN"
+	switch {
+	case d.str("binding:host_id") == "":
+		d["binding:vif_type"] = "unbound"
+	case d.str("binding:vnic_type") == "baremetal":
+		d["binding:vif_type"] = "other"
+	default:
+		d["binding:vif_type"] = "other"
+		d["binding:vif_details"] = map[string]any{"connectivity": "legacy"}
+	}
+	if isBound(d) && d.flag("admin_state_up") {
+		d["status"] = "ACTIVE"
+	}
+	d["ip_allocation"] = "immediate"
+}
+
+func (c *call) chooseGroups(d, old doc) error {
+	secured := d.flag("port_security_enabled")
+	_, given := c.given["security_groups"]
+	groups := d.strs("security_groups")
+	if given && c.given["security_groups"] == nil {
+		groups = nil
+	}
+	internal := strings.HasPrefix(d.str("device_owner"), "network:")
+	if !secured {
+		if given && len(groups) > 0 {
+			return api.Conflict("Port security must be enabled in order to have allowed address pairs or security groups on a port.").Named("PortSecurityAndIPRequiredForSecurityGroups")
+		}
+		if old != nil && !given && len(old.strs("security_groups")) > 0 {
+			return api.Conflict("Port has security group associated. Cannot disable port security or ip address until security group is removed").Named("PortSecurityPortHasSecurityGroup")
+		}
+		d["security_groups"] = []any{}
+		return nil
+	}
+	if old == nil && (!given || c.given["security_groups"] == nil) && !internal {
+		id, err := c.defaultGroup(d.project())
+		if err != nil {
+			return err
+		}
+		groups = []string{id}
+	}
+	d["security_groups"] = anys(groups)
+	return nil
+}
+
+func checkPairs(d doc) error {
+	pairs := d.docs("allowed_address_pairs")
+	if len(pairs) > 0 && !d.flag("port_security_enabled") {
+		return api.Conflict("Port Security must be enabled in order to have allowed address pairs on a port.").Named("AddressPairAndPortSecurityRequired")
+	}
+	if len(pairs) > 10 {
+		return api.Invalid("Allowed address pairs: %d are given, expected at most 10.", len(pairs)).Named("AllowedAddressPairExhausted")
+	}
+	seen := map[string]bool{}
+	for _, p := range pairs {
+		if p.str("mac_address") == "" {
+			p["mac_address"] = d.str("mac_address")
+		}
+		if pre, err := netip.ParsePrefix(p.str("ip_address")); err == nil && pre.Bits() == pre.Addr().BitLen() {
+			p["ip_address"] = pre.Addr().String()
+		}
+		key := p.str("mac_address") + " " + p.str("ip_address")
+		if seen[key] {
+			return api.Invalid("Request contains duplicate address pair: mac_address %s ip_address %s.", p.str("mac_address"), p.str("ip_address")).Named("DuplicateAddressPairInRequest")
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// mergeOpts applies an update of extra_dhcp_opts: options are replaced by name
+// and version, those with a null value removed, others kept.
+func mergeOpts(have, update []doc, given bool) []any {
+	out := []any{}
+	if !given {
+		for _, o := range have {
+			out = append(out, map[string]any(o))
+		}
+		return out
+	}
+	key := func(o doc) string { return fmt.Sprint(o.str("opt_name"), o.num("ip_version")) }
 	replaced := map[string]bool{}
 	for _, o := range update {
-		replaced[o.Name] = true
+		replaced[key(o)] = true
 	}
 	for _, o := range have {
-		if !replaced[o.Name] {
-			out = append(out, o)
+		if !replaced[key(o)] {
+			out = append(out, map[string]any(o))
 		}
 	}
 	for _, o := range update {
-		if o.Value != nil {
-			out = append(out, o)
+		if o["opt_value"] != nil {
+			out = append(out, map[string]any(o))
 		}
 	}
 	return out
 }
 
-func (s *Service) changed(p *Port) {
+func storedPort(c *call, d, old doc) error {
+	id := d.id()
+	c.tx.AfterCommit(func() { c.s.portChanged(id) })
+	return c.wire(d, old)
+}
+
+func (s *Service) portChanged(id string) {
 	if s.cfg.Bus != nil {
-		s.cfg.Bus.Publish("network/port/" + p.ID)
+		s.cfg.Bus.Publish("network/port/" + id)
 	}
 }
+
+// releasePort keeps ports that serve something and frees what others had of it.
+func releasePort(c *call, d doc) error {
+	if isRouterPort(d) && c.r.Method == "DELETE" && d.str("device_id") != "" {
+		if _, err := c.load(c.s.kinds["router"], d.str("device_id")); err == nil {
+			return api.Conflict("Port %s cannot be deleted directly via the port API: has device owner %s.", d.id(), d.str("device_owner")).Named("ServicePortInUse")
+		}
+	}
+	if err := c.releaseTrunkPort(d); err != nil {
+		return err
+	}
+	if err := c.releaseFloating(d); err != nil {
+		return err
+	}
+	return c.dropPort(d)
+}
+
+// dropPort gives back what a port has.
+func (c *call) dropPort(d doc) error {
+	id := d.id()
+	c.tx.AfterCommit(func() { c.s.portChanged(id) })
+	if err := c.unwire(d); err != nil {
+		return err
+	}
+	_, err := c.tx.Exec(`DELETE FROM network_allocations WHERE port_id = ?`, id)
+	return err
+}
+
+// removePort deletes a port on behalf of what it was made for.
+func (c *call) removePort(id string) error {
+	p, err := c.lock(c.s.kinds["port"], id)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.dropPort(p); err != nil {
+		return err
+	}
+	if _, err := c.tx.Exec(`DELETE FROM network_refs WHERE to_id = ?`, id); err != nil {
+		return err
+	}
+	_, err = c.tx.Exec(`DELETE FROM network_resources WHERE id = ?`, id)
+	return err
+}
+
+const dnsDomain = "openstacklocal."
+
+func viewPort(c *call, d doc) error {
+	ips := fixedIPs(d)
+	list, names := []any{}, []any{}
+	for _, ip := range ips {
+		list = append(list, map[string]any{"subnet_id": ip.SubnetID, "ip_address": ip.IPAddress})
+		host := d.str("dns_name")
+		if host == "" {
+			host = "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(ip.IPAddress)
+		}
+		names = append(names, map[string]any{"hostname": host, "fqdn": host + "." + dnsDomain, "ip_address": ip.IPAddress})
+	}
+	d["fixed_ips"], d["dns_assignment"] = list, names
+	if _, ok := d["security_groups"]; !ok {
+		d["security_groups"] = []any{}
+	}
+	d["resource_request"], d["qos_network_policy_id"] = nil, nil
+	if d["qos_policy_id"] == nil {
+		n, err := c.load(c.s.kinds["network"], d.str("network_id"))
+		if err != nil {
+			return err
+		}
+		d["qos_network_policy_id"] = n["qos_policy_id"]
+	}
+	return c.trunkDetails(d)
+}
+
+const noBound = math.MaxInt32

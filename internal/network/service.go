@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -21,6 +23,13 @@ import (
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// VLANRange are the VLANs of a physical network that networks may be given of
+// which nothing else is said; First and Last belong to it.
+type VLANRange struct {
+	PhysicalNetwork string
+	First, Last     int
+}
 
 // Config is what the service is made of.
 type Config struct {
@@ -42,12 +51,20 @@ type Config struct {
 	ListenBoot func() (net.PacketConn, error)
 	// DHCPProxy leaves addresses to another DHCP server of that network.
 	DHCPProxy bool
+	// VLANs are for projects' networks.
+	VLANs []VLANRange
 }
 
 // Service is the network service.
 type Service struct {
-	cfg Config
+	cfg    Config
+	all    []*resource
+	kinds  map[string]*resource
+	dhcpUp atomic.Bool
+	began  string
 }
+
+type handler = func(http.ResponseWriter, *http.Request) error
 
 // New migrates the service's tables and returns the service.
 func New(cfg Config) (*Service, error) {
@@ -58,8 +75,20 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(context.Background(), "network", sub); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg}, nil
+	s := &Service{cfg: cfg, kinds: map[string]*resource{}, began: stampSpace()}
+	s.all = append([]*resource{
+		networkKind(), subnetKind(), poolKind(), scopeKind(), segmentKind(), portKind(), trunkKind(), groupKind(), ruleKind(), addressGroupKind(),
+		routerKind(), floatingKind(), policyKind(), rbacKind(),
+	}, qosRuleKinds()...)
+	for _, k := range s.all {
+		s.kinds[k.kind] = k
+	}
+	s.kinds["agent"] = agentKind()
+	return s, nil
 }
+
+// stampSpace is how agents write times.
+func stampSpace() string { return time.Now().UTC().Format("2006-01-02 15:04:05") }
 
 // Handler serves the API.
 func (s *Service) Handler() http.Handler {
@@ -69,34 +98,84 @@ func (s *Service) Handler() http.Handler {
 }
 
 func (s *Service) routes() []api.Route {
-	return []api.Route{
+	routes := []api.Route{
 		{Method: "GET", Pattern: "/{$}", Policy: api.Public, Handler: s.versions},
 		{Method: "GET", Pattern: "/v2.0", Policy: api.Public, Handler: s.version},
 		{Method: "GET", Pattern: "/v2.0/{$}", Policy: api.Public, Handler: s.version},
 		{Method: "GET", Pattern: "/v2.0/extensions", Policy: api.Reader, Handler: s.listExtensions},
 		{Method: "GET", Pattern: "/v2.0/extensions/{alias}", Policy: api.Reader, Handler: s.showExtension},
 
-		{Method: "GET", Pattern: "/v2.0/networks", Policy: api.Reader, Handler: s.listNetworks},
-		{Method: "POST", Pattern: "/v2.0/networks", Policy: api.Member, Handler: s.createNetwork},
-		{Method: "GET", Pattern: "/v2.0/networks/{id}", Policy: api.Reader, Handler: show(s, networkKind())},
-		{Method: "PUT", Pattern: "/v2.0/networks/{id}", Policy: api.Member, Handler: update(s, networkKind(), changeNetwork)},
-		{Method: "DELETE", Pattern: "/v2.0/networks/{id}", Policy: api.Member, Handler: remove(s, networkKind(), dropNetwork)},
+		{Method: "PUT", Pattern: "/v2.0/subnetpools/{id}/add_prefixes", Policy: api.Member, Handler: s.action(s.kinds["subnetpool"], addPrefixes)},
+		{Method: "PUT", Pattern: "/v2.0/subnetpools/{id}/remove_prefixes", Policy: api.Member, Handler: s.action(s.kinds["subnetpool"], removePrefixes)},
+		{Method: "PUT", Pattern: "/v2.0/address-groups/{id}/add_addresses", Policy: api.Member, Handler: s.action(s.kinds["address_group"], addAddresses)},
+		{Method: "PUT", Pattern: "/v2.0/address-groups/{id}/remove_addresses", Policy: api.Member, Handler: s.action(s.kinds["address_group"], removeAddresses)},
+		{Method: "PUT", Pattern: "/v2.0/routers/{id}/add_router_interface", Policy: api.Member, Handler: s.action(s.kinds["router"], addInterface)},
+		{Method: "PUT", Pattern: "/v2.0/routers/{id}/remove_router_interface", Policy: api.Member, Handler: s.action(s.kinds["router"], removeInterface)},
+		{Method: "PUT", Pattern: "/v2.0/routers/{id}/add_extraroutes", Policy: api.Member, Handler: s.action(s.kinds["router"], extraRoutes(true))},
+		{Method: "PUT", Pattern: "/v2.0/routers/{id}/remove_extraroutes", Policy: api.Member, Handler: s.action(s.kinds["router"], extraRoutes(false))},
+		{Method: "PUT", Pattern: "/v2.0/trunks/{id}/add_subports", Policy: api.Member, Handler: s.action(s.kinds["trunk"], addSubPorts)},
+		{Method: "PUT", Pattern: "/v2.0/trunks/{id}/remove_subports", Policy: api.Member, Handler: s.action(s.kinds["trunk"], removeSubPorts)},
+		{Method: "GET", Pattern: "/v2.0/trunks/{id}/get_subports", Policy: api.Reader, Handler: s.getSubPorts},
 
-		{Method: "GET", Pattern: "/v2.0/subnets", Policy: api.Reader, Handler: s.listSubnets},
-		{Method: "POST", Pattern: "/v2.0/subnets", Policy: api.Member, Handler: s.createSubnet},
-		{Method: "GET", Pattern: "/v2.0/subnets/{id}", Policy: api.Reader, Handler: show(s, subnetKind())},
-		{Method: "PUT", Pattern: "/v2.0/subnets/{id}", Policy: api.Member, Handler: update(s, subnetKind(), changeSubnet)},
-		{Method: "DELETE", Pattern: "/v2.0/subnets/{id}", Policy: api.Member, Handler: remove(s, subnetKind(), dropSubnet)},
+		{Method: "GET", Pattern: "/v2.0/quotas", Policy: api.Admin, Handler: s.listQuotas},
+		{Method: "GET", Pattern: "/v2.0/quotas/{project}", Policy: api.Reader, Handler: s.showQuotas},
+		{Method: "GET", Pattern: "/v2.0/quotas/{project}/default", Policy: api.Reader, Handler: s.defaultQuotas},
+		{Method: "GET", Pattern: "/v2.0/quotas/{project}/details.json", Policy: api.Reader, Handler: s.detailQuotas},
+		{Method: "GET", Pattern: "/v2.0/quotas/{project}/details", Policy: api.Reader, Handler: s.detailQuotas},
+		{Method: "PUT", Pattern: "/v2.0/quotas/{project}", Policy: api.Admin, Handler: s.putQuotas},
+		{Method: "DELETE", Pattern: "/v2.0/quotas/{project}", Policy: api.Admin, Handler: s.deleteQuotas},
 
-		{Method: "GET", Pattern: "/v2.0/ports", Policy: api.Reader, Handler: s.listPorts},
-		{Method: "POST", Pattern: "/v2.0/ports", Policy: api.Member, Handler: s.createPort},
-		{Method: "GET", Pattern: "/v2.0/ports/{id}", Policy: api.Reader, Handler: show(s, portKind())},
-		{Method: "PUT", Pattern: "/v2.0/ports/{id}", Policy: api.Member, Handler: update(s, portKind(), s.changePort)},
-		{Method: "DELETE", Pattern: "/v2.0/ports/{id}", Policy: api.Member, Handler: remove(s, portKind(), s.dropPort)},
-
-		{Method: "PUT", Pattern: "/v2.0/{kind}/{id}/tags", Policy: api.Member, Handler: s.replaceTags},
-		{Method: "GET", Pattern: "/v2.0/{kind}/{id}/tags", Policy: api.Reader, Handler: s.listTags},
+		{Method: "GET", Pattern: "/v2.0/agents", Policy: api.Admin, Handler: s.listAgents},
+		{Method: "GET", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
+		{Method: "PUT", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
+		{Method: "DELETE", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
+		{Method: "GET", Pattern: "/v2.0/availability_zones", Policy: api.Reader, Handler: s.listZones},
+		{Method: "GET", Pattern: "/v2.0/network-ip-availabilities", Policy: api.Admin, Handler: s.listAvailability},
+		{Method: "GET", Pattern: "/v2.0/network-ip-availabilities/{id}", Policy: api.Admin, Handler: s.showAvailability},
+		{Method: "GET", Pattern: "/v2.0/service-providers", Policy: api.Reader, Handler: s.listProviders},
+		{Method: "GET", Pattern: "/v2.0/auto-allocated-topology/{project}", Policy: api.Member, Handler: s.autoTopology},
+		{Method: "DELETE", Pattern: "/v2.0/auto-allocated-topology/{project}", Policy: api.Member, Handler: s.deleteTopology},
 	}
+	for _, k := range s.all {
+		if !k.nested {
+			routes = append(routes, s.resourceRoutes(k)...)
+		}
+	}
+	return withJSONSuffix(append(routes, s.qosRoutes()...))
+}
+
+// resourceRoutes are the five calls that every kind of thing has.
+func (s *Service) resourceRoutes(k *resource) []api.Route {
+	read, write := api.Reader, api.Member
+	if k.admin {
+		read, write = api.Admin, api.Admin
+	}
+	base := "/v2.0/" + k.path
+	routes := []api.Route{
+		{Method: "GET", Pattern: base, Policy: read, Handler: s.listResource(k)},
+		{Method: "POST", Pattern: base, Policy: write, Handler: s.postResource(k)},
+		{Method: "GET", Pattern: base + "/{id}", Policy: read, Handler: s.getResource(k)},
+		{Method: "DELETE", Pattern: base + "/{id}", Policy: write, Handler: s.deleteResource(k)},
+	}
+	if !k.noPut {
+		routes = append(routes, api.Route{Method: "PUT", Pattern: base + "/{id}", Policy: write, Handler: s.putResource(k)})
+	}
+	if !k.plain && !k.noPut && !k.admin {
+		routes = append(routes, s.tagRoutes(k)...)
+	}
+	return routes
+}
+
+// withJSONSuffix serves lists as PATH.json too, which old clients ask for.
+func withJSONSuffix(routes []api.Route) []api.Route {
+	out := routes
+	for _, r := range routes {
+		if r.Method == "GET" && strings.HasPrefix(r.Pattern, "/v2.0/") && !strings.Contains(r.Pattern, "{") && !strings.HasSuffix(r.Pattern, "/") {
+			r.Pattern += ".json"
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // fault writes Neutron's envelope.
@@ -123,11 +202,13 @@ func (s *Service) versions(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *Service) version(w http.ResponseWriter, _ *http.Request) error {
 	var resources []any
-	for _, name := range []string{"networks", "subnets", "ports"} {
-		resources = append(resources, map[string]any{
-			"name": name[:len(name)-1], "collection": name,
-			"links": []any{map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v2.0/" + name}},
-		})
+	for _, k := range s.all {
+		if !k.nested {
+			resources = append(resources, map[string]any{
+				"name": k.kind, "collection": k.path,
+				"links": []any{map[string]any{"rel": "self", "href": s.cfg.BaseURL + "/v2.0/" + k.path}},
+			})
+		}
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"resources": resources})
 }
@@ -136,7 +217,13 @@ func (s *Service) version(w http.ResponseWriter, _ *http.Request) error {
 func (s *Service) Run(ctx context.Context) error {
 	server := &dhcp.Server{Address: s.cfg.DHCPAddress, Lookup: s.dhcpHost, LeaseTime: time.Hour, Proxy: s.cfg.DHCPProxy, Log: s.cfg.Log}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.serveSocket(ctx, "DHCP", s.cfg.ListenDHCP, server.Serve) })
+	wg.Go(func() {
+		s.serveSocket(ctx, "DHCP", s.cfg.ListenDHCP, func(ctx context.Context, conn net.PacketConn) error {
+			s.dhcpUp.Store(true)
+			defer s.dhcpUp.Store(false)
+			return server.Serve(ctx, conn)
+		})
+	})
 	wg.Go(func() { s.serveSocket(ctx, "PXE boot requests", s.cfg.ListenBoot, server.ServeBoot) })
 	wg.Wait()
 	<-ctx.Done()

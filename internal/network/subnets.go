@@ -1,237 +1,335 @@
 package network
 
 import (
-	"encoding/json"
 	"errors"
-	"net/http"
+	"fmt"
 	"net/netip"
-
-	"github.com/google/uuid"
+	"slices"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/network/ipam"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
-// Subnet is a subnet as the API shows it.
-type Subnet struct {
-	ID              string      `json:"id"`
-	Name            string      `json:"name"`
-	NetworkID       string      `json:"network_id"`
-	ProjectID       string      `json:"project_id"`
-	TenantID        string      `json:"tenant_id"`
-	Description     string      `json:"description"`
-	IPVersion       int         `json:"ip_version"`
-	CIDR            string      `json:"cidr"`
-	GatewayIP       *string     `json:"gateway_ip"`
-	AllocationPools []ipam.Pool `json:"allocation_pools"`
-	DNSNameservers  []string    `json:"dns_nameservers"`
-	HostRoutes      []HostRoute `json:"host_routes"`
-	EnableDHCP      bool        `json:"enable_dhcp"`
-	IPv6AddressMode *string     `json:"ipv6_address_mode"`
-	IPv6RAMode      *string     `json:"ipv6_ra_mode"`
-	SubnetPoolID    *string     `json:"subnetpool_id"`
-	SegmentID       *string     `json:"segment_id"`
-	ServiceTypes    []string    `json:"service_types"`
-	Tags            []string    `json:"tags"`
-	CreatedAt       string      `json:"created_at"`
-	UpdatedAt       string      `json:"updated_at"`
-	Revision        int         `json:"revision_number"`
-}
-
-// HostRoute is a static route given to the machines.
-type HostRoute struct {
-	Destination string `json:"destination"`
-	NextHop     string `json:"nexthop"`
-}
-
-const subnetNotFound = "SubnetNotFound"
-
-var subnetImmutable = []string{ //nolint:gochecknoglobals // constant table
-	"id", "network_id", "project_id", "tenant_id", "ip_version", "cidr", "subnetpool_id", "created_at", "updated_at", "revision_number",
-}
+// Address modes of IPv6 subnets.
+const (
+	slaac     = "slaac"
+	stateless = "dhcpv6-stateless"
+	stateful  = "dhcpv6-stateful"
+)
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
-func (s *Service) createSubnet(w http.ResponseWriter, r *http.Request) error {
-	attrs, err := body(r, "subnet")
-	if err != nil {
-		return err
+func subnetKind() *resource {
+	mode6 := orNull(oneOf(stateful, stateless, slaac))
+	return &resource{
+		kind: "subnet", plural: "subnets", path: "subnets", parent: "network_id", quota: true,
+		missing: "Subnet %s could not be found.", missingType: "SubnetNotFound",
+		inUse: "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", inUseType: "SubnetInUse",
+		attrs: described(
+			attr{name: "network_id", parse: id, mode: post | need, ref: "network"},
+			attr{name: "ip_version", parse: orNull(ipVersion), mode: post | need},
+			attr{name: "cidr", parse: orNull(networkPrefix), def: noDefault{}, mode: post},
+			attr{name: "gateway_ip", parse: orNull(address), def: noDefault{}, mode: both},
+			attr{name: "allocation_pools", parse: listOf(object(fields{"start": address, "end": address}, "start", "end")), def: noDefault{}, mode: both | unlist},
+			attr{name: "dns_nameservers", parse: unique(listOf(address)), def: []any{}, mode: both | unlist},
+			attr{name: "host_routes", parse: listOf(object(fields{"destination": prefix, "nexthop": address}, "destination", "nexthop")), def: []any{}, mode: both | unlist},
+			attr{name: "enable_dhcp", parse: boolean, def: true, mode: both},
+			attr{name: "ipv6_address_mode", parse: mode6, def: nil, mode: post},
+			attr{name: "ipv6_ra_mode", parse: mode6, def: nil, mode: post},
+			attr{name: "subnetpool_id", parse: orNull(text(36)), def: nil, mode: post, ref: "subnetpool"},
+			attr{name: "use_default_subnetpool", parse: boolean, def: noDefault{}, mode: post | unlist},
+			attr{name: "prefixlen", parse: integer(0, 128), def: noDefault{}, mode: post | unlist},
+			attr{name: "segment_id", parse: orNull(id), def: nil, mode: both | setBy, ref: "segment"},
+			attr{name: "service_types", parse: unique(listOf(serviceType)), def: []any{}, mode: both | unlist},
+			attr{name: "dns_publish_fixed_ip", parse: boolean, def: false, mode: both},
+		),
+		prepare: prepareSubnet, stored: storedSubnet, release: releaseSubnet,
+		view: func(_ *call, d doc) error { delete(d, "address_scope_id"); return nil },
+		visible: func(c *call, d doc) (bool, error) {
+			n, err := c.load(c.s.kinds["network"], d.str("network_id"))
+			if err != nil {
+				return false, err
+			}
+			return c.sees(c.s.kinds["network"], n)
+		},
 	}
-	project, err := owner(r, text(attrs, "project_id", "tenant_id"))
-	if err != nil {
-		return err
-	}
-	delete(attrs, "project_id")
-	delete(attrs, "tenant_id")
-	sub := Subnet{
-		ID: uuid.NewString(), ProjectID: project, TenantID: project, IPVersion: 4, EnableDHCP: true,
-		DNSNameservers: []string{}, HostRoutes: []HostRoute{}, ServiceTypes: []string{}, Tags: []string{},
-		CreatedAt: stamp(), UpdatedAt: stamp(), Revision: 1,
-	}
-	if err := patch(&sub, attrs, []string{"id"}); err != nil {
-		return err
-	}
-	_, gatewayGiven := attrs["gateway_ip"]
-	if err := complete(&sub, gatewayGiven); err != nil {
-		return err
-	}
-	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		if _, err := networkOf(tx, sub.NetworkID); err != nil {
-			return err
-		}
-		if err := checkOverlap(tx, &sub); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`INSERT INTO network_subnets (id, network_id, project_id, name, cidr, last_address, doc)
-			VALUES (?, ?, ?, ?, ?, '', ?)`, sub.ID, sub.NetworkID, sub.ProjectID, sub.Name, sub.CIDR, store.JSON(sub))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusCreated, map[string]any{"subnet": sub})
 }
 
-// complete checks a new subnet and fills in the gateway and pools that were
-// not given.
-func complete(sub *Subnet, gatewayGiven bool) error {
-	prefix, err := netip.ParsePrefix(sub.CIDR)
-	if err != nil {
-		return api.Invalid("Invalid input for cidr. Reason: '%s' is not a valid IP subnet.", sub.CIDR).Wrap(err)
+func ipVersion(v any) (any, string) {
+	n, why := integer(4, 6)(v)
+	if why != "" || n.(float64) == 5 {
+		return nil, fmt.Sprintf("'%s' is not in [4, 6].", show(v))
 	}
-	if prefix != prefix.Masked() {
-		return api.Invalid("Invalid input for cidr. Reason: '%s' isn't a recognized IP subnet cidr, '%s' is recommended.", sub.CIDR, prefix.Masked())
+	return n, ""
+}
+
+func serviceType(v any) (any, string) {
+	s, _ := v.(string)
+	if !strings.HasPrefix(s, "network:") && !strings.HasPrefix(s, "compute:") && !strings.HasPrefix(s, "baremetal:") && s != "" {
+		return nil, fmt.Sprintf("Invalid subnet service type '%s', expected it to begin with network:, compute: or baremetal:.", show(v))
 	}
-	if (sub.IPVersion == 4) != prefix.Addr().Is4() {
-		return api.Invalid("ip_version is %d but cidr is %s", sub.IPVersion, sub.CIDR)
+	if s == "" || len(s) > 255 {
+		return nil, fmt.Sprintf("'%s' is not a valid service type.", show(v))
 	}
-	if !gatewayGiven {
-		g := ipam.DefaultGateway(prefix).String()
-		sub.GatewayIP = &g
+	return s, ""
+}
+
+// plan is a subnet's addressing, taken from its document.
+type plan struct {
+	prefix  netip.Prefix
+	gateway netip.Addr // invalid: none
+	pools   []ipam.Pool
+	auto    bool // machines make their own addresses
+}
+
+func planOf(d doc) (plan, error) {
+	var p plan
+	var err error
+	if p.prefix, err = netip.ParsePrefix(d.str("cidr")); err != nil {
+		return p, api.Invalid("Invalid input for cidr. Reason: '%s' is not a valid IP subnet.", d.str("cidr")).Wrap(err)
 	}
-	gateway, err := gatewayOf(sub)
+	if g := d.str("gateway_ip"); g != "" {
+		if p.gateway, err = netip.ParseAddr(g); err != nil {
+			return p, api.Invalid("gateway_ip is %q, expected an IP address", g).Wrap(err)
+		}
+	}
+	for _, it := range d.docs("allocation_pools") {
+		start, err1 := netip.ParseAddr(it.str("start"))
+		end, err2 := netip.ParseAddr(it.str("end"))
+		if err := errors.Join(err1, err2); err != nil {
+			return p, api.Invalid("Invalid input for allocation_pools. Reason: %s", err.Error()).Wrap(err)
+		}
+		p.pools = append(p.pools, ipam.Pool{Start: start, End: end})
+	}
+	p.auto = isAuto(d)
+	return p, nil
+}
+
+func isAuto(d doc) bool {
+	m := d.str("ipv6_address_mode")
+	return m == slaac || m == stateless
+}
+
+func prepareSubnet(c *call, d, old doc) error {
+	n, err := c.lock(c.s.kinds["network"], d.str("network_id")) // two subnets of one network are made one after the other
 	if err != nil {
 		return err
 	}
-	if sub.AllocationPools == nil { // an empty list is none: only given addresses are used
-		sub.AllocationPools = ipam.DefaultPools(prefix, gateway)
-	}
-	if err := ipam.Check(prefix, gateway, sub.AllocationPools); err != nil {
-		return api.Invalid("%s", err.Error()).Named("InvalidAllocationPool")
-	}
-	for _, d := range sub.DNSNameservers {
-		if _, err := netip.ParseAddr(d); err != nil {
-			return api.Invalid("dns_nameservers holds %q, expected IP addresses", d).Wrap(err)
+	if old == nil {
+		if !c.admin() && n.project() != c.who.ProjectID {
+			return api.Forbidden("(rule:create_subnet and rule:create_subnet:network_id) is disallowed by policy")
+		}
+		if err := c.choosePrefix(d, n); err != nil {
+			return err
+		}
+		if err := checkModes(d); err != nil {
+			return err
 		}
 	}
-	for _, hr := range sub.HostRoutes {
-		_, err1 := netip.ParsePrefix(hr.Destination)
-		_, err2 := netip.ParseAddr(hr.NextHop)
-		if err := errors.Join(err1, err2); err != nil {
-			return api.Invalid("host route %q via %q is malformed", hr.Destination, hr.NextHop).Wrap(err)
+	if err := c.completeSubnet(d, old); err != nil {
+		return err
+	}
+	if old == nil {
+		return c.checkOverlap(d)
+	}
+	return nil
+}
+
+func storedSubnet(c *call, d, old doc) error {
+	if old == nil {
+		if _, err := c.tx.Exec(`INSERT INTO network_cursors (subnet_id, last_address) VALUES (?, '')`, d.id()); err != nil {
+			return err
+		}
+		if isAuto(d) {
+			if err := c.addressPorts(d); err != nil {
+				return err
+			}
+		}
+	} else if show(old["gateway_ip"]) != show(d["gateway_ip"]) {
+		if err := c.gatewayFree(old); err != nil {
+			return err
+		}
+	}
+	return c.touch(c.s.kinds["network"], d.str("network_id"))
+}
+
+// completeSubnet fills in the gateway and the pools that were not given, and
+// checks what they are together.
+func (c *call) completeSubnet(d, old doc) error {
+	prefix, err := netip.ParsePrefix(d.str("cidr"))
+	if err != nil {
+		return api.Invalid("Invalid input for cidr. Reason: '%s' is not a valid IP subnet.", d.str("cidr")).Wrap(err)
+	}
+	if (d.num("ip_version") == 4) != prefix.Addr().Is4() {
+		return api.Invalid("Invalid input for operation: Provided IP version %d does not match the subnet %s.", d.num("ip_version"), prefix).Named("InvalidInput")
+	}
+	if prefix.Addr().IsMulticast() || prefix.Addr().IsLoopback() || prefix.Bits() == 0 {
+		return api.Invalid("Invalid input for operation: %s is a multicast, loopback or unbounded network.", prefix).Named("InvalidInput")
+	}
+	if err := completeGateway(d, prefix, old); err != nil {
+		return err
+	}
+	if _, given := d["allocation_pools"]; !given { // an empty list is none: only given addresses are used
+		gateway, _ := netip.ParseAddr(d.str("gateway_ip"))
+		d["allocation_pools"] = poolDocs(ipam.DefaultPools(prefix, gateway))
+	}
+	p, err := planOf(d)
+	if err != nil {
+		return err
+	}
+	if err := ipam.Check(p.prefix, p.gateway, p.pools); err != nil {
+		if strings.Contains(err.Error(), "gateway") {
+			return api.Conflict("Gateway ip %s conflicts with allocation pool: %s", p.gateway, err.Error()).Named("GatewayConflictWithAllocationPools")
+		}
+		if strings.Contains(err.Error(), "overlap") {
+			return api.Conflict("%s", err.Error()).Named("OverlappingAllocationPools")
+		}
+		return api.Invalid("%s", err.Error()).Named("InvalidAllocationPool")
+	}
+	return checkFamilies(d)
+}
+
+func completeGateway(d doc, prefix netip.Prefix, old doc) error {
+	v, has := d["gateway_ip"]
+	if !has {
+		d["gateway_ip"] = nil
+		if !(prefix.Addr().Is4() && prefix.Bits() == 32 || prefix.Addr().Is6() && prefix.Bits() == 128) {
+			d["gateway_ip"] = ipam.DefaultGateway(prefix).String()
+		}
+		return nil
+	}
+	text, _ := v.(string)
+	if text == "" {
+		return nil
+	}
+	g, err := netip.ParseAddr(text)
+	if err != nil || g.Is4() != prefix.Addr().Is4() {
+		return api.Invalid("Invalid input for operation: gateway_ip %s is of another IP version than the subnet %s.", text, prefix).Named("InvalidInput")
+	}
+	linkLocal := g.Is6() && g.IsLinkLocalUnicast()
+	if old == nil && !prefix.Contains(g) && !linkLocal {
+		return api.Invalid("Invalid input for operation: Gateway is not valid on subnet.").Named("InvalidInput")
+	}
+	bad := g == prefix.Addr() && !linkLocal && prefix.Bits() < prefix.Addr().BitLen()-1 && g.Is4() ||
+		g.Is4() && prefix.Bits() < 31 && g == ipam.Broadcast(prefix)
+	if bad {
+		return api.Invalid("Invalid input for operation: Gateway is not valid on subnet.").Named("InvalidInput")
+	}
+	return nil
+}
+
+func checkFamilies(d doc) error {
+	v4 := d.num("ip_version") == 4
+	for _, s := range d.strs("dns_nameservers") {
+		if a, err := netip.ParseAddr(s); err != nil || a.Is4() != v4 {
+			return api.Invalid("Invalid input for operation: dns_nameserver '%s' is not of IP version %d of the subnet.", s, d.num("ip_version")).Named("InvalidInput")
+		}
+	}
+	for _, hr := range d.docs("host_routes") {
+		dst, err1 := netip.ParsePrefix(hr.str("destination"))
+		via, err2 := netip.ParseAddr(hr.str("nexthop"))
+		if errors.Join(err1, err2) != nil || dst.Addr().Is4() != v4 || via.Is4() != v4 {
+			return api.Invalid("Invalid input for operation: host route %s via %s is not of IP version %d of the subnet.", hr.str("destination"), hr.str("nexthop"), d.num("ip_version")).Named("InvalidInput")
 		}
 	}
 	return nil
 }
 
-func gatewayOf(sub *Subnet) (netip.Addr, error) {
-	if sub.GatewayIP == nil || *sub.GatewayIP == "" {
-		sub.GatewayIP = nil
-		return netip.Addr{}, nil
+// checkModes knows which IPv6 modes go together.
+func checkModes(d doc) error {
+	addr, ra := d.str("ipv6_address_mode"), d.str("ipv6_ra_mode")
+	if addr == "" && ra == "" {
+		return nil
 	}
-	a, err := netip.ParseAddr(*sub.GatewayIP)
-	if err != nil {
-		return netip.Addr{}, api.Invalid("gateway_ip is %q, expected an IP address", *sub.GatewayIP).Wrap(err)
+	if d.num("ip_version") == 4 {
+		return api.Invalid("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when ip_version is set to 4.").Named("InvalidInput")
 	}
-	return a, nil
+	if !d.flag("enable_dhcp") {
+		return api.Invalid("Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.").Named("InvalidInput")
+	}
+	if addr != "" && ra != "" && addr != ra {
+		return api.Invalid("Invalid input for operation: ipv6_ra_mode set to '%s' with ipv6_address_mode set to '%s' is not valid. If both attributes are set, they must be the same value.", ra, addr).Named("InvalidInput")
+	}
+	if prefix, err := netip.ParsePrefix(d.str("cidr")); err == nil && prefix.Bits() != 64 && (isAuto(d) || ra == slaac || ra == stateless) {
+		return api.Invalid("Invalid input for operation: Invalid CIDR %s for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64.", prefix).Named("InvalidInput")
+	}
+	return nil
 }
 
-func checkOverlap(tx *store.Tx, sub *Subnet) error {
-	prefix := netip.MustParsePrefix(sub.CIDR)
-	return tx.Each(func(scan func(...any) error) error {
-		var id, cidr string
-		if err := scan(&id, &cidr); err != nil {
+func poolDocs(pools []ipam.Pool) []any {
+	out := []any{}
+	for _, p := range pools {
+		out = append(out, map[string]any{"start": p.Start.String(), "end": p.End.String()})
+	}
+	return out
+}
+
+func (c *call) checkOverlap(d doc) error {
+	prefix := netip.MustParsePrefix(d.str("cidr"))
+	others, err := c.children(c.s.kinds["subnet"], d.str("network_id"))
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if other, err := netip.ParsePrefix(o.str("cidr")); err == nil && other.Overlaps(prefix) {
+			return api.Invalid("Invalid input for operation: Requested subnet with cidr: %s for network: %s overlaps with another subnet.", prefix, d.str("network_id")).Named("InvalidInput")
+		}
+		if o.num("ip_version") == d.num("ip_version") && o.str("subnetpool_id") != d.str("subnetpool_id") && (o["subnetpool_id"] != nil && d["subnetpool_id"] != nil) {
+			return api.Invalid("Subnets hosted on the same network must be allocated from the same subnet pool.").Named("NetworkSubnetPoolAffinityError")
+		}
+	}
+	return nil
+}
+
+// gatewayFree refuses to change a gateway that is a router's address.
+func (c *call) gatewayFree(old doc) error {
+	g := old.str("gateway_ip")
+	if g == "" {
+		return nil
+	}
+	var port string
+	err := c.tx.Get([]any{&port}, `SELECT port_id FROM network_allocations WHERE subnet_id = ? AND address = ?`, old.id(), g)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p, err := c.load(c.s.kinds["port"], port)
+	if err != nil || !isRouterPort(p) {
+		return err
+	}
+	return api.Conflict("Current gateway ip %s already in use by port %s. Unable to update.", g, port).Named("GatewayIpInUse")
+}
+
+func releaseSubnet(c *call, d doc) error {
+	ids := map[string]bool{}
+	err := c.tx.Each(func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids[id] = true
+		return err
+	}, `SELECT port_id FROM network_allocations WHERE subnet_id = ?`, d.id())
+	if err != nil {
+		return err
+	}
+	for portID := range ids {
+		p, err := c.lock(c.s.kinds["port"], portID)
+		if err != nil {
 			return err
 		}
-		if other, err := netip.ParsePrefix(cidr); err == nil && other.Overlaps(prefix) {
-			return api.Invalid("Invalid input for operation: Requested subnet with cidr: %s for network: %s overlaps with another subnet.", sub.CIDR, sub.NetworkID).Named("InvalidInput")
+		if !isAuto(d) || isRouterPort(p) {
+			return api.Conflict(c.s.kinds["subnet"].inUse, d.id()).Named("SubnetInUse")
 		}
-		return nil
-	}, `SELECT id, cidr FROM network_subnets WHERE network_id = ?`, sub.NetworkID)
-}
-
-func subnetsOf(tx *store.Tx, where string, args ...any) ([]Subnet, error) {
-	var out []Subnet
-	err := tx.Each(func(scan func(...any) error) error {
-		var sub Subnet
-		if err := scan(store.JSON(&sub)); err != nil {
+		p["fixed_ips"] = slices.DeleteFunc(fixedIPs(p), func(ip FixedIP) bool { return ip.SubnetID == d.id() })
+		if err := c.save(c.s.kinds["port"], p, p); err != nil {
 			return err
 		}
-		out = append(out, sub)
-		return nil
-	}, `SELECT doc FROM network_subnets `+where, args...)
-	return out, err
-}
-
-func subnetOf(tx *store.Tx, id string) (*Subnet, error) {
-	subs, err := subnetsOf(tx, `WHERE id = ?`, id)
-	if err != nil {
-		return nil, err
 	}
-	if len(subs) == 0 {
-		return nil, api.NotFound("Subnet %s could not be found.", id).Named(subnetNotFound)
-	}
-	return &subs[0], nil
-}
-
-func (s *Service) listSubnets(w http.ResponseWriter, r *http.Request) error {
-	var out []Subnet
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		subs, err := subnetsOf(tx, "")
-		for _, sub := range subs {
-			shared := false
-			if n, err := networkOf(tx, sub.NetworkID); err == nil {
-				shared = n.Shared
-			}
-			if visible(r, sub.ProjectID, shared) {
-				out = append(out, sub)
-			}
-		}
-		return err
-	})
-	if err != nil {
+	if _, err := c.tx.Exec(`DELETE FROM network_allocations WHERE subnet_id = ?`, d.id()); err != nil {
 		return err
 	}
-	return respondList(w, r, s.cfg.BaseURL, "subnets", out)
-}
-
-func changeSubnet(tx *store.Tx, sub *Subnet, attrs map[string]json.RawMessage) error {
-	if raw, ok := attrs["allocation_pools"]; ok { // replaced, not merged
-		sub.AllocationPools = nil
-		if err := json.Unmarshal(raw, &sub.AllocationPools); err != nil {
-			return api.Invalid("allocation_pools is malformed").Wrap(err)
-		}
-	}
-	if err := patch(sub, attrs, subnetImmutable); err != nil {
-		return err
-	}
-	if err := complete(sub, true); err != nil {
-		return err
-	}
-	sub.UpdatedAt, sub.Revision = stamp(), sub.Revision+1
-	_, err := tx.Exec(`UPDATE network_subnets SET name = ?, doc = ? WHERE id = ?`, sub.Name, store.JSON(sub), sub.ID)
-	return err
-}
-
-func dropSubnet(tx *store.Tx, sub *Subnet) error {
-	var used int
-	if err := tx.Get([]any{&used}, `SELECT COUNT(*) FROM network_addresses WHERE subnet_id = ?`, sub.ID); err != nil {
-		return err
-	}
-	if used > 0 {
-		return api.Conflict("Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", sub.ID).Named("SubnetInUse")
-	}
-	_, err := tx.Exec(`DELETE FROM network_subnets WHERE id = ?`, sub.ID)
-	return err
+	return c.touch(c.s.kinds["network"], d.str("network_id"))
 }

@@ -2,87 +2,145 @@ package network
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/tripleo/tripleo/internal/api"
-	"github.com/tripleo/tripleo/internal/store"
 )
 
-// tagged loads the thing /{kind}/{id} and returns a pointer to its tags and
-// how to save it (extension standard-attr-tag).
-func tagged(tx *store.Tx, r *http.Request) (tags *[]string, save func() error, err error) {
-	id := r.PathValue("id")
-	hide := func(project string, shared bool) error {
-		if !visible(r, project, shared) {
-			return api.NotFound("%s %s could not be found.", r.PathValue("kind"), id)
+const (
+	maxTags   = 50
+	maxTagLen = 60
+)
+
+// tagRoutes serve extension standard-attr-tag for one kind.
+func (s *Service) tagRoutes(k *resource) []api.Route {
+	base := "/v2.0/" + k.path + "/{id}/tags"
+	return []api.Route{
+		{Method: "GET", Pattern: base, Policy: api.Reader, Handler: s.listTags(k)},
+		{Method: "PUT", Pattern: base, Policy: api.Member, Handler: s.replaceTags(k)},
+		{Method: "DELETE", Pattern: base, Policy: api.Member, Handler: s.changeTags(k, http.StatusNoContent, func([]string, string) ([]string, error) { return nil, nil })},
+		{Method: "GET", Pattern: base + "/{tag}", Policy: api.Reader, Handler: s.showTag(k)},
+		{Method: "PUT", Pattern: base + "/{tag}", Policy: api.Member, Handler: s.changeTags(k, http.StatusCreated, addTag)},
+		{Method: "DELETE", Pattern: base + "/{tag}", Policy: api.Member, Handler: s.changeTags(k, http.StatusNoContent, removeTag)},
+	}
+}
+
+func (s *Service) tagsOf(k *resource, r *http.Request) (out []string, err error) {
+	err = s.in(r, false, func(c *call) error {
+		d, err := c.see(k, r.PathValue("id"))
+		if err == nil {
+			out = d.strs("tags")
 		}
+		return err
+	})
+	return out, err
+}
+
+func (s *Service) listTags(k *resource) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		tags, err := s.tagsOf(k, r)
+		if err != nil {
+			return err
+		}
+		return api.WriteJSON(w, http.StatusOK, map[string]any{"tags": tags})
+	}
+}
+
+func (s *Service) showTag(k *resource) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		tags, err := s.tagsOf(k, r)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(tags, r.PathValue("tag")) {
+			return noTag(r.PathValue("tag"))
+		}
+		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	switch r.PathValue("kind") {
-	case "networks":
-		n, err := networkOf(tx, id)
+}
+
+func noTag(tag string) error {
+	return api.NotFound("Tag %s could not be found.", tag).Named("TagNotFound")
+}
+
+func addTag(have []string, tag string) ([]string, error) {
+	if why := checkTag(tag); why != "" {
+		return nil, badInput("tag", why)
+	}
+	if slices.Contains(have, tag) {
+		return have, nil
+	}
+	return append(have, tag), nil
+}
+
+func removeTag(have []string, tag string) ([]string, error) {
+	i := slices.Index(have, tag)
+	if i < 0 {
+		return nil, noTag(tag)
+	}
+	return slices.Delete(have, i, i+1), nil
+}
+
+func checkTag(tag string) string {
+	if _, why := text(maxTagLen)(tag); why != "" {
+		return why
+	}
+	if tag == "" {
+		return "a tag has at least one character"
+	}
+	return ""
+}
+
+func (s *Service) setTags(k *resource, r *http.Request, fn func(have []string) ([]string, error)) error {
+	return s.in(r, true, func(c *call) error {
+		old, err := c.own(k, r.PathValue("id"))
 		if err != nil {
-			return nil, nil, err
-		}
-		return &n.Tags, func() error {
-			_, err := tx.Exec(`UPDATE network_networks SET doc = ? WHERE id = ?`, store.JSON(n), id)
 			return err
-		}, hide(n.ProjectID, n.Shared && r.Method == http.MethodGet)
-	case "subnets":
-		sub, err := subnetOf(tx, id)
-		if err != nil {
-			return nil, nil, err
 		}
-		return &sub.Tags, func() error {
-			_, err := tx.Exec(`UPDATE network_subnets SET doc = ? WHERE id = ?`, store.JSON(sub), id)
+		tags, err := fn(old.strs("tags"))
+		if err != nil {
 			return err
-		}, hide(sub.ProjectID, false)
-	case "ports":
-		p, err := portOf(tx, id)
-		if err != nil {
-			return nil, nil, err
 		}
-		return &p.Tags, func() error { return savePort(tx, p) }, hide(p.ProjectID, false)
-	default:
-		return nil, nil, api.NotFound("The resource could not be found.")
+		if len(tags) > maxTags {
+			return api.Invalid("%d tags, expected at most %d", len(tags), maxTags)
+		}
+		d := old.clone()
+		d["tags"] = anys(tags)
+		return c.save(k, d, old)
+	})
+}
+
+func (s *Service) changeTags(k *resource, status int, fn func(have []string, tag string) ([]string, error)) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := s.setTags(k, r, func(have []string) ([]string, error) { return fn(have, r.PathValue("tag")) })
+		if err != nil {
+			return err
+		}
+		w.WriteHeader(status)
+		return nil
 	}
 }
 
-func (s *Service) listTags(w http.ResponseWriter, r *http.Request) error {
-	var out []string
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		tags, _, err := tagged(tx, r)
-		if err == nil {
-			out = append([]string{}, *tags...)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"tags": out})
-}
-
-func (s *Service) replaceTags(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Tags []string `json:"tags"`
-	}
-	if err := api.ReadJSON(r, &in); err != nil {
-		return err
-	}
-	if len(in.Tags) > 50 {
-		return api.Invalid("%d tags were given, expected at most 50", len(in.Tags))
-	}
-	in.Tags = append([]string{}, in.Tags...)
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		tags, save, err := tagged(tx, r)
-		if err != nil {
+func (s *Service) replaceTags(k *resource) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var in map[string]any
+		if err := api.ReadJSON(r, &in); err != nil {
 			return err
 		}
-		*tags = in.Tags
-		return save()
-	})
-	if err != nil {
-		return err
+		parsed, why := listOf(text(maxTagLen))(in["tags"])
+		if why != "" {
+			return badInput("tags", why)
+		}
+		tags := slices.Compact(doc{"t": parsed}.strs("t"))
+		for _, t := range tags {
+			if why := checkTag(t); why != "" {
+				return badInput("tags", why)
+			}
+		}
+		if err := s.setTags(k, r, func([]string) ([]string, error) { return tags, nil }); err != nil {
+			return err
+		}
+		return api.WriteJSON(w, http.StatusOK, map[string]any{"tags": tags})
 	}
-	return api.WriteJSON(w, http.StatusOK, in)
 }

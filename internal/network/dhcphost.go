@@ -1,0 +1,78 @@
+package network
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/tripleo/tripleo/internal/network/dhcp"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// dhcpHost finds what the DHCP server tells the machine with a MAC: the port of
+// that MAC on the untagged network of the provisioning physical network.
+func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
+	var host *dhcp.Host
+	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		c := &call{s: s, tx: tx}
+		ports, err := c.find(c.s.kinds["port"], ` AND mac = ?`, strings.ToLower(mac.String()))
+		if err != nil {
+			return err
+		}
+		for _, p := range ports {
+			n, err := c.load(c.s.kinds["network"], p.str("network_id"))
+			if err != nil {
+				return err
+			}
+			if n.str("provider:physical_network") != s.cfg.PhysicalNetwork || n["provider:segmentation_id"] != nil {
+				continue
+			}
+			if host, err = c.hostOf(n, p); err != nil || host != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return host, err
+}
+
+func (c *call) hostOf(n, p doc) (*dhcp.Host, error) {
+	for _, ip := range fixedIPs(p) {
+		sub, err := c.load(c.s.kinds["subnet"], ip.SubnetID)
+		if err != nil {
+			return nil, err
+		}
+		addr, err := netip.ParseAddr(ip.IPAddress)
+		if err != nil || !sub.flag("enable_dhcp") || !addr.Is4() {
+			continue
+		}
+		pre, err := netip.ParsePrefix(sub.str("cidr"))
+		if err != nil {
+			return nil, err
+		}
+		h := &dhcp.Host{
+			Address: netip.PrefixFrom(addr, pre.Bits()), Domain: p.str("dns_domain"), Hostname: p.str("dns_name"), MTU: n.num("mtu"),
+		}
+		h.Gateway, _ = netip.ParseAddr(sub.str("gateway_ip"))
+		for _, d := range sub.strs("dns_nameservers") {
+			if a, err := netip.ParseAddr(d); err == nil {
+				h.DNS = append(h.DNS, a)
+			}
+		}
+		for _, hr := range sub.docs("host_routes") {
+			dst, err1 := netip.ParsePrefix(hr.str("destination"))
+			via, err2 := netip.ParseAddr(hr.str("nexthop"))
+			if err1 == nil && err2 == nil && dst.Addr().Is4() {
+				h.Routes = append(h.Routes, dhcp.Route{Destination: dst, NextHop: via})
+			}
+		}
+		for _, o := range p.docs("extra_dhcp_opts") {
+			if v, ok := o["opt_value"].(string); ok && o.num("ip_version") != 6 {
+				h.Options = append(h.Options, dhcp.Option{Name: o.str("opt_name"), Value: v})
+			}
+		}
+		return h, nil
+	}
+	return nil, nil
+}

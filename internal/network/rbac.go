@@ -1,0 +1,204 @@
+package network
+
+import (
+	"slices"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// Actions of RBAC policies.
+const (
+	asShared   = "access_as_shared"
+	asExternal = "access_as_external"
+)
+
+func rbacKind() *resource {
+	return &resource{
+		kind: "rbac_policy", plural: "rbac_policies", path: "rbac-policies", plain: true, parent: "object_id", quota: true,
+		missing: "RBAC policy %s could not be found", missingType: "RbacPolicyNotFound",
+		inUse: "RBAC policy %s is in use.", inUseType: "RbacPolicyInUse",
+		attrs: []attr{
+			{name: "object_type", parse: text(255), mode: post | need},
+			{name: "object_id", parse: id, mode: post | need},
+			{name: "action", parse: oneOf(asShared, asExternal), mode: post | need},
+			{name: "target_tenant", parse: text(255), mode: both, def: noDefault{}},
+			{name: "target_project_id", parse: text(255), mode: both | unlist, def: noDefault{}},
+		},
+		prepare: prepareRBAC,
+		release: releaseRBAC,
+		view: func(_ *call, d doc) error {
+			d["target_project_id"] = d["target_tenant"]
+			return nil
+		},
+	}
+}
+
+func prepareRBAC(c *call, d, old doc) error {
+	if p := d.str("target_project_id"); p != "" {
+		d["target_tenant"] = p
+	}
+	delete(d, "target_project_id")
+	if d.str("target_tenant") == "" {
+		return api.Invalid("Failed to parse request. Required attribute 'target_tenant' not specified").Named("HTTPBadRequest")
+	}
+	i := slices.IndexFunc(c.s.all, func(k *resource) bool { return k.shared != "" && k.shared == d.str("object_type") })
+	if i < 0 || d.str("action") == asExternal && d.str("object_type") != "network" {
+		return api.Invalid("Action '%s' for object type '%s' is not supported", d.str("action"), d.str("object_type")).Named("RbacPolicyInvalid")
+	}
+	object, err := c.see(c.s.all[i], d.str("object_id"))
+	if err != nil {
+		return err
+	}
+	if !c.admin() && object.project() != c.who.ProjectID {
+		return c.s.all[i].notFound(object.id())
+	}
+	if d.str("target_tenant") == "*" && !c.admin() {
+		return api.Forbidden("(rule:create_rbac_policy and rule:create_rbac_policy:target_tenant) is disallowed by policy")
+	}
+	if old != nil && old.str("target_tenant") != d.str("target_tenant") {
+		if err := c.checkUnshare(old); err != nil {
+			return err
+		}
+	}
+	same, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND name = ? AND id <> ?`, d.str("object_id"), d.str("target_tenant"), d.id())
+	if err != nil {
+		return err
+	}
+	for _, other := range same {
+		if other.str("action") == d.str("action") {
+			return api.Conflict("An RBAC policy already exists with those values.").Named("DuplicateRbacPolicy")
+		}
+	}
+	return nil
+}
+
+func releaseRBAC(c *call, d doc) error { return c.checkUnshare(d) }
+
+// checkUnshare keeps a share that somebody uses: ports of the target project on
+// the network, or rules, ports and subnets that refer to the object.
+func (c *call) checkUnshare(d doc) error {
+	target, object := d.str("target_tenant"), d.str("object_id")
+	if d.str("action") == asExternal {
+		return c.checkUnshareExternal(d)
+	}
+	others := func(project string) bool { return project != "" && (target == "*" || project == target) }
+	owner, err := c.ownerOf(object)
+	if err != nil {
+		return err
+	}
+	used := false
+	look := func(scan func(...any) error) error {
+		var project string
+		err := scan(&project)
+		used = used || others(project) && project != owner
+		return err
+	}
+	err = c.tx.Each(look, `SELECT project_id FROM network_resources WHERE parent_id = ? AND kind <> 'rbac_policy'`, object)
+	if err != nil {
+		return err
+	}
+	err = c.tx.Each(look, `SELECT r.project_id FROM network_refs f JOIN network_resources r ON r.id = f.from_id WHERE f.to_id = ?`, object)
+	if err != nil || !used {
+		return err
+	}
+	if still, err := c.sharedOtherwise(d); err != nil || still {
+		return err
+	}
+	return api.Conflict("RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: used by project %s", object, target).Named("RbacPolicyInUse")
+}
+
+func (c *call) checkUnshareExternal(d doc) error {
+	gateways, err := c.gatewaysOn(d.str("object_id"))
+	if err != nil {
+		return err
+	}
+	for _, project := range gateways {
+		if d.str("target_tenant") == "*" || project == d.str("target_tenant") {
+			if still, err := c.sharedOtherwise(d); err != nil || still {
+				return err
+			}
+			return api.Conflict("RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: routers or floating IPs", d.str("object_id")).Named("RbacPolicyInUse")
+		}
+	}
+	return nil
+}
+
+// gatewaysOn returns the projects of routers with a gateway and of floating IPs
+// on an external network.
+func (c *call) gatewaysOn(network string) ([]string, error) {
+	var out []string
+	err := c.tx.Each(func(scan func(...any) error) error {
+		var project string
+		err := scan(&project)
+		out = append(out, project)
+		return err
+	}, `SELECT r.project_id FROM network_refs f JOIN network_resources r ON r.id = f.from_id WHERE f.to_id = ? AND r.kind IN ('router', 'floatingip')`, network)
+	return out, err
+}
+
+// sharedOtherwise says whether another policy covers the same target.
+func (c *call) sharedOtherwise(d doc) (bool, error) {
+	others, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND id <> ? AND name IN ('*', ?)`, d.str("object_id"), d.id(), d.str("target_tenant"))
+	return slices.ContainsFunc(others, func(o doc) bool { return o.str("action") == d.str("action") && o.str("target_tenant") == "*" }), err
+}
+
+func (c *call) ownerOf(id string) (string, error) {
+	var project string
+	err := c.tx.Get([]any{&project}, `SELECT project_id FROM network_resources WHERE id = ?`, id)
+	return project, err
+}
+
+// sharing returns the actions that RBAC policies allow the caller's project on
+// an object.
+func (c *call) sharing(object string) (map[string]bool, error) {
+	if c.shares == nil {
+		shares := map[string]map[string]bool{}
+		err := c.tx.Each(func(scan func(...any) error) error {
+			d := doc{}
+			if err := scan(store.JSON(&d)); err != nil {
+				return err
+			}
+			of := d.str("object_id")
+			if shares[of] == nil {
+				shares[of] = map[string]bool{}
+			}
+			shares[of][d.str("action")] = true
+			return nil
+		}, `SELECT doc FROM network_resources WHERE kind = 'rbac_policy' AND name IN (?, '*')`, c.who.ProjectID)
+		if err != nil {
+			return nil, err
+		}
+		c.shares = shares
+	}
+	return c.shares[object], nil
+}
+
+// share makes the policy that the attributes shared and router:external stand
+// for, or takes it away.
+func (c *call) share(k *resource, d doc, action string, want bool) error {
+	have, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND name = '*'`, d.id())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(have, func(p doc) bool { return p.str("action") == action })
+	c.shares = nil
+	switch {
+	case want && i < 0:
+		p := doc{"object_type": k.shared, "object_id": d.id(), "action": action, "target_tenant": "*"}
+		p["id"], p["project_id"] = newID(), d.project()
+		_, err := c.tx.Exec(`INSERT INTO network_resources (id, kind, project_id, name, parent_id, doc) VALUES (?, 'rbac_policy', ?, '*', ?, ?)`,
+			p.id(), d.project(), d.id(), store.JSON(p))
+		return err
+	case !want && i >= 0:
+		if err := c.checkUnshare(have[i]); err != nil {
+			if action == asShared {
+				return api.Conflict("Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", d.id()).Named("InvalidSharedSetting").Wrap(err)
+			}
+			return err
+		}
+		_, err := c.tx.Exec(`DELETE FROM network_resources WHERE id = ?`, have[i].id())
+		return err
+	}
+	return nil
+}
