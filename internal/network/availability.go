@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/network/ipam"
 )
 
@@ -138,7 +139,8 @@ func (s *Service) listAgents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var out []doc
-	if matches(a, r) {
+	who, _ := auth.FromContext(r.Context())
+	if matches(a, r) && who.IsAdmin() {
 		out = append(out, a)
 	}
 	return respondDocs(w, r, s.cfg.BaseURL+"/v2.0/agents", "agents", out, page)

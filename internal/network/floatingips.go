@@ -241,3 +241,27 @@ func (c *call) releaseFloating(p doc) error {
 	}
 	return nil
 }
+
+// dropFloating deletes the floating IPs of an external network that lead
+// nowhere, and returns the ports that are left.
+func (c *call) dropFloating(ports []doc) ([]doc, error) {
+	var left []doc
+	for _, p := range ports {
+		if p.str("device_owner") != ownerFloating {
+			left = append(left, p)
+			continue
+		}
+		f, err := c.load(c.s.kinds["floatingip"], p.str("device_id"))
+		if err != nil {
+			return nil, err
+		}
+		if f.str("port_id") != "" {
+			left = append(left, p)
+			continue
+		}
+		if err := c.destroy(c.s.kinds["floatingip"], f); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}

@@ -215,6 +215,10 @@ func releaseNetwork(c *call, d doc) error {
 	if err != nil {
 		return err
 	}
+	ports, err = c.dropFloating(ports)
+	if err != nil {
+		return err
+	}
 	if len(ports) > 0 {
 		return api.Conflict(c.s.kinds["network"].inUse, d.id()).Named("NetworkInUse")
 	}

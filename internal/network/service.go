@@ -125,7 +125,7 @@ func (s *Service) routes() []api.Route {
 		{Method: "PUT", Pattern: "/v2.0/quotas/{project}", Policy: api.Admin, Handler: s.putQuotas},
 		{Method: "DELETE", Pattern: "/v2.0/quotas/{project}", Policy: api.Admin, Handler: s.deleteQuotas},
 
-		{Method: "GET", Pattern: "/v2.0/agents", Policy: api.Admin, Handler: s.listAgents},
+		{Method: "GET", Pattern: "/v2.0/agents", Policy: api.Reader, Handler: s.listAgents},
 		{Method: "GET", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
 		{Method: "PUT", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
 		{Method: "DELETE", Pattern: "/v2.0/agents/{id}", Policy: api.Admin, Handler: s.oneAgent},
