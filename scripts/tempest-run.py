@@ -219,7 +219,7 @@ def config(args):
     if args.suite in ("network", "orchestration"):
         aliases = [e.alias for e in Prepared("undercloud").conn.network.extensions()]
         sections["network-feature-enabled"] = {"api_extensions": ",".join(aliases), "ipv6": "true", "ipv6_subnet_attributes": "true"}
-        sections["neutron_plugin_options"] = {"create_shared_resources": "true", "available_type_drivers": "flat,vlan,local"}
+        sections["neutron_plugin_options"] = {"create_shared_resources": "true", "available_type_drivers": "flat,vlan,local", "max_mtu": "65535"}
         sections["network"]["public_network_id"] = Prepared("undercloud").public_network()
         sections["heat_plugin"]["floating_network_name"] = "public"
     sections["network"]["floating_network_name"] = "public"

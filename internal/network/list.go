@@ -220,9 +220,9 @@ func pageLinks(r *http.Request, base string, docs []doc, page api.Page) []any {
 		links = append(links, map[string]any{"rel": rel, "href": base + "?" + q.Encode()})
 	}
 	reverse := strings.EqualFold(r.URL.Query().Get("page_reverse"), "true")
-	if len(docs) == 0 {
-		if page.Marker != "" {
-			link("previous", page.Marker, true)
+	if len(docs) == 0 { // behind the end: back to the last page
+		if page.Marker != "" && !reverse {
+			link("previous", "", true)
 		}
 		return links
 	}

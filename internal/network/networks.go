@@ -68,6 +68,9 @@ func prepareNetwork(c *call, d, old doc) error {
 	}
 	d["status"] = "ACTIVE"
 	if old == nil {
+		if err := c.defaultPolicy(d); err != nil {
+			return err
+		}
 		return c.chooseSegment(d)
 	}
 	if _, given := c.given["router:external"]; given && old.flag("router:external") && !d.flag("router:external") {
@@ -78,6 +81,20 @@ func prepareNetwork(c *call, d, old doc) error {
 		return err
 	}
 	return nil
+}
+
+// defaultPolicy gives a network its project's default QoS policy.
+func (c *call) defaultPolicy(d doc) error {
+	if d["qos_policy_id"] != nil {
+		return nil
+	}
+	all, err := c.find(c.s.kinds["policy"], ` AND project_id = ?`, d.project())
+	for _, p := range all {
+		if p.flag("is_default") {
+			d["qos_policy_id"] = p.id()
+		}
+	}
+	return err
 }
 
 // chooseSegment completes and checks the provider attributes of a new network.

@@ -72,6 +72,7 @@ func portKind() *resource {
 			attr{name: "status"}, attr{name: "ip_allocation"}, attr{name: "trunk_details", mode: unlist},
 		),
 		prepare: preparePort, stored: storedPort, release: releasePort, view: viewPort,
+		foreign: func(*call, doc) error { return nil }, // and takes it off
 		visible: func(c *call, d doc) (bool, error) { // the owner of a network sees who is on it
 			n, err := c.load(c.s.kinds["network"], d.str("network_id"))
 			return err == nil && n.project() == c.who.ProjectID, err
@@ -141,6 +142,9 @@ func preparePort(c *call, d, old doc) error {
 		return err
 	}
 	if old != nil {
+		if _, err := c.defaultGroup(d.project()); err != nil {
+			return err
+		}
 		d["extra_dhcp_opts"] = mergeOpts(old.docs("extra_dhcp_opts"), d.docs("extra_dhcp_opts"), c.given["extra_dhcp_opts"] != nil)
 	}
 	if err := checkPairs(d); err != nil {
@@ -169,7 +173,7 @@ func (c *call) mayHave(d, n, old doc) error {
 		return nil
 	}
 	for _, name := range []string{"mac_address", "port_security_enabled", "allowed_address_pairs"} {
-		if _, given := c.given[name]; given && (old != nil || name != "allowed_address_pairs") {
+		if _, given := c.given[name]; given {
 			return api.Forbidden("(rule:%s_port and rule:%s_port:%s) is disallowed by policy", verbOf(old), verbOf(old), name)
 		}
 	}
@@ -220,7 +224,7 @@ func bind(d doc) {
 		d["binding:vif_type"] = "other"
 		d["binding:vif_details"] = map[string]any{"connectivity": "legacy"}
 	}
-	if isBound(d) && d.flag("admin_state_up") {
+	if (isBound(d) || isRouterPort(d)) && d.flag("admin_state_up") {
 		d["status"] = "ACTIVE"
 	}
 	d["ip_allocation"] = "immediate"

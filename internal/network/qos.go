@@ -22,8 +22,8 @@ func policyKind() *resource {
 			attr{name: "rules", mode: unlist},
 		),
 		prepare: func(c *call, d, old doc) error {
-			if old == nil && !c.admin() {
-				return api.Forbidden("(rule:create_policy) is disallowed by policy")
+			if !c.admin() {
+				return api.Forbidden("(rule:%s_policy) is disallowed by policy", verbOf(old))
 			}
 			if !d.flag("is_default") {
 				return nil
@@ -143,6 +143,9 @@ func (s *Service) qosRule(k *resource, alias bool, fn func(c *call, w http.Respo
 		var out any
 		var status int
 		err := s.in(r, write, func(c *call) error {
+			if write && !c.admin() {
+				return api.Forbidden("(rule:%s) is disallowed by policy", k.kind)
+			}
 			var rule doc
 			var err error
 			if id := r.PathValue("id"); id != "" {
@@ -160,9 +163,6 @@ func (s *Service) qosRule(k *resource, alias bool, fn func(c *call, w http.Respo
 			}
 			if rule != nil && rule.str("qos_policy_id") != policyID {
 				return k.notFound(rule.id())
-			}
-			if write && !c.admin() {
-				return api.Forbidden("(rule:%s) is disallowed by policy", k.kind)
 			}
 			out, status, err = fn(c, w, policy, rule)
 			return err

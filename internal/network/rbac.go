@@ -23,14 +23,14 @@ func rbacKind() *resource {
 			{name: "object_id", parse: id, mode: post | need},
 			{name: "action", parse: oneOf(asShared, asExternal), mode: post | need},
 			{name: "target_tenant", parse: text(255), mode: both, def: noDefault{}},
-			{name: "target_project_id", parse: text(255), mode: both | unlist, def: noDefault{}},
+			{name: "target_project_id", parse: text(255), mode: both, def: noDefault{}},
 		},
 		prepare: prepareRBAC,
-		release: releaseRBAC,
-		view: func(_ *call, d doc) error {
-			d["target_project_id"] = d["target_tenant"]
-			return nil
+		stored: func(c *call, d, _ doc) error {
+			c.shares = nil
+			return c.policyChanged(d, d.str("action") == asExternal)
 		},
+		release: releaseRBAC,
 	}
 }
 
@@ -51,13 +51,13 @@ func prepareRBAC(c *call, d, old doc) error {
 		return err
 	}
 	if !c.admin() && object.project() != c.who.ProjectID {
-		return c.s.all[i].notFound(object.id())
+		return api.Invalid("only the owner of %s %s may share it", d.str("object_type"), object.id()).Named("RbacPolicyInitError")
 	}
 	if d.str("target_tenant") == "*" && !c.admin() {
 		return api.Forbidden("(rule:create_rbac_policy and rule:create_rbac_policy:target_tenant) is disallowed by policy")
 	}
 	if old != nil && old.str("target_tenant") != d.str("target_tenant") {
-		if err := c.checkUnshare(old); err != nil {
+		if err := c.checkUnshare(old, d.str("target_tenant")); err != nil {
 			return err
 		}
 	}
@@ -73,55 +73,86 @@ func prepareRBAC(c *call, d, old doc) error {
 	return nil
 }
 
-func releaseRBAC(c *call, d doc) error { return c.checkUnshare(d) }
-
-// checkUnshare keeps a share that somebody uses: ports of the target project on
-// the network, or rules, ports and subnets that refer to the object.
-func (c *call) checkUnshare(d doc) error {
-	target, object := d.str("target_tenant"), d.str("object_id")
-	if d.str("action") == asExternal {
-		return c.checkUnshareExternal(d)
+func releaseRBAC(c *call, d doc) error {
+	if err := c.checkUnshare(d, ""); err != nil {
+		return err
 	}
-	others := func(project string) bool { return project != "" && (target == "*" || project == target) }
-	owner, err := c.ownerOf(object)
+	if d.str("action") != asExternal {
+		return c.policyChanged(d, false)
+	}
+	left, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND id <> ?`, d.str("object_id"), d.id())
 	if err != nil {
 		return err
 	}
-	used := false
-	look := func(scan func(...any) error) error {
-		var project string
-		err := scan(&project)
-		used = used || others(project) && project != owner
-		return err
-	}
-	err = c.tx.Each(look, `SELECT project_id FROM network_resources WHERE parent_id = ? AND kind <> 'rbac_policy'`, object)
-	if err != nil {
-		return err
-	}
-	err = c.tx.Each(look, `SELECT r.project_id FROM network_refs f JOIN network_resources r ON r.id = f.from_id WHERE f.to_id = ?`, object)
-	if err != nil || !used {
-		return err
-	}
-	if still, err := c.sharedOtherwise(d); err != nil || still {
-		return err
-	}
-	return api.Conflict("RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: used by project %s", object, target).Named("RbacPolicyInUse")
+	return c.policyChanged(d, slices.ContainsFunc(left, func(p doc) bool { return p.str("action") == asExternal }))
 }
 
-func (c *call) checkUnshareExternal(d doc) error {
-	gateways, err := c.gatewaysOn(d.str("object_id"))
+// policyChanged counts a revision of the shared object; a network is external
+// as long as a policy says so.
+func (c *call) policyChanged(policy doc, external bool) error {
+	i := slices.IndexFunc(c.s.all, func(k *resource) bool { return k.shared != "" && k.shared == policy.str("object_type") })
+	k := c.s.all[i]
+	if k.plain {
+		return nil
+	}
+	d, err := c.lock(k, policy.str("object_id"))
 	if err != nil {
 		return err
 	}
-	for _, project := range gateways {
-		if d.str("target_tenant") == "*" || project == d.str("target_tenant") {
-			if still, err := c.sharedOtherwise(d); err != nil || still {
-				return err
-			}
-			return api.Conflict("RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: routers or floating IPs", d.str("object_id")).Named("RbacPolicyInUse")
+	if policy.str("action") == asExternal {
+		d["router:external"] = external
+	}
+	return c.save(k, d, d)
+}
+
+// checkUnshare keeps a share that somebody uses, by what belongs to the object
+// or refers to it, unless another policy, or the next target of this one,
+// covers the user.
+func (c *call) checkUnshare(d doc, next string) error {
+	users, err := c.usersOf(d)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	left, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND id <> ?`, d.str("object_id"), d.id())
+	if err != nil {
+		return err
+	}
+	covered := map[string]bool{next: next != ""}
+	for _, p := range left {
+		covered[p.str("target_tenant")] = covered[p.str("target_tenant")] || p.str("action") == d.str("action")
+	}
+	for _, project := range users {
+		if (d.str("target_tenant") == "*" || d.str("target_tenant") == project) && !covered["*"] && !covered[project] {
+			return api.Conflict("RBAC policy on object %s cannot be removed because other objects depend on it.\nDetails: used by project %s", d.str("object_id"), project).Named("RbacPolicyInUse")
 		}
 	}
 	return nil
+}
+
+// usersOf returns the projects that use a shared object, its owner left out.
+func (c *call) usersOf(d doc) ([]string, error) {
+	object := d.str("object_id")
+	if d.str("action") == asExternal {
+		if n, err := c.load(c.s.kinds["network"], object); err != nil || n.flag("is_default") && d.str("target_tenant") == "*" {
+			return []string{"any, as the default external network"}, err
+		}
+		return c.gatewaysOn(object)
+	}
+	owner, err := c.ownerOf(object)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	err = c.tx.Each(func(scan func(...any) error) error {
+		var project string
+		err := scan(&project)
+		if project != "" && project != owner {
+			out = append(out, project)
+		}
+		return err
+	}, `SELECT project_id FROM network_resources WHERE parent_id = ? AND kind <> 'rbac_policy'
+		UNION SELECT r.project_id FROM network_refs f JOIN network_resources r ON r.id = f.from_id WHERE f.to_id = ? AND f.role <> 'gateway' AND r.kind <> 'floatingip'`, object, object)
+	return out, err
 }
 
 // gatewaysOn returns the projects of routers with a gateway and of floating IPs
@@ -135,12 +166,6 @@ func (c *call) gatewaysOn(network string) ([]string, error) {
 		return err
 	}, `SELECT r.project_id FROM network_refs f JOIN network_resources r ON r.id = f.from_id WHERE f.to_id = ? AND r.kind IN ('router', 'floatingip')`, network)
 	return out, err
-}
-
-// sharedOtherwise says whether another policy covers the same target.
-func (c *call) sharedOtherwise(d doc) (bool, error) {
-	others, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND id <> ? AND name IN ('*', ?)`, d.str("object_id"), d.id(), d.str("target_tenant"))
-	return slices.ContainsFunc(others, func(o doc) bool { return o.str("action") == d.str("action") && o.str("target_tenant") == "*" }), err
 }
 
 func (c *call) ownerOf(id string) (string, error) {
@@ -191,7 +216,7 @@ func (c *call) share(k *resource, d doc, action string, want bool) error {
 			p.id(), d.project(), d.id(), store.JSON(p))
 		return err
 	case !want && i >= 0:
-		if err := c.checkUnshare(have[i]); err != nil {
+		if err := c.checkUnshare(have[i], ""); err != nil {
 			if action == asShared {
 				return api.Conflict("Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", d.id()).Named("InvalidSharedSetting").Wrap(err)
 			}

@@ -39,6 +39,7 @@ type resource struct {
 	release func(c *call, d doc) error      // before it is deleted
 	view    func(c *call, d doc) error      // adds computed attributes
 	visible func(c *call, d doc) (bool, error)
+	foreign func(c *call, d doc) error // says whether the caller may change what it sees of another project
 }
 
 // call is one request in one transaction.
@@ -165,6 +166,8 @@ func (c *call) own(k *resource, id string) (doc, error) {
 		return nil, k.notFound(id)
 	case c.admin() || d.project() == c.who.ProjectID:
 		return d, nil
+	case k.foreign != nil:
+		return d, k.foreign(c, d)
 	default:
 		return nil, api.Forbidden("%s %s belongs to another project", k.kind, id)
 	}
@@ -176,13 +179,13 @@ func (c *call) accept(k *resource, given map[string]any, old doc) (doc, error) {
 	c.given = given
 	if v, ok := given["tenant_id"]; ok {
 		if p, both := given["project_id"]; both && p != v {
-			return nil, api.Invalid("'project_id' and 'tenant_id' are both given and differ")
+			return nil, api.Invalid("'project_id' and 'tenant_id' do not match")
 		}
 		given["project_id"] = v
 		delete(given, "tenant_id")
 	}
 	for name := range given {
-		if err := c.mayGive(k, name, old); err != nil {
+		if err := c.known(k, name, old == nil); err != nil {
 			return nil, err
 		}
 	}
@@ -203,31 +206,52 @@ func (c *call) accept(k *resource, given map[string]any, old doc) (doc, error) {
 			return nil, err
 		}
 	}
-	return d, nil
+	return d, c.mayGive(k, old)
 }
 
-func (c *call) mayGive(k *resource, name string, old doc) error {
+// mayGive keeps the attributes that are for administrators.
+func (c *call) mayGive(k *resource, old doc) error {
+	for name := range c.given {
+		if a := k.attr(name); a != nil && a.mode&setBy != 0 && !c.admin() {
+			return api.Forbidden("(rule:%s_%s and rule:%s_%s:%s) is disallowed by policy", verbOf(old), k.kind, verbOf(old), k.kind, name)
+		}
+	}
+	return nil
+}
+
+// wellFormed checks what a request gives before anything is looked up.
+func (c *call) wellFormed(k *resource, given map[string]any) error {
+	c.given = given
+	for name := range given {
+		if err := c.known(k, name, false); err != nil {
+			return err
+		}
+		if a := k.attr(name); a != nil {
+			if _, why := a.parse(given[name]); why != "" {
+				return badInput(name, why)
+			}
+		}
+	}
+	return nil
+}
+
+// known refuses attributes that there are not, or not at this time.
+func (c *call) known(k *resource, name string, fresh bool) error {
 	a := k.attr(name)
 	switch {
-	case name == "project_id" && !k.unowned && old == nil:
+	case name == "project_id" && !k.unowned && fresh:
 		return nil
-	case name == "project_id" || name == "id" || a == nil && (name == "created_at" || name == "updated_at" || name == "revision_number" || name == "tags"):
-		if old == nil {
+	case name == "project_id" || name == "id" || name == "tenant_id" || a == nil && (name == "created_at" || name == "updated_at" || name == "revision_number" || name == "tags"):
+		if fresh {
 			return api.Invalid("Attribute '%s' not allowed in POST", name).Named("HTTPBadRequest")
 		}
 		return api.Invalid("Cannot update read-only attribute %s", name).Named("HTTPBadRequest")
 	case a == nil:
 		return api.Invalid("Unrecognized attribute(s) '%s'", name).Named("HTTPBadRequest")
-	case old == nil && a.mode&post == 0:
+	case fresh && a.mode&post == 0:
 		return api.Invalid("Attribute '%s' not allowed in POST", name).Named("HTTPBadRequest")
-	case old != nil && a.mode&put == 0:
+	case !fresh && a.mode&put == 0:
 		return api.Invalid("Cannot update read-only attribute %s", name).Named("HTTPBadRequest")
-	case a.mode&setBy != 0 && !c.admin():
-		verb := "create"
-		if old != nil {
-			verb = "update"
-		}
-		return api.Forbidden("(rule:%s_%s and rule:%s_%s:%s) is disallowed by policy", verb, k.kind, verb, k.kind, name)
 	}
 	return nil
 }
@@ -261,7 +285,7 @@ func (c *call) projectFor(asked string) (string, error) {
 		return c.who.ProjectID, nil
 	}
 	if !c.admin() {
-		return "", api.Forbidden("Cannot create resource for another project %s", asked)
+		return "", api.Invalid("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges").Named("HTTPBadRequest")
 	}
 	return asked, nil
 }
@@ -286,7 +310,7 @@ func (c *call) add(k *resource, d doc) error {
 		d["tags"], d["created_at"], d["revision_number"] = []any{}, stamp(), 1
 		d["updated_at"] = d["created_at"]
 	}
-	if err := c.checkRefs(k, d); err != nil {
+	if err := c.checkRefs(k, d, nil); err != nil {
 		return err
 	}
 	if k.prepare != nil {
@@ -344,7 +368,7 @@ func (c *call) change(k *resource, old doc, given map[string]any) (doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkRefs(k, d); err != nil {
+	if err := c.checkRefs(k, d, old); err != nil {
 		return nil, err
 	}
 	if k.prepare != nil {
@@ -444,11 +468,16 @@ func (c *call) used(id string) (bool, error) {
 }
 
 // checkRefs looks for what the request names: it must exist and be visible.
-func (c *call) checkRefs(k *resource, d doc) error {
+func (c *call) checkRefs(k *resource, d, old doc) error {
 	for i := range k.attrs {
 		a := &k.attrs[i]
 		if _, given := c.given[a.name]; a.ref == "" || !given {
 			continue
+		}
+		if a.ref == "policy" && old.str(a.name) != "" && old.str(a.name) != d.str(a.name) { // one that an administrator gave
+			if _, err := c.see(c.s.kinds["policy"], old.str(a.name)); err != nil {
+				return api.Forbidden("QoS policy %s of %s %s is not the caller's to take away", old.str(a.name), k.kind, d.id()).Wrap(err)
+			}
 		}
 		for _, to := range targets(d[a.name]) {
 			if _, err := c.see(c.s.kinds[a.ref], to); err != nil {
@@ -638,6 +667,9 @@ func (s *Service) putResource(k *resource) handler {
 		}
 		var out doc
 		err = s.in(r, true, func(c *call) error {
+			if err := c.wellFormed(k, cloned(items[0])); err != nil {
+				return err
+			}
 			old, err := c.own(k, r.PathValue("id"))
 			if err != nil {
 				return err

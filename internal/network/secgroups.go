@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -145,9 +146,9 @@ func ruleKind() *resource {
 			{name: "direction", parse: oneOf("ingress", "egress"), mode: post | need},
 			{name: "ethertype", parse: etherType, def: "IPv4", mode: post},
 			{name: "protocol", parse: orNull(protocol), def: nil, mode: post},
-			{name: "port_range_min", parse: orNull(integer(-1, 65535)), def: nil, mode: post},
-			{name: "port_range_max", parse: orNull(integer(-1, 65535)), def: nil, mode: post},
-			{name: "remote_group_id", parse: orNull(id), def: nil, mode: post, ref: "security_group"},
+			{name: "port_range_min", parse: orNull(integer(math.MinInt32, math.MaxInt32)), def: nil, mode: post},
+			{name: "port_range_max", parse: orNull(integer(math.MinInt32, math.MaxInt32)), def: nil, mode: post},
+			{name: "remote_group_id", parse: orNull(text(36)), def: nil, mode: post, ref: "security_group"},
 			{name: "remote_ip_prefix", parse: orNull(rawPrefix), def: nil, mode: post},
 			{name: "remote_address_group_id", parse: orNull(id), def: nil, mode: post, ref: "address_group"},
 			{name: "description", parse: orEmpty(text(maxDesc)), def: "", mode: post},
@@ -271,6 +272,11 @@ func checkPorts(d doc) error {
 	lo, hi := d["port_range_min"], d["port_range_max"]
 	proto := d.str("protocol")
 	n := protocolNumber(proto)
+	for _, key := range []string{"port_range_min", "port_range_max"} {
+		if v := d.num(key); v < -1 || v > 65535 {
+			return api.Invalid("Invalid value for port %d", v).Named("SecurityGroupInvalidPortValue")
+		}
+	}
 	switch {
 	case lo == nil && hi == nil:
 		return nil
@@ -330,6 +336,7 @@ func (c *call) ruleIsNew(d doc) error {
 func addressGroupKind() *resource {
 	return &resource{
 		kind: "address_group", plural: "address_groups", path: "address-groups", shared: "address_group",
+		foreign: func(c *call, d doc) error { return c.s.kinds["address_group"].notFound(d.id()) },
 		missing: "Address group %s could not be found.", missingType: "AddressGroupNotFound",
 		inUse: "Address group %s is in use on one or more security group rules", inUseType: "AddressGroupInUse",
 		attrs: described(
@@ -340,7 +347,7 @@ func addressGroupKind() *resource {
 }
 
 func addressList(v any) (any, string) {
-	return listOf(prefix)(v)
+	return listOf(networkPrefix)(v)
 }
 
 func (c *call) changeAddresses(g doc, in map[string]any, change func(have, more []string) ([]string, error)) (any, error) {

@@ -161,7 +161,10 @@ func (s *Service) resourceRoutes(k *resource) []api.Route {
 		routes = append(routes, api.Route{Method: "PUT", Pattern: base + "/{id}", Policy: write, Handler: s.putResource(k)})
 	}
 	if !k.plain && !k.noPut && !k.admin {
-		routes = append(routes, s.tagRoutes(k)...)
+		routes = append(routes, s.tagRoutes(k, k.path)...)
+		if k.path != k.plural && strings.HasSuffix(k.path, "/"+k.plural) { // policies, by both names
+			routes = append(routes, s.tagRoutes(k, k.plural)...)
+		}
 	}
 	return routes
 }

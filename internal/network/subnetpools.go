@@ -167,9 +167,6 @@ func (c *call) checkScope(d, old doc) error {
 		if acts, err := c.sharing(scope); err != nil || !acts[asShared] {
 			return c.s.kinds["address_scope"].notFound(scope)
 		}
-		if old == nil || old.str("address_scope_id") != scope {
-			return api.Invalid("Illegal subnetpool association: subnetpool %s cannot be associated with address scope %s", d.id(), scope).Named("IllegalSubnetPoolAssociationToAddressScope")
-		}
 	}
 	if sc.num("ip_version") != d.num("ip_version") {
 		return api.Invalid("Illegal subnetpool association: subnetpool %s cannot associate with address scope %s because subnetpool ip_version is not %d.", d.id(), scope, sc.num("ip_version")).Named("IllegalSubnetPoolIpVersionAssociationToAddressScope")

@@ -46,13 +46,19 @@ func subnetKind() *resource {
 			attr{name: "dns_publish_fixed_ip", parse: boolean, def: false, mode: both},
 		),
 		prepare: prepareSubnet, stored: storedSubnet, release: releaseSubnet,
-		view: func(_ *call, d doc) error { delete(d, "address_scope_id"); return nil },
+		view: func(c *call, d doc) error {
+			delete(d, "address_scope_id")
+			acts, err := c.sharing(d.str("network_id"))
+			d["shared"] = acts[asShared]
+			return err
+		},
 		visible: func(c *call, d doc) (bool, error) {
 			n, err := c.load(c.s.kinds["network"], d.str("network_id"))
 			if err != nil {
 				return false, err
 			}
-			return c.sees(c.s.kinds["network"], n)
+			acts, err := c.sharing(n.id())
+			return n.project() == c.who.ProjectID || acts[asShared], err
 		},
 	}
 }
@@ -165,8 +171,8 @@ func (c *call) completeSubnet(d, old doc) error {
 	if (d.num("ip_version") == 4) != prefix.Addr().Is4() {
 		return api.Invalid("Invalid input for operation: Provided IP version %d does not match the subnet %s.", d.num("ip_version"), prefix).Named("InvalidInput")
 	}
-	if prefix.Addr().IsMulticast() || prefix.Addr().IsLoopback() || prefix.Bits() == 0 {
-		return api.Invalid("Invalid input for operation: %s is a multicast, loopback or unbounded network.", prefix).Named("InvalidInput")
+	if prefix.Addr().IsMulticast() || prefix.Bits() == 0 {
+		return api.Invalid("Invalid input for operation: %s is a multicast or unbounded network.", prefix).Named("InvalidInput")
 	}
 	if err := completeGateway(d, prefix, old); err != nil {
 		return err

@@ -13,8 +13,8 @@ const (
 )
 
 // tagRoutes serve extension standard-attr-tag for one kind.
-func (s *Service) tagRoutes(k *resource) []api.Route {
-	base := "/v2.0/" + k.path + "/{id}/tags"
+func (s *Service) tagRoutes(k *resource, path string) []api.Route {
+	base := "/v2.0/" + path + "/{id}/tags"
 	return []api.Route{
 		{Method: "GET", Pattern: base, Policy: api.Reader, Handler: s.listTags(k)},
 		{Method: "PUT", Pattern: base, Policy: api.Member, Handler: s.replaceTags(k)},
