@@ -37,6 +37,9 @@ func prepareFloating(c *call, d, old doc) error {
 		}
 	}
 	_, given := c.given["port_id"]
+	if old != nil && len(c.given) == 0 { // an empty update ends the association
+		d["port_id"], given = nil, true
+	}
 	if !given && old != nil {
 		return nil
 	}
@@ -98,9 +101,12 @@ func (c *call) floatingPort(d doc) error {
 // associate finds the fixed address and the router by which a floating IP
 // reaches a port.
 func (c *call) associate(d doc) error {
-	p, err := c.see(c.s.kinds["port"], d.str("port_id"))
+	p, err := c.load(c.s.kinds["port"], d.str("port_id"))
 	if err != nil {
 		return err
+	}
+	if p.project() != d.project() {
+		return api.Invalid("Bad floatingip request: Cannot process floating IP association with Port %s, since that port is owned by a different project.", p.id()).Named("BadRequest")
 	}
 	ips := slices.DeleteFunc(fixedIPs(p), func(ip FixedIP) bool {
 		a, err := netip.ParseAddr(ip.IPAddress)

@@ -143,8 +143,9 @@ func (s *Service) qosRule(k *resource, alias bool, fn func(c *call, w http.Respo
 		var out any
 		var status int
 		err := s.in(r, write, func(c *call) error {
-			if write && !c.admin() {
-				return api.Forbidden("(rule:%s) is disallowed by policy", k.kind)
+			forbidden := api.Forbidden("(rule:%s) is disallowed by policy", k.kind)
+			if r.Method == http.MethodPost && !c.admin() {
+				return forbidden
 			}
 			var rule doc
 			var err error
@@ -163,6 +164,9 @@ func (s *Service) qosRule(k *resource, alias bool, fn func(c *call, w http.Respo
 			}
 			if rule != nil && rule.str("qos_policy_id") != policyID {
 				return k.notFound(rule.id())
+			}
+			if write && !c.admin() {
+				return forbidden
 			}
 			out, status, err = fn(c, w, policy, rule)
 			return err

@@ -33,9 +33,9 @@ func (c *call) quotas(project string) (map[string]any, error) {
 	return out, err
 }
 
-// checkQuota counts only what is bounded. The rows of a project's quotas are
+// room refuses more things than a quota allows. It counts only what is bounded. The rows of a project's quotas are
 // locked, so that two requests do not both take the last place.
-func (s *Service) checkQuota(c *call, k *resource, project string) error {
+func (c *call) room(k *resource, project string, more int64) error {
 	var bound int64
 	err := c.tx.Get([]any{&bound}, `SELECT bound FROM network_quotas WHERE project_id = ? AND resource = ?`+c.tx.ForUpdate(), project, k.kind)
 	if isNotFound(err) || err == nil && bound < 0 {
@@ -45,7 +45,7 @@ func (s *Service) checkQuota(c *call, k *resource, project string) error {
 		return err
 	}
 	n, err := c.count(k.kind, project)
-	if err == nil && n >= bound {
+	if err == nil && n+more > bound {
 		err = api.Conflict("Quota exceeded for resources: ['%s'].", k.kind).Named("OverQuota")
 	}
 	return err

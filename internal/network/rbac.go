@@ -216,6 +216,12 @@ func (c *call) share(k *resource, d doc, action string, want bool) error {
 			p.id(), d.project(), d.id(), store.JSON(p))
 		return err
 	case !want && i >= 0:
+		if used, err := c.referrers(d.id(), "qos_policy_id"); err != nil || len(used) > 0 {
+			if err == nil {
+				err = api.Conflict("QoS policy %s cannot be unshared while something uses it.", d.id()).Named("RbacPolicyInUse")
+			}
+			return err
+		}
 		if err := c.checkUnshare(have[i], ""); err != nil {
 			if action == asShared {
 				return api.Conflict("Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", d.id()).Named("InvalidSharedSetting").Wrap(err)

@@ -302,7 +302,7 @@ func (c *call) create(k *resource, given map[string]any) (doc, error) {
 // add stores a new thing.
 func (c *call) add(k *resource, d doc) error {
 	if k.quota {
-		if err := c.s.checkQuota(c, k, d.project()); err != nil {
+		if err := c.room(k, d.project(), 1); err != nil {
 			return err
 		}
 	}

@@ -112,6 +112,11 @@ func (c *call) baseRules(group doc, isDefault bool) error {
 	given := c.given
 	c.given = map[string]any{}
 	defer func() { c.given = given }()
+	if !isDefault {
+		if err := c.room(c.s.kinds["security_group_rule"], group.project(), 2); err != nil {
+			return err
+		}
+	}
 	for _, ether := range []string{"IPv4", "IPv6"} {
 		directions := []string{"egress"}
 		if isDefault {
@@ -261,7 +266,7 @@ func prepareRule(c *call, d, _ doc) error {
 	if p, err := netip.ParsePrefix(d.str("remote_ip_prefix")); err == nil && p.Addr().Is4() != (d.str("ethertype") == "IPv4") {
 		return api.Invalid("Conflicting value ethertype %s for CIDR %s", d.str("ethertype"), d.str("remote_ip_prefix")).Named("SecurityGroupRuleParameterConflict")
 	}
-	if n := protocolNumber(d.str("protocol")); n == 58 && d.str("ethertype") == "IPv4" || n >= 43 && n <= 44 && d.str("ethertype") == "IPv4" || n >= 59 && n <= 60 && d.str("ethertype") == "IPv4" {
+	if n := protocolNumber(d.str("protocol")); d.str("ethertype") == "IPv4" && slices.Contains([]int{41, 43, 44, 58, 59, 60}, n) {
 		return api.Invalid("Invalid ethertype %s for protocol %s.", d.str("ethertype"), d.str("protocol")).Named("SecurityGroupEthertypeConflictWithProtocol")
 	}
 	return c.ruleIsNew(d)
@@ -286,9 +291,9 @@ func checkPorts(d doc) error {
 		if hi != nil && lo == nil {
 			return api.Invalid("ICMP code (port-range-max) %d is provided but ICMP type (port-range-min) is missing.", d.num("port_range_max")).Named("SecurityGroupMissingIcmpType")
 		}
-		for _, key := range []string{"port_range_min", "port_range_max"} {
+		for key, what := range map[string]string{"port_range_min": "type", "port_range_max": "code"} {
 			if v := d.num(key); v < 0 || v > 255 {
-				return api.Invalid("Invalid value for ICMP %s, expected 0 to 255 but got %d.", key, v).Named("SecurityGroupInvalidIcmpValue")
+				return api.Invalid("Invalid value for ICMP %s (%s) %d. It must be 0 to 255.", what, key, v).Named("SecurityGroupInvalidIcmpValue")
 			}
 		}
 		return nil
@@ -350,11 +355,11 @@ func addressList(v any) (any, string) {
 	return listOf(networkPrefix)(v)
 }
 
-func (c *call) changeAddresses(g doc, in map[string]any, change func(have, more []string) ([]string, error)) (any, error) {
+func (c *call) changeAddresses(g doc, in map[string]any, parse parser, change func(have, more []string) ([]string, error)) (any, error) {
 	if inner, ok := in["address_group"].(map[string]any); ok {
 		in = inner
 	}
-	parsed, why := addressList(in["addresses"])
+	parsed, why := listOf(parse)(in["addresses"])
 	if why != "" {
 		return nil, badInput("addresses", why)
 	}
@@ -372,7 +377,7 @@ func (c *call) changeAddresses(g doc, in map[string]any, change func(have, more 
 }
 
 func addAddresses(c *call, g doc, in map[string]any) (any, error) {
-	return c.changeAddresses(g, in, func(have, more []string) ([]string, error) {
+	return c.changeAddresses(g, in, networkPrefix, func(have, more []string) ([]string, error) {
 		for _, a := range more {
 			if slices.Contains(have, a) {
 				return nil, api.Invalid("Addresses %s already exist in the address group %s", a, g.id()).Named("AddressesAlreadyExist")
@@ -384,7 +389,7 @@ func addAddresses(c *call, g doc, in map[string]any) (any, error) {
 }
 
 func removeAddresses(c *call, g doc, in map[string]any) (any, error) {
-	return c.changeAddresses(g, in, func(have, more []string) ([]string, error) {
+	return c.changeAddresses(g, in, prefix, func(have, more []string) ([]string, error) {
 		for _, a := range more {
 			i := slices.Index(have, a)
 			if i < 0 {
