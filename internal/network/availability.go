@@ -366,4 +366,3 @@ func (s *Service) deleteTopology(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
-

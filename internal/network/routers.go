@@ -448,5 +448,3 @@ func extraRoutes(add bool) func(c *call, d doc, in map[string]any) (any, error) 
 		return map[string]any{"router": shown}, err
 	}
 }
-
-

@@ -400,4 +400,3 @@ func removeAddresses(c *call, g doc, in map[string]any) (any, error) {
 		return have, nil
 	})
 }
-
