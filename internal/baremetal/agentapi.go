@@ -280,6 +280,9 @@ func (s *Service) bootScript(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if ident == "" && s.cfg.Discovery {
+		script = s.discoveryScript(mac)
+	}
 	if ident != "" {
 		n, err := s.mutate(r.Context(), ident, func(_ *store.Tx, n *Node) error {
 			if !n.expectsRamdisk() {

@@ -76,6 +76,7 @@ type Config struct {
 	AutomatedClean       bool           // clean a node before it becomes available
 	CleanPriority        map[string]int // of steps of automated cleaning; default {"deploy.erase_devices": 0}: metadata only
 	FastTrack            bool           // keep a ramdisk running between tasks
+	Discovery            bool           // machines that nobody knows boot the ramdisk and are inspected
 
 	LockWait          time.Duration // how long a request waits for a node that is worked on; default 3 s as Ironic's three attempts
 	PowerTimeout      time.Duration // to reach a power state or set a boot device; default 60 s
@@ -425,6 +426,7 @@ func (s *Service) nodeRoutes() []api.Route {
 		{Method: "POST", Pattern: "/v1/heartbeat/{node}", Policy: api.Public, Handler: s.heartbeat},
 		{Method: "GET", Pattern: "/boot/{file}", Policy: api.Public, Handler: s.bootScript},
 		{Method: "GET", Pattern: "/boot/loaders/{file}", Policy: api.Public, Handler: s.bootLoader},
+		{Method: "GET", Pattern: "/boot/discovery/{kind}", Policy: api.Public, Handler: s.discoveryFile},
 		{Method: "GET", Pattern: "/boot/{node}/{kind}", Policy: api.Public, Handler: s.bootFile},
 		{Method: "GET", Pattern: "/boot/images/{node}/{token}", Policy: api.Public, Handler: s.nodeImage},
 	}

@@ -228,7 +228,7 @@ func (s *Service) process(ctx context.Context, ironic *ironic, r *record) error 
 		return err
 	}
 	_, err = s.change(ctx, r, func(tx *store.Tx, r *record) error {
-		if r.State == stateReapplying {
+		if r.State == stateReapplying || !r.Asked { // Ironic has no part in it
 			s.end(r, "")
 			return dropData(tx, r.UUID)
 		}

@@ -158,6 +158,16 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	n, err := ironic.byMACs(r.Context(), hooks.MACs(data))
+	discovered := errors.Is(err, errUnknownMachine) && s.cfg.EnrollDriver != ""
+	if discovered {
+		if n, err = s.enroll(r.Context(), ironic, data); err != nil {
+			return err
+		}
+		data["auto_discovered"] = true
+		if raw, err = json.Marshal(data); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -165,7 +175,13 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request) error {
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
 		rec, err := getRecord(tx, id)
 		switch {
+		case err == nil && rec.Discovered && rec.State == stateFinished && n.state() == "enroll":
+			return nil // the ramdisk repeats itself: its first report has made the node
 		case errors.Is(err, store.ErrNotFound) || err == nil && rec.finished():
+			if discovered {
+				rec = &record{UUID: id, StartedAt: s.now(), Discovered: true}
+				break
+			}
 			// `openstack baremetal node inspect`: Ironic has started by itself.
 			if n.state() != "inspect wait" && n.state() != "inspecting" {
 				return api.NotFound("Node %s is not being introspected (its state is %s)", id, n.state())
@@ -178,7 +194,7 @@ func (s *Service) proceed(w http.ResponseWriter, r *http.Request) error {
 		case rec.State != stateWaiting && rec.State != stateStarting:
 			return api.Conflict("Introspection of node %s takes no data in state %s", id, rec.State)
 		}
-		rec.State, rec.Asked, rec.LastTry = stateProcessing, true, ""
+		rec.State, rec.Asked, rec.LastTry = stateProcessing, !discovered, ""
 		if err := s.putRecord(tx, rec); err != nil {
 			return err
 		}

@@ -72,6 +72,9 @@ func (i *ironic) byMACs(ctx context.Context, macs []string) (node, error) {
 			found[p.NodeUUID] = true
 		}
 	}
+	if len(found) == 0 {
+		return nil, api.NotFound("Could not find a node for MAC addresses %v", macs).Wrap(errUnknownMachine)
+	}
 	if len(found) != 1 {
 		return nil, api.NotFound("Could not find a node for MAC addresses %v: %d nodes have them", macs, len(found))
 	}

@@ -32,6 +32,7 @@ type record struct {
 	LastTry    string    `json:"last_try,omitempty"`
 	Asked      bool      `json:"asked,omitempty"` // Ironic has accepted the verb inspect
 	Told       bool      `json:"told,omitempty"`  // Ironic has accepted the end
+	Discovered bool      `json:"discovered,omitempty"`
 }
 
 func (r *record) finished() bool { return r.State == stateFinished || r.State == stateError }

@@ -47,7 +47,12 @@ type Config struct {
 	Poll     time.Duration // safety net behind the node's topic; default 10 s
 	AddPorts string        // "pxe" (default), "active" or "all"
 	Workers  int           // introspections worked on at once; default 32
-	Now      func() time.Time
+	// EnrollDriver makes nodes of machines that nobody knows, with this
+	// hardware type, when their ramdisk reports: ironic-inspector's hook
+	// "enroll". "" refuses them.
+	EnrollDriver string
+	PCIAliases   []hooks.PCIAlias
+	Now          func() time.Time
 }
 
 // Service is the introspection service.
@@ -90,7 +95,7 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(context.Background(), "introspection", sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Log.With("service", "introspection"), opts: hooks.Options{AddPorts: cfg.AddPorts}}
+	s := &Service{cfg: cfg, log: cfg.Log.With("service", "introspection"), opts: hooks.Options{AddPorts: cfg.AddPorts, PCIAliases: cfg.PCIAliases}}
 	cfg.Jobs.Register(jobNode, cfg.Workers, s.handle)
 	return s, nil
 }

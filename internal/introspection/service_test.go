@@ -73,13 +73,13 @@ func newHouse(t *testing.T) *house {
 	h.check(err)
 	srv.Mount("/network", neutron.Handler())
 	ironic, err := baremetal.New(baremetal.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/baremetal", NodeURL: h.node.URL, CacheDir: t.TempDir(), SyncInterval: -1,
+		BaseURL: srv.URL + "/baremetal", NodeURL: h.node.URL, CacheDir: t.TempDir(), SyncInterval: -1, Discovery: true,
 		PowerPoll: 10 * time.Millisecond, AgentPoll: 10 * time.Millisecond, CloudRetry: 20 * time.Millisecond, PowerTimeout: 5 * time.Second})
 	h.check(err)
 	srv.Mount("/baremetal", ironic.Handler())
 	mux.Handle("/baremetal/", http.StripPrefix("/baremetal", ironic.NodeHandler()))
 	inspector, err := service.New(service.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/introspection", NodeURL: h.node.URL, Retry: 20 * time.Millisecond})
+		BaseURL: srv.URL + "/introspection", NodeURL: h.node.URL, Retry: 20 * time.Millisecond, EnrollDriver: "redfish"})
 	h.check(err)
 	srv.Mount("/introspection", inspector.Handler())
 	mux.Handle("/introspection/", http.StripPrefix("/introspection", inspector.NodeHandler()))

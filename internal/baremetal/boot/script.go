@@ -38,7 +38,7 @@ func LocalScript() string { return "#!ipxe\nexit\n" }
 
 // KernelArgs are the arguments the ramdisk's agent finds the undercloud by.
 type KernelArgs struct {
-	APIURL        string
+	APIURL        string // "" on a machine that nobody knows
 	InspectionURL string // set only while inspecting
 	Collectors    string
 	MAC           string // of the card that boots
@@ -47,7 +47,10 @@ type KernelArgs struct {
 
 // List returns the arguments in the order Ironic writes them.
 func (k KernelArgs) List() []string {
-	args := []string{"ipa-api-url=" + k.APIURL}
+	var args []string
+	if k.APIURL != "" {
+		args = append(args, "ipa-api-url="+k.APIURL)
+	}
 	if k.InspectionURL != "" {
 		args = append(args, "ipa-inspection-callback-url="+k.InspectionURL, "ipa-inspection-collectors="+k.Collectors)
 	}
