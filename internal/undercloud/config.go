@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/orchestration"
@@ -94,16 +95,6 @@ const (
 	DHCPNone   = "none"
 )
 
-// Baremetal bounds how long machines may take, in seconds.
-type Baremetal struct {
-	PowerTimeout     int    // until a power change is seen; default 60
-	CallbackTimeout  int    // until a ramdisk calls back; default 600
-	InspectTimeout   int    // until introspection data come; default 600
-	NoClean          bool   // leave partition tables and data when a node becomes available
-	ImagesAsUploaded bool   // force_raw_images: false
-	BMCNamespace     string // network namespace from which BMCs are reached; default the provisioning one
-}
-
 // LoadConfig reads a YAML file; path "" gives the defaults. Unknown keys are
 // errors, so that a typing mistake is not silently ignored.
 func LoadConfig(path string) (Config, error) {
@@ -148,27 +139,9 @@ func LoadConfig(path string) (Config, error) {
 		r.addr(p, "pool_end", &c.Provisioning.PoolEnd)
 		r.number(p, "port", &c.Provisioning.Port)
 		r.texts(p, "dns", &c.Provisioning.DNS)
-		value(r, p, "dhcp", "server, proxy or none", func(s string) error {
-			if s != DHCPServer && s != DHCPProxy && s != DHCPNone {
-				return fmt.Errorf("%q is none of them", s)
-			}
-			c.Provisioning.DHCP = s
-			return nil
-		})
+		r.choice(p, "dhcp", &c.Provisioning.DHCP, DHCPServer, DHCPProxy, DHCPNone)
 	}
-	if b := top.Get("baremetal"); b != nil {
-		b = r.section(b, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "force_raw_images", "bmc_namespace")
-		r.number(b, "power_timeout", &c.Baremetal.PowerTimeout)
-		r.number(b, "callback_timeout", &c.Baremetal.CallbackTimeout)
-		r.number(b, "inspect_timeout", &c.Baremetal.InspectTimeout)
-		clean := true
-		r.boolean(b, "clean_metadata", &clean)
-		c.Baremetal.NoClean = !clean
-		raw := true
-		r.boolean(b, "force_raw_images", &raw)
-		c.Baremetal.ImagesAsUploaded = !raw
-		r.text(b, "bmc_namespace", &c.Baremetal.BMCNamespace)
-	}
+	r.baremetalSection(top.Get("baremetal"), &c.Baremetal)
 	if w := top.Get("workflow"); w != nil {
 		w = r.section(w, "workflow", "older_than", "max_finished_executions",
 			"allow_local", "allowed_targets", "ca", "ssh_keys", "ssh_known_hosts", "js_time", "js_memory")
@@ -257,6 +230,17 @@ func (r *reader) s3(n *yaml11.Node, c *blob.S3Config) {
 
 func (r *reader) text(n *yaml11.Node, key string, to *string) {
 	value(r, n, key, "text", func(s string) error { *to = s; return nil })
+}
+
+// choice reads a text that is one of a few.
+func (r *reader) choice(n *yaml11.Node, key string, to *string, of ...string) {
+	value(r, n, key, strings.Join(of, ", "), func(s string) error {
+		if !slices.Contains(of, s) {
+			return fmt.Errorf("%q is none of them", s)
+		}
+		*to = s
+		return nil
+	})
 }
 
 func (r *reader) number(n *yaml11.Node, key string, to *int) {

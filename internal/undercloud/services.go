@@ -109,6 +109,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 		BMCNetns: b.BMCNamespace, NodeNetns: u.cfg.Provisioning.Namespace,
 		ListenTFTP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:69", false) },
 		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
+		CleanPriority: b.cleanPriority(), FastTrack: b.FastTrack, Discovery: b.EnrollDriver != "", ConductorGroup: b.ConductorGroup,
 		PowerTimeout: seconds(b.PowerTimeout, 60), CallbackTimeout: seconds(b.CallbackTimeout, 600), InspectTimeout: seconds(b.InspectTimeout, 600),
 	})
 	if err != nil {
@@ -152,6 +153,7 @@ func (u *Undercloud) makeIntrospection() (service, error) {
 	s, err := introspection.New(introspection.Config{
 		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/introspection",
 		NodeURL: u.cfg.NodeURL(), Timeout: seconds(u.cfg.Baremetal.InspectTimeout, 600),
+		EnrollDriver: u.cfg.Baremetal.EnrollDriver, AddPorts: u.cfg.Baremetal.AddPorts,
 	})
 	if err != nil {
 		return service{}, err
