@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -165,6 +166,30 @@ func TestHTTP(t *testing.T) {
 	if _, err := std(t, StdOptions{}, "std.http", map[string]any{"url": "http://localhost:1/?token=s3cret"}); err == nil ||
 		!strings.Contains(err.Error(), "not allowed") || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("a name of loopback: %v", err)
+	}
+}
+
+// TestHTTPS: a certificate is checked against the system's authorities and those
+// of the configuration, unless the workflow says verify: false.
+func TestHTTPS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"a":1}`)) }))
+	defer srv.Close()
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	known := x509.NewCertPool()
+	known.AddCert(srv.Certificate())
+	for _, tt := range []struct {
+		reason string
+		o      StdOptions
+		verify any
+		ok     bool
+	}{
+		{"an unknown authority", StdOptions{AllowLocal: true}, nil, false}, {"the same, asked for", StdOptions{AllowLocal: true}, true, false},
+		{"nobody asks", StdOptions{AllowLocal: true}, false, true}, {"the configured authority", StdOptions{AllowLocal: true, RootCAs: known}, nil, true},
+	} {
+		out, err := std(t, tt.o, "std.http", map[string]any{"url": srv.URL, "verify": tt.verify})
+		if (err == nil) != tt.ok || tt.ok && !strings.Contains(fmt.Sprint(out), "200") {
+			t.Errorf("%s: %v %v", tt.reason, out, err)
+		}
 	}
 }
 
