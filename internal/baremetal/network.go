@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
@@ -26,6 +27,9 @@ type neutron struct {
 // ownerProvisioning marks the Neutron ports that this service made for a
 // ramdisk, so that it deletes only those.
 const ownerProvisioning = "baremetal:none"
+
+// ownerDiscovery marks those of machines that nobody knows.
+const ownerDiscovery = "baremetal:discovery"
 
 type dhcpOption struct {
 	Name  string `json:"opt_name"`
@@ -120,6 +124,9 @@ func (n *neutron) ensure(ctx context.Context, name, node, mac string, profile ma
 	}
 	if len(found.Ports) > 0 {
 		id := found.Ports[0].ID
+		if found.Ports[0].DeviceOwner == ownerDiscovery {
+			attrs["device_owner"], attrs["device_id"] = ownerProvisioning, node
+		}
 		if err := n.update(ctx, c, id, attrs); err != nil {
 			return "", fmt.Errorf("update port %s: %w", id, err)
 		}
@@ -135,6 +142,50 @@ func (n *neutron) ensure(ctx context.Context, name, node, mac string, profile ma
 		return "", fmt.Errorf("create a port for %s on network %s: %w", mac, network, err)
 	}
 	return made.Port.ID, nil
+}
+
+// discover makes a port for a machine that nobody knows.
+func (n *neutron) discover(ctx context.Context, mac string, opts []dhcpOption) error {
+	c, err := n.client(ctx)
+	if err != nil {
+		return err
+	}
+	network, err := n.networkID(ctx, c, "")
+	if err != nil {
+		return err
+	}
+	port := map[string]any{"network_id": network, "mac_address": mac, "device_owner": ownerDiscovery, "name": "discovery-" + mac, "extra_dhcp_opts": opts}
+	_, err = c.Post(ctx, c.ServiceURL("ports"), map[string]any{"port": port}, nil, &gophercloud.RequestOpts{OkCodes: []int{201}})
+	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+		return nil // it was there
+	}
+	return err
+}
+
+// forgetDiscovered removes the ports of unknown machines that are older.
+func (n *neutron) forgetDiscovered(ctx context.Context, before time.Time) error {
+	c, err := n.client(ctx)
+	if err != nil {
+		return err
+	}
+	var found struct {
+		Ports []struct {
+			ID      string    `json:"id"`
+			Created time.Time `json:"created_at"`
+		} `json:"ports"`
+	}
+	if err := n.list(ctx, c, "ports", url.Values{"device_owner": {ownerDiscovery}}, &found); err != nil {
+		return err
+	}
+	for _, p := range found.Ports {
+		if p.Created.After(before) {
+			continue
+		}
+		if _, err := c.Delete(ctx, c.ServiceURL("ports", p.ID), nil); err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // bind prepares the instance's own port: its MAC is the card's, its host the

@@ -152,6 +152,8 @@ type Service struct {
 	cache    *boot.Cache
 	dialNode func(ctx context.Context, network, addr string) (net.Conn, error)
 	started  time.Time
+
+	discovered discoveries
 }
 
 // New migrates the tables, registers the engine's jobs and returns the
@@ -200,7 +202,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// pruneCache removes kernels and ramdisks that nobody boots any more.
+// pruneCache removes kernels and ramdisks that nobody boots any more, and what
+// was lent to unknown machines.
 func (s *Service) pruneCache(ctx context.Context) error {
 	t := time.NewTicker(time.Hour)
 	defer t.Stop()
@@ -208,6 +211,7 @@ func (s *Service) pruneCache(ctx context.Context) error {
 		if err := s.cache.Prune(s.now()); err != nil {
 			s.log.Warn("cannot prune the image cache", "error", err)
 		}
+		s.pruneDiscoveries(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

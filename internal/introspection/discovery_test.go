@@ -3,6 +3,7 @@ package introspection_test
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -33,6 +34,19 @@ func TestDiscovery(t *testing.T) {
 	}
 	if code, kernel := get("/baremetal/boot/discovery/kernel"); code != http.StatusOK || kernel != "kernel" {
 		t.Errorf("the kernel: %d %q", code, kernel)
+	}
+	hw, err := net.ParseMAC(unknown)
+	h.check(err)
+	for range 2 {
+		h.check(h.bm.Discover(t.Context(), hw))
+	}
+	var found struct {
+		Ports []map[string]any `json:"ports"`
+	}
+	_, err = h.neutron.Get(t.Context(), h.neutron.ServiceURL("ports")+"?mac_address="+unknown, &found, nil)
+	h.check(err)
+	if len(found.Ports) != 1 || len(found.Ports[0]["fixed_ips"].([]any)) != 1 || len(found.Ports[0]["extra_dhcp_opts"].([]any)) == 0 {
+		t.Errorf("what DHCP tells the machine: %v", found.Ports)
 	}
 	h.post(h.inspect, "rules", map[string]any{"description": "credentials of found machines",
 		"conditions": []any{map[string]any{"op": "eq", "field": "data://auto_discovered", "value": true}},

@@ -38,6 +38,7 @@ const mac = "52:54:00:24:00:01"
 // house is the real neighbours of introspection: Keystone, Glance, Swift,
 // Neutron, Ironic, and a machine.
 type house struct {
+	bm      *baremetal.Service
 	t       *testing.T
 	srv     *identitytest.Server
 	node    *httptest.Server
@@ -76,6 +77,7 @@ func newHouse(t *testing.T) *house {
 		BaseURL: srv.URL + "/baremetal", NodeURL: h.node.URL, CacheDir: t.TempDir(), SyncInterval: -1, Discovery: true,
 		PowerPoll: 10 * time.Millisecond, AgentPoll: 10 * time.Millisecond, CloudRetry: 20 * time.Millisecond, PowerTimeout: 5 * time.Second})
 	h.check(err)
+	h.bm = ironic
 	srv.Mount("/baremetal", ironic.Handler())
 	mux.Handle("/baremetal/", http.StripPrefix("/baremetal", ironic.NodeHandler()))
 	inspector, err := service.New(service.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,

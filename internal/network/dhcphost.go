@@ -13,6 +13,17 @@ import (
 // dhcpHost finds what the DHCP server tells the machine with a MAC: the port of
 // that MAC on the untagged network of the provisioning physical network.
 func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
+	host, err := s.knownHost(ctx, mac)
+	if host != nil || err != nil || s.cfg.Unknown == nil {
+		return host, err
+	}
+	if err := s.cfg.Unknown(ctx, mac); err != nil {
+		return nil, err
+	}
+	return s.knownHost(ctx, mac)
+}
+
+func (s *Service) knownHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
 	var host *dhcp.Host
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		c := &call{s: s, tx: tx}

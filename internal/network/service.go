@@ -51,6 +51,9 @@ type Config struct {
 	ListenBoot func() (net.PacketConn, error)
 	// DHCPProxy leaves addresses to another DHCP server of that network.
 	DHCPProxy bool
+	// Unknown is told of a DHCP client that no port is for, and may make one
+	// through the API; nil: such clients get no answer.
+	Unknown func(ctx context.Context, mac net.HardwareAddr) error
 	// VLANs are for projects' networks.
 	VLANs []VLANRange
 }

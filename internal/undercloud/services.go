@@ -83,6 +83,12 @@ func (u *Undercloud) makeNetwork() (service, error) {
 		DB: u.db, Bus: u.bus, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
 		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
 		ListenDHCP: u.listenDHCP("0.0.0.0:67"), ListenBoot: u.listenDHCP("0.0.0.0:4011"), DHCPProxy: u.cfg.Provisioning.DHCP == DHCPProxy,
+		Unknown: func(ctx context.Context, mac net.HardwareAddr) error {
+			if u.discover == nil {
+				return nil
+			}
+			return u.discover(ctx, mac)
+		},
 	})
 	if err != nil {
 		return service{}, err
@@ -115,6 +121,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	u.discover = s.Discover
 	return service{prefix: "/baremetal", handler: s.Handler(), node: s.NodeHandler(), run: s.Run}, nil
 }
 

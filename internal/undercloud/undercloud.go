@@ -43,6 +43,8 @@ type Undercloud struct {
 	cloud    *cloud.Cloud
 	services []service
 	ready    atomic.Bool
+	// discover is the bare metal service's answer to DHCP clients nobody knows.
+	discover func(ctx context.Context, mac net.HardwareAddr) error
 }
 
 // service is one row of the house: who it is, what it serves and what it runs.
