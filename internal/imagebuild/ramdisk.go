@@ -40,7 +40,7 @@ func ramdiskModules() []string {
 		d + "usb/host/xhci", d + "usb/host/ehci", d + "usb/host/uhci", d + "usb/host/ohci", d + "usb/storage/usb-storage.ko", d + "hid/usbhid/", d + "hid/hid.ko", d + "hid/hid-generic.ko",
 		d + "mmc/host/sdhci", d + "mmc/core/", d + "md/md-mod.ko", d + "md/raid0.ko", d + "md/raid1.ko", d + "char/ipmi/",
 		d + "char/hw_random/virtio-rng.ko", d + "input/evdev.ko", d + "acpi/button.ko", d + "cdrom/", d + "scsi/sr_mod.ko",
-		"kernel/net/packet/", "kernel/lib/crc", "kernel/crypto/crc", "kernel/arch/x86/crypto/crc",
+		"kernel/net/packet/", "kernel/fs/efivarfs/", "kernel/lib/crc", "kernel/crypto/crc", "kernel/arch/x86/crypto/crc",
 	}
 }
 

@@ -46,6 +46,7 @@ type Options struct {
 	// AdvertiseIP returns the address under which the given URL's host can reach us.
 	AdvertiseIP func(ctx context.Context, target string) (string, error)
 	OpenDisk    func(path string) (disk.Device, error)
+	EFIVars     string // where the firmware's variables are; "": there are none to write
 	Version     string
 	Now         func() time.Time
 	Random      func() float64 // 0 ≤ x < 1, for jitter

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path"
 	"runtime"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
+	"github.com/tripleo/tripleo/internal/agent/efi"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
 )
 
@@ -101,7 +103,8 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 	}
 	return Run(ctx, Options{
 		Config: cfg, Sources: src, Log: log, Logs: logs, Listener: listener, AdvertiseIP: AdvertiseIP,
-		Client: clientTimeouts(&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: cfg.Insecure}}), // ipa-insecure asks for it
+		Client:  clientTimeouts(&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: cfg.Insecure}}), // ipa-insecure asks for it
+		EFIVars: efi.Dir,
 		OpenDisk: func(path string) (disk.Device, error) {
 			d, err := disk.Open(path)
 			if err != nil {
@@ -142,7 +145,7 @@ func prepare(ctx context.Context, log *slog.Logger) {
 		{"/tmp", "tmpfs", "mode=1777", "/tmp/.", unix.MS_NOSUID | unix.MS_NODEV},
 	}
 	for _, m := range mounts {
-		if m.proof == "" && mounted(m.target) {
+		if m.proof == "" && mounted(m.target, "/") {
 			continue
 		}
 		if _, err := os.Stat(m.proof); err == nil {
@@ -159,13 +162,19 @@ func prepare(ctx context.Context, log *slog.Logger) {
 	if err := loadModules(ctx, log); err != nil {
 		log.Debug("no modules loaded", "err", err)
 	}
+	// The folder is there on machines that were started by UEFI.
+	if _, err := os.Stat(efi.Dir); err == nil && !mounted(efi.Dir, path.Dir(efi.Dir)) {
+		if err := unix.Mount("efivarfs", efi.Dir, "efivarfs", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, ""); err != nil {
+			log.Warn("not mounted", "target", efi.Dir, "err", err)
+		}
+	}
 	awaitRandom(log)
 }
 
-// mounted reports whether a folder of the root directory is a file system of its own.
-func mounted(dir string) bool {
-	var here, root unix.Stat_t
-	return unix.Stat(dir, &here) == nil && unix.Stat("/", &root) == nil && here.Dev != root.Dev
+// mounted reports whether a folder has another file system than its parent.
+func mounted(dir, parent string) bool {
+	var here, above unix.Stat_t
+	return unix.Stat(dir, &here) == nil && unix.Stat(parent, &above) == nil && here.Dev != above.Dev
 }
 
 // awaitRandom blocks until the kernel's random generator is seeded. The first blocking call makes a kernel

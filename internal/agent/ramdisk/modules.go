@@ -45,7 +45,7 @@ func loadModules(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	l := &kmod.Loader{Index: index, Insert: func(file string) error { return insertModule(dir + "/" + file) }}
-	for _, name := range []string{"af_packet", "ipv6", "sd_mod", "evdev"} {
+	for _, name := range []string{"af_packet", "ipv6", "sd_mod", "evdev", "efivarfs"} {
 		if err := l.Load(name); err != nil {
 			log.Warn("module not loaded", "module", name, "err", err)
 		}

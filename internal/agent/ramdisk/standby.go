@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
+	"github.com/tripleo/tripleo/internal/agent/efi"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
 )
 
@@ -218,5 +220,31 @@ func (a *agent) installBootloader(_ context.Context, c call) (any, error) {
 		}
 		return nil, commandErr("CommandExecutionError", http.StatusInternalServerError, "Command execution failed", err)
 	}
-	return "the firmware finds " + loader, nil
+	return a.bootEntry(loader, dev.SectorSize()), nil
+}
+
+// bootEntry gives the firmware an entry for the loader, first in its order. A firmware that takes none finds the
+// loader by itself at the place where the image has it, so that is no failure.
+func (a *agent) bootEntry(l disk.EFILoader, sector int) string {
+	if a.o.EFIVars == "" || hardware.BootMode(a.o.Sources.Sys) != "uefi" {
+		return "the firmware finds " + l.Path
+	}
+	guid, err := uuid.Parse(l.Partition.GUID)
+	if err != nil {
+		a.log.Warn("no boot entry", "partition", l.Partition.GUID, "err", err)
+		return "the firmware finds " + l.Path
+	}
+	if l.Label == "" {
+		l.Label = "tripleo"
+	}
+	name, err := efi.Store{Dir: a.o.EFIVars}.Install(efi.Entry{
+		Label: l.Label, Partition: uint32(l.Partition.Number), GUID: guid, //nolint:gosec // at most 1024 partitions
+		Start: uint64(l.Partition.Start / int64(sector)), Size: uint64(l.Partition.Size / int64(sector)), Path: l.Path,
+	})
+	if err != nil {
+		a.log.Warn("no boot entry; the firmware must find the loader by itself", "loader", l.Path, "err", err)
+		return "the firmware finds " + l.Path
+	}
+	a.log.Info("boot entry", "name", name, "label", l.Label, "loader", l.Path)
+	return name + " starts " + l.Path
 }
