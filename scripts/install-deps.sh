@@ -3,11 +3,18 @@
 # if they are missing. Nothing is asked of the network when all are there.
 set -euo pipefail
 packages=(
-  postgresql iproute2 systemd-container mmdebstrap e2fsprogs qemu-utils qemu-system-x86 ovmf ipxe-qemu syslinux mtools dosfstools gdisk zstd squashfs-tools kmod ipxe openssh-client iputils-ping curl   # lab and images
-  ipmitool python3-openstackclient python3-heatclient python3-ironicclient
-  python3-mistralclient python3-zaqarclient python3-swiftclient python3-jinja2 python3-yaql python3-mistral python3-yaml # peers in tests
-  python3-swift python3-pytest radosgw ceph-mon ceph-osd                                                                   # Swift's functional tests, Ceph's S3 server
-  tempest heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement  # make tempest
+  postgresql iproute2 kmod curl iputils-ping openssh-client
+  # machines of the lab, and what boots them
+  systemd-container qemu-system-x86 qemu-utils ovmf ipxe ipxe-qemu
+  # images
+  mmdebstrap e2fsprogs dosfstools mtools syslinux gdisk zstd squashfs-tools
+  # peers in tests
+  ipmitool openipmi radosgw ceph-mon ceph-osd
+  python3-openstackclient python3-heatclient python3-ironicclient python3-mistralclient python3-zaqarclient python3-swiftclient
+  python3-jinja2 python3-yaql python3-mistral python3-yaml
+  # make tempest, and Swift's own functional tests
+  python3-swift python3-pytest tempest
+  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement
 )
 missing=()
 for p in "${packages[@]}"; do

@@ -194,7 +194,7 @@ def config(args):
             "project_domain_id": "default",
             "region": region,
             "build_interval": "1",
-            "build_timeout": "60",
+            "build_timeout": "90",  # a stack in the tests times out after a minute
         },
     }
     if args.suite in ("compute", "orchestration", "baremetal", "workflow"):

@@ -34,7 +34,7 @@ cat >"$dir/undercloud.yaml" <<CONFIG
 data_dir: $dir/data
 listen: 127.0.0.1:$port
 CONFIG
-[ ! -f "test/tempest/$suite.config.yaml" ] || cat "test/tempest/$suite.config.yaml" >>"$dir/undercloud.yaml"
+[ ! -f "test/tempest/$suite.config.yaml" ] || sed "s/@PORT@/$port/" "test/tempest/$suite.config.yaml" >>"$dir/undercloud.yaml"
 bin/tripleo undercloud up --foreground --config "$dir/undercloud.yaml" >"$dir/undercloud.log" 2>&1 &
 pid=$!
 for _ in $(seq 300); do

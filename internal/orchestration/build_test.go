@@ -16,6 +16,7 @@ func TestBuiltFrom(t *testing.T) {
 		{"a checkout", []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "false"}}, "(devel)", true, "abc"},
 		{"a checkout with changes", []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}}, "(devel)", true, "abc-dirty"},
 		{"a module that was downloaded", nil, "v1.2.3", true, "v1.2.3"},
+		{"a build without version control", nil, "(devel)", true, "unknown"},
 		{"a binary without build information", nil, "", false, "unknown"},
 	} {
 		info := &debug.BuildInfo{Main: debug.Module{Version: tt.version}, Settings: tt.settings}

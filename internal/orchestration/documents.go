@@ -117,7 +117,7 @@ func (s *Service) validate(w http.ResponseWriter, r *http.Request) error {
 	given := src.Given().Clone()
 	maskHidden(given, t, src.Env)
 	env.Set("parameters", given)
-	if registry, ok := value[*Map](env, "resource_registry"); ok && truthy(r, "show_nested") {
+	if registry, ok := value[*Map](env, "resource_registry"); ok {
 		usedTemplates(registry, tree) // Heat's registry has learnt them by then
 	}
 	out.Set("Environment", env)
@@ -186,10 +186,10 @@ func constraintView(v *Map, c hot.Constraint) {
 	case "length", "range":
 		unit := map[string]string{"length": "Length", "range": "Value"}[c.Kind]
 		if c.Min != nil {
-			v.Set("Min"+unit, *c.Min)
+			v.Set("Min"+unit, whole(*c.Min))
 		}
 		if c.Max != nil {
-			v.Set("Max"+unit, *c.Max)
+			v.Set("Max"+unit, whole(*c.Max))
 		}
 	case "modulo":
 		v.Set("Step", c.Step)

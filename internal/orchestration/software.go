@@ -115,16 +115,30 @@ func (s *Service) configIO(m *Map, name string) ([]any, error) {
 		list, _ := l.([]any)
 		return list, nil
 	}
+	entries, _ := l.([]any)
+	values := make([]any, len(entries)) // of the inputs of a config that was made for one deployment
+	for i, v := range entries {
+		if m, ok := v.(*Map); ok && name == "inputs" {
+			m = m.Clone()
+			values[i], _ = m.Get("value")
+			m.Delete("value")
+			entries[i] = m
+		}
+	}
 	props, err := resources.NewProps(typ, yaml11.MapOf(name, l), nil)
 	if err != nil {
 		return nil, api.Invalid("Property error: %v", err).Wrap(err)
 	}
 	out := props.List(name)
 	for i, v := range out {
-		if given, _ := l.([]any)[i].(*Map); given != nil {
+		m, _ := v.(*Map)
+		if given, _ := entries[i].(*Map); given != nil {
 			if _, ok := given.Get("replace_on_change"); !ok { // its default is not shown
-				v.(*Map).Delete("replace_on_change")
+				m.Delete("replace_on_change")
 			}
+		}
+		if values[i] != nil {
+			m.Set("value", values[i])
 		}
 	}
 	return out, nil

@@ -356,7 +356,7 @@ func builtFrom(info *debug.BuildInfo, ok bool) string {
 	switch {
 	case revision != "":
 		return revision + dirty
-	case info.Main.Version != "":
+	case info.Main.Version != "" && info.Main.Version != "(devel)":
 		return info.Main.Version
 	}
 	return "unknown"

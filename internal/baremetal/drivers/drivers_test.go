@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +41,12 @@ func newSet(t *testing.T, o drivers.Options) *drivers.Set {
 // startBMC runs go-ipmi's reference BMC on a loopback socket.
 func startBMC(t *testing.T, suites ...types.CipherSuiteID) (addr *net.UDPAddr, stop func()) {
 	t.Helper()
-	b := bmc.New(bmc.DeviceInfo{DeviceID: 1, IPMIVersion: 0x20}, [16]byte{1}, mock.New())
+	return startBMCWith(t, mock.New(), suites...)
+}
+
+func startBMCWith(t *testing.T, machine *mock.HAL, suites ...types.CipherSuiteID) (addr *net.UDPAddr, stop func()) {
+	t.Helper()
+	b := bmc.New(bmc.DeviceInfo{DeviceID: 1, IPMIVersion: 0x20}, [16]byte{1}, machine)
 	if len(suites) > 0 {
 		b.SetCipherSuites(suites)
 	}
@@ -169,6 +175,64 @@ func TestIPMISessionIsReusedAndReplaced(t *testing.T) {
 	stop()
 	if _, err := m.Power(t.Context()); !errors.Is(err, drivers.ErrUnreachable) {
 		t.Errorf("dead BMC: got %v, want ErrUnreachable", err)
+	}
+}
+
+// echo is a machine whose serial console repeats what is typed.
+type echo struct {
+	mu      sync.Mutex
+	pending []byte
+}
+
+func (e *echo) ReadAvailable(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := copy(p, e.pending)
+	e.pending = e.pending[n:]
+	return n, nil
+}
+
+func (e *echo) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pending = append(e.pending, p...)
+	return len(p), nil
+}
+
+func (e *echo) Close() error                    { return nil }
+func (e *echo) SendBreak(context.Context) error { return nil }
+
+func TestIPMIConsole(t *testing.T) {
+	m := mock.New()
+	m.SetConsole(&mock.Console{Conn: &echo{}})
+	addr, _ := startBMCWith(t, m)
+	set := newSet(t, drivers.Options{})
+	target := drivers.Target{NodeUUID: "n1", Driver: "ipmi", Info: ipmiInfo(addr)}
+	ctx, cancel := context.WithCancel(t.Context())
+	in, typed := io.Pipe()
+	shown, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := set.Console(ctx, target, in, out)
+		_ = out.CloseWithError(err)
+		done <- err
+	}()
+	go func() { _, _ = typed.Write([]byte("login: ")) }()
+	got := make([]byte, 7)
+	if _, err := io.ReadFull(shown, got); err != nil || string(got) != "login: " {
+		t.Errorf("the console said %q %v", got, err)
+	}
+	// Power stays within reach meanwhile.
+	if _, err := machine(t, set, "ipmi", ipmiInfo(addr)).Power(ctx); err != nil {
+		t.Errorf("power beside a console: %v", err)
+	}
+	cancel()
+	_ = typed.Close()
+	if err := <-done; err != nil {
+		t.Errorf("the end of the console: %v", err)
+	}
+	if err := set.Console(t.Context(), drivers.Target{Driver: "redfish"}, in, out); !errors.Is(err, drivers.ErrUnsupported) {
+		t.Errorf("a console over Redfish: %v", err)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/bougou/go-ipmi/pkg/client"
 	"github.com/bougou/go-ipmi/pkg/command/chassis"
+	"github.com/bougou/go-ipmi/pkg/command/transport"
 	"github.com/bougou/go-ipmi/pkg/types"
 )
 
@@ -79,6 +81,16 @@ func (s *Set) Console(ctx context.Context, t Target, in io.Reader, out io.Writer
 	if !ok {
 		return errors.New("not an IPMI session") // openIPMI makes no other
 	}
+	const instance = 1
+	_, err = is.c.ActivatePayload(ctx, &transport.ActivatePayloadRequest{PayloadType: types.PayloadTypeSOL, PayloadInstance: instance})
+	if err != nil {
+		return is.wrap("activate the console", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_, _ = is.c.DeactivatePayload(ctx, &transport.DeactivatePayloadRequest{PayloadType: types.PayloadTypeSOL, PayloadInstance: instance}) // the BMC ends it with the session, too
+	}()
 	err = is.c.SOLStream(ctx, in, out, &client.SOLStreamOptions{})
 	if ctx.Err() != nil || errors.Is(err, io.EOF) {
 		return nil //nolint:nilerr // the end was asked for

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/orchestration/engine"
@@ -31,8 +32,16 @@ type house struct {
 
 func mapOf(kv ...any) *engine.Map { return yaml11.MapOf(kv...) }
 
+// newHouse has an encrypted database, as every undercloud has.
 func newHouse(tb testing.TB) *house {
-	return startHouse(tb, storetest.Open(tb))
+	tb.Helper()
+	db := storetest.Open(tb)
+	keys, err := seal.OpenKeys(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	db.Protect(keys)
+	return startHouse(tb, db)
 }
 
 func startHouse(tb testing.TB, db *store.DB, more ...*resources.Type) *house {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/store"
@@ -248,18 +249,27 @@ func FindRows(tx *store.Tx, where string, args ...any) ([]*Row, error) {
 	return out, err
 }
 
-func (r *Row) write(tx *store.Tx) error {
-	var err error
-	if r.isNew {
-		_, err = tx.Exec("INSERT INTO heat_resources ("+rowColumns+") VALUES ("+questions(17)+")",
-			r.ID, r.StackID, r.Name, r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
-			tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Created), store.At(r.Updated))
-	} else {
-		_, err = tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=? WHERE id=?`,
+func (r *Row) values(tx *store.Tx) []any {
+	return []any{r.ID, r.StackID, r.Name, r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
+		tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Created), store.At(r.Updated)}
+}
+
+// writeRows writes resources, new ones together.
+func writeRows(tx *store.Tx, rows []*Row) error {
+	var made []*Row
+	for _, r := range rows {
+		if r.isNew {
+			made = append(made, r)
+			continue
+		}
+		_, err := tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=? WHERE id=?`,
 			r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
 			tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Updated), r.ID)
+		if err != nil {
+			return fmt.Errorf("store resource %s: %w", r.Name, err)
+		}
 	}
-	return err
+	return insert(tx, "heat_resources", rowColumns, len(made), func(i int) []any { return made[i].values(tx) })
 }
 
 // Event is a row of heat_events.
@@ -275,10 +285,29 @@ type Event struct {
 	StackName, ParentID, ProjectID string // of the stack; only when read with it
 }
 
-func (ev *Event) write(tx *store.Tx) error {
-	_, err := tx.Exec(`INSERT INTO heat_events (id, stack_id, root_id, resource_name, resource_type, physical_id, action, status, reason, path, pos, created_at)
- VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, ev.ID, ev.StackID, ev.RootID, ev.ResourceName, ev.ResourceType, ev.PhysicalID, ev.Action, ev.Status, ev.Reason, ev.Path, ev.Pos, store.At(ev.Created))
-	return err
+const eventColumns = "id, stack_id, root_id, resource_name, resource_type, physical_id, action, status, reason, path, pos, created_at"
+
+func (ev *Event) values() []any {
+	return []any{ev.ID, ev.StackID, ev.RootID, ev.ResourceName, ev.ResourceType, ev.PhysicalID, ev.Action, ev.Status, ev.Reason, ev.Path, ev.Pos, store.At(ev.Created)}
+}
+
+// insertTogether is how many rows one statement inserts: reading a statement costs as much as carrying it out.
+const insertTogether = 40
+
+// insert writes n new rows of a table in few statements.
+func insert(tx *store.Tx, table, columns string, n int, values func(i int) []any) error {
+	for i := 0; i < n; i += insertTogether {
+		var places []string
+		var args []any
+		for k := i; k < min(i+insertTogether, n); k++ {
+			v := values(k)
+			places, args = append(places, store.In(len(v))), append(args, v...)
+		}
+		if _, err := tx.Exec("INSERT INTO "+table+" ("+columns+") VALUES "+strings.Join(places, ", "), args...); err != nil {
+			return fmt.Errorf("%s: %w", table, err)
+		}
+	}
+	return nil
 }
 
 // rawTemplate is how a template is stored.

@@ -312,10 +312,8 @@ func (r *run) flush() error {
 		if cancel != 0 && r.st.Status == InProgress && r.st.Op == r.op { // a rollback just begun goes on
 			r.st.Cancel = true
 		}
-		for _, row := range rows {
-			if err := row.write(tx); err != nil {
-				return fmt.Errorf("store resource %s: %w", row.Name, err)
-			}
+		if err := writeRows(tx, rows); err != nil {
+			return err
 		}
 		for _, fn := range r.fns {
 			if err := fn(tx); err != nil {

@@ -26,10 +26,10 @@ const sinkBatch = 20
 
 // record writes events, and puts them into the outbox for the event sinks of env.
 func (e *Engine) record(tx *store.Tx, env *hot.Environment, events ...*Event) error {
+	if err := insert(tx, "heat_events", eventColumns, len(events), func(i int) []any { return events[i].values() }); err != nil {
+		return err
+	}
 	for _, ev := range events {
-		if err := ev.write(tx); err != nil {
-			return err
-		}
 		if err := e.tell(tx, ev); err != nil {
 			return err
 		}

@@ -159,7 +159,7 @@ func (t *Template) readVersion(root *yaml11.Node) *Error {
 				}
 			}
 		}
-		return errAt(at, key, "unknown version %q, expected one of %s", t.Version, strings.Join(known, ", "))
+		return errAt(at, key, "The template version is invalid: \"%s: %s\". %q should be one of: %s", key, t.Version, key, strings.Join(known, ", "))
 	}
 	return nil
 }

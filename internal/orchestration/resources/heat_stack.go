@@ -2,10 +2,13 @@ package resources
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
@@ -114,6 +117,10 @@ func probeStack(ctx context.Context, s *cloud.Session, p *Props, files map[strin
 		s = s.InRegion(region)
 	}
 	sc, err := s.Orchestration()
+	var absent gophercloud.ErrEndpointNotFound
+	if errors.As(err, &absent) {
+		err = fmt.Errorf("public endpoint for orchestration service in %s region not found", region)
+	}
 	if err != nil {
 		return fmt.Errorf("Cannot establish connection to Heat endpoint at region %q due to \"%w\"", region, err) //nolint:staticcheck // Heat's words
 	}

@@ -69,6 +69,9 @@ func subnetBody(_ context.Context, r *Resource, _ client, b *Map, changed map[st
 	if v, ok := b.Get("gateway_ip"); ok && v == "" { // an empty text asks for no gateway
 		b.Set("gateway_ip", nil)
 	}
+	if changed["allocation_pools"] && !r.Props.Has("allocation_pools") { // pools that are taken away leave none, as in Heat
+		b.Set("allocation_pools", []any{})
+	}
 	if changed == nil && r.Props.Has("subnetpool") && !r.Props.Has("cidr") {
 		b.Delete("cidr")
 	}
