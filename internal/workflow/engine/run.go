@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -215,8 +216,9 @@ func (r *run) resumeBacklog(cmds []Command) error {
 	return nil
 }
 
+// taskByID looks from the newest back: it is asked for those that just ran.
 func (r *run) taskByID(id string) *Task {
-	for _, t := range r.tasks {
+	for _, t := range slices.Backward(r.tasks) {
 		if t.ID == id {
 			return t
 		}
