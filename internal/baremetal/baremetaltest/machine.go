@@ -38,12 +38,14 @@ type Machine struct {
 
 // Spoil is how a machine behaves.
 type Spoil struct {
-	RefusePower bool              // power commands are accepted and have no effect
-	Hold        chan struct{}     // prepare_image waits for it when set
-	Silent      bool              // the ramdisk never calls back
-	Corrupt     bool              // the image is not read as it was sent
-	Inspection  map[string]any    // what the ramdisk posts when it is to inspect
-	Inspected   func(body []byte) // gets it in place of the callback URL, when set
+	RefusePower bool                                                     // power commands are accepted and have no effect
+	Hold        chan struct{}                                            // prepare_image waits for it when set
+	Silent      bool                                                     // the ramdisk never calls back
+	Corrupt     bool                                                     // the image is not read as it was sent
+	DieAt       string                                                   // the ramdisk starts anew when it gets this command, once
+	Controller  func(w http.ResponseWriter, r *http.Request) (done bool) // what the BMC does first
+	Inspection  map[string]any                                           // what the ramdisk posts when it is to inspect
+	Inspected   func(body []byte)                                        // gets it in place of the callback URL, when set
 }
 
 // Seen is what has happened to a machine.
@@ -93,6 +95,12 @@ func (m *Machine) DriverInfo() map[string]any {
 }
 
 func (m *Machine) redfish(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	first := m.spoil.Controller
+	m.mu.Unlock()
+	if first != nil && first(w, r) {
+		return
+	}
 	var body map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&body)
 	reply := func(v any) { w.Header().Set("Content-Type", "application/json"); _ = json.NewEncoder(w).Encode(v) }
@@ -165,6 +173,17 @@ func get(ctx context.Context, url string) (int, []byte) {
 	defer func() { _ = res.Body.Close() }()
 	b, _ := io.ReadAll(res.Body)
 	return res.StatusCode, b
+}
+
+// dies says once that the ramdisk is to start anew at this command.
+func (m *Machine) dies(command string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.spoil.DieAt != command {
+		return false
+	}
+	m.spoil.DieAt = ""
+	return true
 }
 
 // netboot is firmware and ramdisk: script, then lookup and heartbeat, again
@@ -320,6 +339,10 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Params map[string]any `json:"params"`
 		}
 		_ = json.NewDecoder(r.Body).Decode(&in)
+		if a.m.dies(in.Name) {
+			go a.m.Reset()
+			panic(http.ErrAbortHandler) // no answer
+		}
 		cmd := map[string]any{"id": fmt.Sprintf("c%d", len(a.cmds)), "command_name": in.Name, "command_status": "RUNNING"}
 		a.cmds = append(a.cmds, cmd)
 		switch in.Name {
