@@ -1,106 +1,287 @@
 package boot
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/pin/tftp/v3"
 )
 
 // TFTP serves the files of FS, read only, for the first stage of a network
-// boot.
+// boot: RFC 1350 with the options blksize (RFC 2348), timeout and tsize (RFC
+// 2349) and windowsize (RFC 7440). All transfers share one socket, because one
+// of their own would be opened outside of the provisioning network's namespace.
 type TFTP struct {
 	FS  fs.FS
 	Log *slog.Logger
+	// Timeout is how long an acknowledgement may take; 0 means a second.
+	Timeout time.Duration
 }
 
-// blockSize is what fits into an Ethernet frame, with room for a VLAN tag or a
-// tunnel.
-const blockSize = 1428
+const (
+	// maxBlock is what fits into an Ethernet frame, with room for a VLAN tag or a tunnel; who asks for more gets it.
+	maxBlock     = 1428
+	defaultBlock = 512
+	// maxWindow is how many blocks are sent without an acknowledgement at most.
+	maxWindow = 32
+	// maxTransfers bounds what goes on at once.
+	maxTransfers = 4096
+	tftpRetries  = 5
+	maxTFTP      = 1500 // bytes of a packet from a client
+)
+
+// The packets (RFC 1350, 5; RFC 2347) and error codes.
+const (
+	opRead, opData, opAck, opError, opOptions = 1, 3, 4, 5, 6
+	codeNotFound, codeFull, codeIllegal       = 1, 3, 4
+)
 
 // Serve answers on conn until ctx is done or conn is closed; it closes conn.
 func (t *TFTP) Serve(ctx context.Context, conn net.PacketConn) error {
-	s := tftp.NewServer(t.read, nil)
-	s.SetBlockSize(blockSize)
-	s.EnableSinglePort() // one socket, as the namespace of a new one would be wrong
-	s.SetTimeout(2 * time.Second)
-	s.SetRetries(5)
-	watched := &endingConn{PacketConn: conn, ended: make(chan struct{})}
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(watched) }()
-	var err error
-	select {
-	case <-ctx.Done():
-	case <-watched.ended:
-		err = net.ErrClosed
-	case err = <-failed:
-		_ = conn.Close()
-		return fmt.Errorf("TFTP server: %w", err)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // transfers under way end with it
+	defer stop()
+	s := &tftpServer{TFTP: t, conn: conn, transfers: map[string]chan []byte{}, done: make(chan struct{})}
+	defer s.wg.Wait()
+	defer close(s.done)
+	defer func() { _ = conn.Close() }()
+	buf := make([]byte, maxTFTP)
+	for {
+		n, peer, err := conn.ReadFrom(buf)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("TFTP server: %w", err)
+		}
+		s.take(bytes.Clone(buf[:n]), peer)
 	}
-	_ = conn.Close() // transfers under way end with it
-	s.Shutdown()
-	<-failed
-	return err
 }
 
-// endingConn makes the end of a socket known. The library's single-port loop
-// reads a closed socket again and again without a pause; here such a read
-// takes a while and looks like a timeout, and the loop is told to stop.
-type endingConn struct {
-	net.PacketConn
-	once  sync.Once
-	ended chan struct{}
+type tftpServer struct {
+	*TFTP
+	conn net.PacketConn
+	wg   sync.WaitGroup
+	done chan struct{}
+
+	mu        sync.Mutex
+	transfers map[string]chan []byte // by the client's address
 }
 
-func (c *endingConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, addr, err := c.PacketConn.ReadFrom(b)
-	if errors.Is(err, net.ErrClosed) {
-		c.once.Do(func() { close(c.ended) })
-		time.Sleep(50 * time.Millisecond)
-		return 0, nil, os.ErrDeadlineExceeded
+// take gives a packet to its transfer, or begins one.
+func (s *tftpServer) take(p []byte, peer net.Addr) {
+	if len(p) < 4 {
+		return
 	}
-	return n, addr, err
+	key := peer.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch, known := s.transfers[key]
+	op := binary.BigEndian.Uint16(p)
+	switch {
+	case known && op != opRead:
+		select {
+		case ch <- p:
+		default: // it asks again
+		}
+	case known: // a repeated request: its answer is on its way
+	case op != opRead && op != opError:
+		s.refuse(peer, codeIllegal, "this server only gives files")
+	case op == opRead && len(s.transfers) >= maxTransfers:
+		s.refuse(peer, codeFull, "too many transfers, try again")
+	case op == opRead:
+		ch := make(chan []byte, maxWindow)
+		s.transfers[key] = ch
+		s.wg.Go(func() {
+			s.answer(p[2:], peer, ch)
+			s.mu.Lock()
+			delete(s.transfers, key)
+			s.mu.Unlock()
+		})
+	}
 }
 
-func (t *TFTP) read(name string, rf io.ReaderFrom) error {
-	remote := ""
-	if o, ok := rf.(tftp.OutgoingTransfer); ok {
-		addr := o.RemoteAddr()
-		remote = addr.String()
+func (s *tftpServer) refuse(peer net.Addr, code uint16, text string) {
+	p := binary.BigEndian.AppendUint16([]byte{0, opError}, code)
+	s.send(peer, append(append(p, text...), 0))
+}
+
+func (s *tftpServer) send(peer net.Addr, p []byte) {
+	if _, err := s.conn.WriteTo(p, peer); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.Log.Debug("TFTP: send", "client", peer.String(), "error", err)
+	}
+}
+
+// answer carries out one read request.
+func (s *tftpServer) answer(request []byte, peer net.Addr, acks <-chan []byte) {
+	name, asked, err := parseRequest(request)
+	if err != nil {
+		s.refuse(peer, codeIllegal, err.Error())
+		return
 	}
 	// Firmware asks with or without a leading slash, some with backslashes.
 	clean := strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, "\\", "/")), "/")
-	f, err := t.FS.Open(clean)
+	f, err := s.FS.Open(clean)
 	if err != nil {
-		t.Log.Warn("TFTP: no such file", "file", clean, "client", remote)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-			return fmt.Errorf("file %s not found", clean)
-		}
-		return err
+		s.Log.Warn("TFTP: no such file", "file", clean, "client", peer.String())
+		s.refuse(peer, codeNotFound, "file "+clean+" not found")
+		return
 	}
 	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		return fmt.Errorf("file %s not found", clean)
+	src, seekable := f.(io.ReaderAt)
+	if err != nil || !st.Mode().IsRegular() || !seekable {
+		s.refuse(peer, codeNotFound, "file "+clean+" not found")
+		return
 	}
-	if o, ok := rf.(tftp.OutgoingTransfer); ok {
-		o.SetSize(st.Size())
+	tr := transfer{s: s, peer: peer, acks: acks, src: src, size: st.Size(), block: defaultBlock, window: 1, timeout: s.Timeout}
+	if tr.timeout == 0 {
+		tr.timeout = time.Second
 	}
-	n, err := rf.ReadFrom(f)
-	if err != nil {
-		t.Log.Info("TFTP: transfer failed", "file", clean, "client", remote, "bytes", n, "error", err)
-		return err
+	if err := tr.run(tr.negotiate(asked)); err != nil {
+		s.Log.Info("TFTP: transfer failed", "file", clean, "client", peer.String(), "error", err)
+		return
 	}
-	t.Log.Info("TFTP: file sent", "file", clean, "client", remote, "bytes", n)
+	s.Log.Info("TFTP: file sent", "file", clean, "client", peer.String(), "bytes", tr.size)
+}
+
+type tftpOption struct{ name, value string }
+
+// parseRequest reads "name 0 mode 0", then pairs of options (RFC 2347).
+func parseRequest(p []byte) (name string, options []tftpOption, err error) {
+	fields := strings.Split(string(p), "\x00")
+	if len(fields) < 3 || fields[0] == "" {
+		return "", nil, errors.New("malformed request")
+	}
+	if mode := strings.ToLower(fields[1]); mode != "octet" && mode != "netascii" {
+		return "", nil, fmt.Errorf("mode %q is unknown, octet is served", fields[1])
+	}
+	for rest := fields[2 : len(fields)-1]; len(rest) >= 2; rest = rest[2:] {
+		options = append(options, tftpOption{strings.ToLower(rest[0]), rest[1]})
+	}
+	return fields[0], options, nil
+}
+
+// transfer is one file on its way.
+type transfer struct {
+	s       *tftpServer
+	peer    net.Addr
+	acks    <-chan []byte
+	src     io.ReaderAt
+	size    int64
+	block   int
+	window  int
+	timeout time.Duration
+}
+
+// negotiate takes over the options that are understood, within bounds, and
+// returns what is answered; nil if there is nothing to answer.
+func (t *transfer) negotiate(asked []tftpOption) []byte {
+	var out []byte
+	accept := func(name string, value int64) {
+		if out == nil {
+			out = []byte{0, opOptions}
+		}
+		out = append(append(out, name...), 0)
+		out = append(strconv.AppendInt(out, value, 10), 0)
+	}
+	for _, o := range asked {
+		n, err := strconv.ParseInt(o.value, 10, 64)
+		if err != nil {
+			continue // as if it were not there (RFC 2347)
+		}
+		switch {
+		case o.name == "blksize" && n >= 8:
+			t.block = int(min(n, maxBlock))
+			accept(o.name, int64(t.block))
+		case o.name == "windowsize" && n >= 1:
+			t.window = int(min(n, maxWindow))
+			accept(o.name, int64(t.window))
+		case o.name == "timeout" && n >= 1 && n <= 255:
+			t.timeout = time.Duration(n) * time.Second
+			accept(o.name, n)
+		case o.name == "tsize":
+			accept(o.name, t.size)
+		}
+	}
+	return out
+}
+
+// run sends the file. Blocks are counted from 1; the last one is shorter than
+// the others, and empty if the size is a multiple of theirs.
+func (t *transfer) run(options []byte) error {
+	if options != nil {
+		if _, err := t.await(0, 0, func() error { t.s.send(t.peer, options); return nil }); err != nil {
+			return err
+		}
+	}
+	last := t.size/int64(t.block) + 1
+	for acked := int64(0); acked < last; {
+		upto := min(acked+int64(t.window), last)
+		next, err := t.await(acked+1, upto, func() error { return t.sendBlocks(acked+1, upto) })
+		if err != nil {
+			return err
+		}
+		acked = next
+	}
 	return nil
+}
+
+func (t *transfer) sendBlocks(from, to int64) error {
+	buf := make([]byte, 4+t.block)
+	for b := from; b <= to; b++ {
+		n, err := t.src.ReadAt(buf[4:], (b-1)*int64(t.block))
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.s.refuse(t.peer, 0, "read error")
+			return err
+		}
+		binary.BigEndian.PutUint16(buf, opData)
+		binary.BigEndian.PutUint16(buf[2:], uint16(b)) //nolint:gosec // block numbers wrap around
+		t.s.send(t.peer, buf[:4+n])
+	}
+	return nil
+}
+
+// await sends, and again after each timeout, until one of the blocks from to
+// upto is acknowledged, and returns which. Other acknowledgements are old ones:
+// answering them would double every packet from then on (RFC 1123, 4.2.3.1).
+func (t *transfer) await(from, upto int64, send func() error) (int64, error) {
+	timer := time.NewTimer(t.timeout)
+	defer timer.Stop()
+	for range tftpRetries {
+		if err := send(); err != nil {
+			return 0, err
+		}
+		timer.Reset(t.timeout)
+		for waiting := true; waiting; {
+			select {
+			case <-t.s.done:
+				return 0, net.ErrClosed
+			case <-timer.C:
+				waiting = false
+			case p := <-t.acks:
+				switch op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]); {
+				case op == opError:
+					return 0, fmt.Errorf("the client ended it: code %d, %s", n, bytes.TrimRight(p[4:], "\x00"))
+				case op == opAck:
+					for b := from; b <= upto; b++ {
+						if uint16(b) == n { //nolint:gosec // block numbers wrap around
+							return b, nil
+						}
+					}
+				}
+			}
+		}
+	}
+	t.s.refuse(t.peer, 0, "timeout")
+	return 0, fmt.Errorf("no acknowledgement of block %d after %d tries", upto, tftpRetries)
 }
