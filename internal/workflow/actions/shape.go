@@ -3,6 +3,7 @@ package actions
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,6 +48,61 @@ func shapes() map[string]shape {
 			c.roles("application_credential", in, "roles", "id")
 			return nil
 		}},
+		"glance.images_image_import": {[]string{"uri", "stores", "all_stores", "allow_failure", "backend"}, importImage},
+		"glance.metadefs_tag_create_multiple": {[]string{"tags"}, func(c *call, in map[string]any) error {
+			tags := []any{}
+			for _, name := range List(in, "tags") {
+				tags = append(tags, map[string]any{"name": name})
+			}
+			c.body = map[string]any{"tags": tags}
+			return nil
+		}},
+		"glance.images_add_location": {[]string{"validation_data"}, func(c *call, in map[string]any) error {
+			patch, _ := c.body.([]any)
+			if len(patch) == 1 && in["validation_data"] != nil {
+				op, _ := patch[0].(map[string]any)
+				value, _ := op["value"].(map[string]any)
+				value["validation_data"] = in["validation_data"]
+			}
+			c.header("Content-Type", imagePatch)
+			return nil
+		}},
+	}
+	maps.Copy(out, namedShapes())
+	for name, header := range map[string][2]string{
+		"designate.zone_imports_create": {"Content-Type", "text/dns"}, "designate.zone_exports_get_export": {"Accept", "text/dns"},
+		"glance.images_stage": {"Content-Type", "application/octet-stream"}, "glance.images_upload": {"Content-Type", "application/octet-stream"},
+	} {
+		out[name] = shape{nil, func(c *call, _ map[string]any) error {
+			c.header(header[0], header[1])
+			return nil
+		}}
+	}
+	for _, name := range []string{"keystone.roles_grant", "keystone.roles_check", "keystone.roles_revoke"} {
+		out[name] = shape{[]string{"user", "group", "system", "domain", "project", "os_inherit_extension_inherited"}, roleOf}
+	}
+	for _, name := range []string{"cinder.backups_delete", "cinder.volume_snapshots_delete"} {
+		out[name] = shape{[]string{"force"}, func(c *call, in map[string]any) error {
+			if yaql.Truth(in["force"]) {
+				c.method, c.path, c.body = http.MethodPost, c.path+"/action", map[string]any{"os-force_delete": nil}
+			}
+			return nil
+		}}
+	}
+	for _, kind := range []string{"floatingip", "network", "port", "qos_policy", "router", "security_group", "segment", "subnet", "subnetpool", "trunk"} {
+		out["neutron.update_"+kind] = shape{[]string{"revision_number"}, func(c *call, in map[string]any) error {
+			if in["revision_number"] != nil {
+				c.header("If-Match", "revision_number="+yaql.Str(in["revision_number"]))
+			}
+			return nil
+		}}
+	}
+	return out
+}
+
+// namedShapes are those that name what is given by ids or names, or read it.
+func namedShapes() map[string]shape {
+	return map[string]shape{
 		"keystone.oauth1.request_tokens_authorize": {[]string{"roles"}, func(c *call, in map[string]any) error {
 			roles := []any{}
 			for _, r := range List(in, "roles") {
@@ -81,55 +137,7 @@ func shapes() map[string]shape {
 			}
 			return nil
 		}},
-		"glance.images_image_import": {[]string{"uri", "stores", "all_stores", "allow_failure", "backend"}, importImage},
-		"glance.metadefs_tag_create_multiple": {[]string{"tags"}, func(c *call, in map[string]any) error {
-			tags := []any{}
-			for _, name := range List(in, "tags") {
-				tags = append(tags, map[string]any{"name": name})
-			}
-			c.body = map[string]any{"tags": tags}
-			return nil
-		}},
-		"glance.images_add_location": {[]string{"validation_data"}, func(c *call, in map[string]any) error {
-			patch, _ := c.body.([]any)
-			if len(patch) == 1 && in["validation_data"] != nil {
-				op, _ := patch[0].(map[string]any)
-				value, _ := op["value"].(map[string]any)
-				value["validation_data"] = in["validation_data"]
-			}
-			c.header("Content-Type", imagePatch)
-			return nil
-		}},
 	}
-	for name, header := range map[string][2]string{
-		"designate.zone_imports_create": {"Content-Type", "text/dns"}, "designate.zone_exports_get_export": {"Accept", "text/dns"},
-		"glance.images_stage": {"Content-Type", "application/octet-stream"}, "glance.images_upload": {"Content-Type", "application/octet-stream"},
-	} {
-		out[name] = shape{nil, func(c *call, _ map[string]any) error {
-			c.header(header[0], header[1])
-			return nil
-		}}
-	}
-	for _, name := range []string{"keystone.roles_grant", "keystone.roles_check", "keystone.roles_revoke"} {
-		out[name] = shape{[]string{"user", "group", "system", "domain", "project", "os_inherit_extension_inherited"}, roleOf}
-	}
-	for _, name := range []string{"cinder.backups_delete", "cinder.volume_snapshots_delete"} {
-		out[name] = shape{[]string{"force"}, func(c *call, in map[string]any) error {
-			if yaql.Truth(in["force"]) {
-				c.method, c.path, c.body = http.MethodPost, c.path+"/action", map[string]any{"os-force_delete": nil}
-			}
-			return nil
-		}}
-	}
-	for _, kind := range []string{"floatingip", "network", "port", "qos_policy", "router", "security_group", "segment", "subnet", "subnetpool", "trunk"} {
-		out["neutron.update_"+kind] = shape{[]string{"revision_number"}, func(c *call, in map[string]any) error {
-			if in["revision_number"] != nil {
-				c.header("If-Match", "revision_number="+yaql.Str(in["revision_number"]))
-			}
-			return nil
-		}}
-	}
-	return out
 }
 
 // part returns the dict under a key of the body, made if it is not there.
