@@ -17,23 +17,23 @@ type Vault interface {
 	Unlock(text, owner string) ([]byte, error)
 }
 
-// Protect has the columns of SealedJSON, SealText and SealBytes encrypted from
+// Protect has the columns of SealedJSON, SealedText and SealBytes encrypted from
 // now on. What was written before stays readable. It is called before the
 // database is used.
 func (db *DB) Protect(v Vault) { db.vault = v }
 
 // sealed marks an encrypted column. Neither JSON nor a template begins with it.
-var sealed = []byte("\x1esealed:")
+const sealed = "\x1esealed:"
 
 func (tx *Tx) lock(data []byte, owner string) []byte {
 	if tx.vault == nil {
 		return data
 	}
-	return append(bytes.Clone(sealed), tx.vault.Lock(data, owner)...)
+	return []byte(sealed + tx.vault.Lock(data, owner))
 }
 
 func (tx *Tx) unlock(data []byte, owner string) ([]byte, error) {
-	text, ok := bytes.CutPrefix(data, sealed)
+	text, ok := bytes.CutPrefix(data, []byte(sealed))
 	if !ok {
 		return data, nil
 	}

@@ -122,7 +122,7 @@ func probeStack(ctx context.Context, s *cloud.Session, p *Props, files map[strin
 		err = fmt.Errorf("public endpoint for orchestration service in %s region not found", region)
 	}
 	if err != nil {
-		return fmt.Errorf("Cannot establish connection to Heat endpoint at region %q due to \"%w\"", region, err) //nolint:staticcheck // Heat's words
+		return Failed("Cannot establish connection to Heat endpoint at region %q due to \"%v\"", region, err)
 	}
 	all := yaml11.NewMap()
 	for k, v := range files {
@@ -130,7 +130,7 @@ func probeStack(ctx context.Context, s *cloud.Session, p *Props, files map[strin
 	}
 	_, err = client{sc}.call(ctx, "POST", "validate", yaml11.MapOf("template", p.Str("template"), "files", all, "environment", env))
 	if err != nil && !Transient(err) {
-		return fmt.Errorf("Failed validating stack template using Heat endpoint at region %q due to \"%w\"", region, err) //nolint:staticcheck // Heat's words
+		return Failed("Failed validating stack template using Heat endpoint at region %q due to \"%v\"", region, err)
 	}
 	return nil
 }

@@ -227,9 +227,9 @@ type nic struct {
 
 // updateNetworks detaches the interfaces that no entry of networks stands for, then attaches those that are
 // missing. An entry without a port takes an interface on its network that has what it asks for.
-func updateNetworks(ctx context.Context, r *Resource, c client, s *Map) (Step, error) {
-	if nets, err := serverMode(r); nets != "" || err != nil {
-		return Done(), err
+func updateNetworks(ctx context.Context, r *Resource, c client, _ *Map) (Step, error) {
+	if chosenByNova(r) {
+		return Done(), nil
 	}
 	n, err := r.network(ctx)
 	if err != nil {
@@ -273,14 +273,12 @@ func updateNetworks(ctx context.Context, r *Resource, c client, s *Map) (Step, e
 	return Done(), nil
 }
 
-// serverMode returns the word of allocate_network, with which Nova chooses.
-func serverMode(r *Resource) (string, error) {
-	for _, v := range r.Props.List("networks") {
-		if m, ok := v.(*Map); ok && str(m, "allocate_network") != "" {
-			return str(m, "allocate_network"), nil
-		}
-	}
-	return "", nil
+// chosenByNova tells whether the networks are left to Nova by allocate_network.
+func chosenByNova(r *Resource) bool {
+	return slices.ContainsFunc(r.Props.List("networks"), func(v any) bool {
+		m, ok := v.(*Map)
+		return ok && str(m, "allocate_network") != ""
+	})
 }
 
 func (w *nic) body() *Map {
