@@ -165,7 +165,7 @@ func rawImage(ctx context.Context, w *work) outcome {
 	if err != nil {
 		return w.cloudTrouble(ctx, err)
 	}
-	res, err := c.Request(ctx, http.MethodHead, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK, http.StatusAccepted, http.StatusConflict}})
+	res, err := c.Request(ctx, http.MethodHead, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK, http.StatusAccepted, http.StatusConflict}}) //nolint:bodyclose // the library closes it
 	if err != nil {
 		return w.cloudTrouble(ctx, fmt.Errorf("raw form of image %s (%s): %w", img.Name, img.ID, err))
 	}
@@ -185,7 +185,7 @@ func rawImage(ctx context.Context, w *work) outcome {
 
 // whyNotRaw asks again in a way that has the reason in the answer.
 func (s *Service) whyNotRaw(ctx context.Context, c *gophercloud.ServiceClient, img instanceImage) error {
-	_, err := c.Request(ctx, http.MethodGet, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusNoContent}})
+	_, err := c.Request(ctx, http.MethodGet, rawURL(c, img.ID), &gophercloud.RequestOpts{OkCodes: []int{http.StatusNoContent}}) //nolint:bodyclose // the library closes it
 	return fmt.Errorf("image %s (%s) has no raw form; upload a sound image, or set baremetal.force_raw_images to false to have the ramdisk read it as it is: %w", img.Name, img.ID, err)
 }
 

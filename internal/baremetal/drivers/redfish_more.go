@@ -201,6 +201,8 @@ func (s *redfishSession) SetSecureBoot(ctx context.Context, on bool) error {
 }
 
 // Indicators lists the location lights of the system and of its chassis.
+//
+//nolint:staticcheck // IndicatorLED is deprecated, but all that older services have
 func (s *redfishSession) Indicators(ctx context.Context) ([]Indicator, error) {
 	sys, err := s.get(ctx)
 	if err != nil {
@@ -245,6 +247,8 @@ func indicator(component, id string, led schemas.IndicatorLED, active *bool) (In
 }
 
 // SetIndicator switches a light.
+//
+//nolint:staticcheck // IndicatorLED is deprecated, but all that older services have
 func (s *redfishSession) SetIndicator(ctx context.Context, component, id, state string) error {
 	sys, err := s.get(ctx)
 	if err != nil {
@@ -298,9 +302,9 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 		}
 		switch {
 		case c.TotalThreads != nil:
-			h.CPUs += int(*c.TotalThreads)
+			h.CPUs += *c.TotalThreads
 		case c.TotalCores != nil:
-			h.CPUs += int(*c.TotalCores)
+			h.CPUs += *c.TotalCores
 		default:
 			h.CPUs++
 		}

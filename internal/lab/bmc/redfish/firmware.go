@@ -45,7 +45,7 @@ func checkSetting(name string, v any) error {
 		if a["AttributeName"] != name {
 			continue
 		}
-		ok := false
+		var ok bool
 		switch a["Type"] {
 		case "Enumeration":
 			ok = v == "Enabled" || v == "Disabled"
