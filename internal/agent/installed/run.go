@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ import (
 
 // StateDir is the agent's own folder on a node.
 const StateDir = "/var/lib/tripleo-agent"
+
+// reachTimeout is how long one try to connect to the undercloud takes.
+const reachTimeout = 5 * time.Second
 
 // Options of Run. The zero value is right on a real node, apart from Log.
 type Options struct {
@@ -93,7 +97,7 @@ func newAgent(opt Options) (*agent, error) {
 	}
 	a := &agent{opt: opt, host: h, log: opt.Log, sources: map[string]map[string]any{}, changed: make(chan struct{}, 1)}
 	a.request = &collect.Request{Client: opt.Client}
-	a.applier = &apply.Applier{Host: h}
+	a.applier = &apply.Applier{Host: h, Reach: a.reach}
 	svc, err := service.New(service.Config{Host: h, StateDir: StateDir, AllowApt: opt.AllowApt})
 	if err != nil {
 		return nil, err
@@ -138,6 +142,11 @@ func (a *agent) start(ctx context.Context) error {
 			a.sources[name] = m
 		}
 	}
+	if back, err := a.applier.RecoverNetwork(ctx); err != nil {
+		a.log.Error("a change of the network was interrupted", "error", err)
+	} else if back {
+		a.log.Warn("a change of the network was interrupted and the undercloud could not be reached: the old one is back")
+	}
 	drive, err := a.configDrive(ctx)
 	if err != nil {
 		// Without a drive there may still be local files or a metadata URL from earlier.
@@ -146,6 +155,27 @@ func (a *agent) start(ctx context.Context) error {
 		return err
 	}
 	return a.readLocal()
+}
+
+// reach tries whether the undercloud, as the metadata name it, can be connected to.
+func (a *agent) reach(ctx context.Context) error {
+	text := a.opt.MetadataURL
+	if text == "" {
+		text = collect.MetadataURL(a.merged())
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return errNoURL
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	conn, err := (&net.Dialer{Timeout: reachTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 func (a *agent) configDrive(ctx context.Context) (*collect.ConfigDrive, error) {

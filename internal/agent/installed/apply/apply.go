@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tripleo/tripleo/internal/agent/installed/host"
 )
@@ -26,7 +27,13 @@ const (
 )
 
 // Applier changes one host.
-type Applier struct{ Host *host.Host }
+type Applier struct {
+	Host *host.Host
+	// Reach tries to reach the undercloud; nil when none is known. A network that ends that is taken back.
+	Reach func(ctx context.Context) error
+	// ReachWait is how long it may take after a change; 0 is a minute.
+	ReachWait time.Duration
+}
 
 // Apply does what the keys of cfg say and tells what it changed, one sentence each.
 func (a *Applier) Apply(ctx context.Context, cfg map[string]any) (changes []string, err error) {

@@ -83,7 +83,7 @@ func TestNetwork(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ reason, cfg, want string }{
-		{"an unknown type says which are known", `[{"type": "ovs_bridge", "name": "br-ex"}]`, "known are interface, vlan and linux_bridge"},
+		{"an unknown type says which are known", `[{"type": "ovs_bridge", "name": "br-ex"}]`, "known are interface, vlan, linux_bridge and linux_bond"},
 		{"a name cannot leave the folder", `[{"type": "interface", "name": "../x"}]`, "is no interface name"},
 		{"an address without prefix", `[{"type": "interface", "name": "a", "addresses": [{"ip_netmask": "1.2.3.4"}]}]`, "address: "},
 		{"a bridge of nothing", `[{"type": "linux_bridge", "name": "br-ex"}]`, "a bridge needs members"},

@@ -2,55 +2,156 @@ package apply
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
-	"regexp"
+	"io/fs"
+	"os"
+	"path"
 	"strings"
+	"time"
 
+	"github.com/tripleo/tripleo/internal/agent/hardware"
 	"github.com/tripleo/tripleo/internal/agent/installed/host"
 )
 
-// networkItem is the part of os-net-config's language that static addresses, VLANs and bridges on plain interfaces need.
-type networkItem struct {
-	Type      string `json:"type"` // interface, vlan or linux_bridge
-	Name      string `json:"name"`
-	Device    string `json:"device"`  // of a vlan: the interface below
-	VlanID    int    `json:"vlan_id"` // 1-4094
-	UseDHCP   bool   `json:"use_dhcp"`
-	MTU       int    `json:"mtu"`
-	Addresses []struct {
-		IPNetmask string `json:"ip_netmask"`
-	} `json:"addresses"`
-	Routes []struct {
-		IPNetmask string `json:"ip_netmask"`
-		NextHop   string `json:"next_hop"`
-		Default   bool   `json:"default"`
-	} `json:"routes"`
-	DNS []string `json:"dns_servers"`
-	// Members of a bridge: interfaces and VLANs. The bridge has the MAC address of the primary one, else of the first.
-	Members []networkItem `json:"members"`
-	Primary bool          `json:"primary"`
-	bridge  string        // of a member
-}
-
 const (
-	kindInterface = "interface"
-	kindVLAN      = "vlan"
-	kindBridge    = "linux_bridge"
+	// networkJournal keeps the files of before while a new network is on trial: whoever starts next decides.
+	networkJournal = "/var/lib/tripleo-agent/network-before.json"
+	// networkRefused has the hash of a configuration that cut the node off, and until when it is not tried again: it
+	// may have been the undercloud that was away.
+	networkRefused = "/var/lib/tripleo-agent/network-refused"
+	// reachWait is how long the undercloud may be out of reach after a change, and reachPause how often it is tried.
+	refusedFor = 10 * time.Minute
+	reachWait  = 60 * time.Second
+	reachPause = 3 * time.Second
 )
 
-var ifnameRE = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,15}$`)
-
-const networkdDir = "/etc/systemd/network"
-
-// Network writes systemd-networkd's files for the list and reloads networkd when one changed.
+// Network makes systemd-networkd's files as os-net-config's list says and has networkd apply them. When the undercloud
+// could be reached before and cannot be any more, the files of before come back, and the list is refused for ten minutes.
 func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
-	files, err := networkFiles(v, a.macOf)
+	items, err := parseNetwork(v, a.activeNICs())
 	if err != nil {
 		return nil, err
 	}
+	files := networkdFiles(items, a.macOf)
+	sum := hashFiles(files)
+	if until := a.refusedUntil(sum); a.Host.Now().Before(until) {
+		return nil, fmt.Errorf("this network was tried and the undercloud could not be reached through it: change it, or wait until %s", until.UTC().Format(time.RFC3339))
+	}
+	before, stale, err := a.networkBefore(files)
+	if err != nil || before == nil {
+		return nil, err
+	}
+	trial := a.Reach != nil && a.Reach(ctx) == nil
+	if trial {
+		if err := a.putJournal(before); err != nil {
+			return nil, err
+		}
+	}
+	changes, err := a.putNetwork(ctx, files, stale)
+	if err == nil && trial {
+		err = a.reachable(ctx)
+	}
+	if err == nil || !trial {
+		return changes, errors.Join(err, a.dropJournal())
+	}
+	if ctx.Err() != nil {
+		return changes, err // the journal stays: who starts next decides
+	}
+	if back := a.rollBack(ctx, before); back != nil {
+		return changes, errors.Join(err, fmt.Errorf("and the old network could not be put back: %w", back))
+	}
+	if err := a.Host.PutState(networkRefused, []byte(sum+" "+a.Host.Now().Add(refusedFor).UTC().Format(time.RFC3339))); err != nil {
+		return changes, err
+	}
+	return append(changes, "the network of before was put back"), fmt.Errorf("the undercloud cannot be reached with the new network, the old one is back: %w", err)
+}
+
+// refusedUntil is when a configuration may be tried again; the zero time if it was not refused.
+func (a *Applier) refusedUntil(sum string) time.Time {
+	data, err := a.Host.ReadFile(networkRefused)
+	if err != nil {
+		return time.Time{}
+	}
+	old, at, _ := strings.Cut(string(data), " ")
+	until, err := time.Parse(time.RFC3339, at)
+	if err != nil || old != sum {
+		return time.Time{}
+	}
+	return until
+}
+
+// RecoverNetwork ends a trial that was interrupted: the new network stays if the undercloud can be reached, else the old
+// one comes back. It says whether that was so.
+func (a *Applier) RecoverNetwork(ctx context.Context) (rolledBack bool, err error) {
+	data, err := a.Host.ReadFile(networkJournal)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var before map[string]*string
+	if err := json.Unmarshal(data, &before); err != nil {
+		return false, errors.Join(fmt.Errorf("%s: %w", networkJournal, err), a.dropJournal())
+	}
+	if a.Reach == nil || a.reachable(ctx) == nil {
+		return false, a.dropJournal()
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return true, a.rollBack(ctx, before)
+}
+
+// networkBefore returns what the files to be changed are now (nil: not there), and which of ours are not wanted any more.
+// The map is nil if nothing is to be changed.
+func (a *Applier) networkBefore(files []host.FileSpec) (before map[string]*string, stale []string, err error) {
+	wanted := map[string]bool{}
+	for _, f := range files {
+		wanted[f.Path] = true
+	}
+	entries, err := os.ReadDir(a.Host.Path(networkdDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		if p := networkdDir + "/" + e.Name(); strings.HasPrefix(e.Name(), networkdPrefix) && !wanted[p] {
+			stale = append(stale, p)
+		}
+	}
+	changed := len(stale) > 0
+	before = map[string]*string{}
+	for _, f := range files {
+		changed = changed || a.Host.Differs(f)
+		wanted[f.Path] = true
+	}
+	if !changed {
+		return nil, nil, nil
+	}
+	for _, p := range stale {
+		wanted[p] = true
+	}
+	for p := range wanted {
+		data, err := a.Host.ReadFile(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			before[p] = nil
+		case err != nil:
+			return nil, nil, err
+		default:
+			text := string(data)
+			before[p] = &text
+		}
+	}
+	return before, stale, nil
+}
+
+// putNetwork writes and removes files and has networkd look at them.
+func (a *Applier) putNetwork(ctx context.Context, files []host.FileSpec, stale []string) ([]string, error) {
 	var changes []string
 	for _, f := range files {
 		changed, err := a.Host.Put(f)
@@ -61,17 +162,93 @@ func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
 			changes = append(changes, f.Path+" written")
 		}
 	}
-	if changes == nil {
-		return nil, nil
+	for _, p := range stale {
+		if err := os.Remove(a.Host.Path(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return changes, err
+		}
+		changes = append(changes, p+" removed")
 	}
-	res, err := a.Host.Run.Run(ctx, host.Command{Args: []string{"networkctl", "reload"}})
-	if err != nil {
+	if err := a.networkctl(ctx, "reload"); err != nil {
 		return changes, err
 	}
-	if res.Code != 0 {
-		return changes, fmt.Errorf("networkctl reload: exit code %d: %s", res.Code, strings.TrimSpace(string(res.Stderr)))
+	// networkd leaves interfaces alone whose .netdev went.
+	for _, p := range stale {
+		if name, ok := strings.CutSuffix(strings.TrimPrefix(path.Base(p), networkdPrefix), ".netdev"); ok {
+			if err := a.networkctl(ctx, "delete", name); err != nil {
+				return changes, err
+			}
+		}
 	}
 	return append(changes, "systemd-networkd reloaded"), nil
+}
+
+// rollBack puts the files of before back.
+func (a *Applier) rollBack(ctx context.Context, before map[string]*string) error {
+	var files []host.FileSpec
+	var stale []string
+	for p, text := range before {
+		if path.Dir(p) != networkdDir || !strings.HasPrefix(path.Base(p), networkdPrefix) {
+			return fmt.Errorf("%s: %s is none of our files", networkJournal, p)
+		}
+		if text == nil {
+			stale = append(stale, p)
+		} else {
+			files = append(files, host.FileSpec{Path: p, Mode: 0o644, Data: []byte(*text)})
+		}
+	}
+	if _, err := a.putNetwork(ctx, files, stale); err != nil {
+		return err
+	}
+	return a.dropJournal()
+}
+
+func (a *Applier) putJournal(before map[string]*string) error {
+	data, err := json.Marshal(before)
+	if err != nil {
+		return err
+	}
+	return a.Host.PutState(networkJournal, data)
+}
+
+func (a *Applier) dropJournal() error {
+	if err := os.Remove(a.Host.Path(networkJournal)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// reachable waits until the undercloud answers.
+func (a *Applier) reachable(ctx context.Context) error {
+	limit, pause := reachWait, reachPause
+	if a.ReachWait > 0 {
+		limit, pause = a.ReachWait, a.ReachWait/10
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := errors.New("not tried") // the first pause is for networkd, which works on after a reload
+	for {
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+		if err = a.Reach(ctx); err == nil {
+			return nil
+		}
+	}
+}
+
+func (a *Applier) networkctl(ctx context.Context, args ...string) error {
+	res, err := a.Host.Run.Run(ctx, host.Command{Args: append([]string{"networkctl"}, args...)})
+	if err != nil {
+		return err
+	}
+	if res.Code != 0 {
+		return fmt.Errorf("networkctl %s: exit code %d: %s", strings.Join(args, " "), res.Code, strings.TrimSpace(string(res.Stderr)))
+	}
+	return nil
 }
 
 // macOf reads the MAC address of an interface of this node; "" if there is none (yet).
@@ -83,168 +260,22 @@ func (a *Applier) macOf(name string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// flatten puts the members of bridges beside them.
-func flatten(items []networkItem) ([]networkItem, error) {
-	var out []networkItem
-	for i, it := range items {
-		if err := it.check(); err != nil {
-			return nil, fmt.Errorf("entry %d (%s): %w", i, it.Name, err)
-		}
-		out = append(out, it)
-		for j, m := range it.Members {
-			if err := m.check(); err != nil {
-				return nil, fmt.Errorf("entry %d (%s), member %d: %w", i, it.Name, j, err)
-			}
-			m.bridge = it.Name
-			out = append(out, m)
+// activeNICs are the node's ports that have a link, in the order in which os-net-config numbers them.
+func (a *Applier) activeNICs() []string {
+	var active []string
+	for _, name := range hardware.PhysicalNames(os.DirFS(a.Host.Path("/sys"))) {
+		data, err := a.Host.ReadFile("/sys/class/net/" + name + "/carrier")
+		if err == nil && strings.TrimSpace(string(data)) == "1" {
+			active = append(active, name)
 		}
 	}
-	return out, nil
+	return orderNICs(active)
 }
 
-func networkFiles(v any, macOf func(string) string) ([]host.FileSpec, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
+func hashFiles(files []host.FileSpec) string {
+	h := sha256.New()
+	for _, f := range files {
+		_, _ = fmt.Fprintf(h, "%s\n%d\n%s", f.Path, len(f.Data), f.Data)
 	}
-	var items []networkItem
-	if err := json.Unmarshal(data, &items); err != nil {
-		return nil, fmt.Errorf("expected os-net-config's list: %w", err)
-	}
-	if items, err = flatten(items); err != nil {
-		return nil, err
-	}
-	vlans := map[string][]string{}
-	for _, it := range items {
-		if it.Type == kindVLAN {
-			vlans[it.Device] = append(vlans[it.Device], it.ifname())
-		}
-	}
-	var out []host.FileSpec
-	seen := map[string]bool{}
-	for _, it := range items {
-		seen[it.ifname()] = true
-		if netdev := it.netdev(macOf); netdev != "" {
-			out = append(out, host.FileSpec{Path: fmt.Sprintf("%s/10-tripleo-%s.netdev", networkdDir, it.ifname()), Mode: 0o644, Data: []byte(netdev)})
-		}
-		out = append(out, host.FileSpec{Path: fmt.Sprintf("%s/10-tripleo-%s.network", networkdDir, it.ifname()), Mode: 0o644,
-			Data: []byte(it.network(vlans[it.ifname()]))})
-	}
-	for dev := range vlans {
-		if !seen[dev] {
-			return nil, fmt.Errorf("a vlan is on %s, which has no entry of its own", dev)
-		}
-	}
-	return out, nil
-}
-
-// netdev is the content of the file that makes the interface; "" for one that is hardware.
-func (it networkItem) netdev(macOf func(string) string) string {
-	switch it.Type {
-	case kindVLAN:
-		return fmt.Sprintf("[NetDev]\nName=%s\nKind=vlan\n\n[VLAN]\nId=%d\n", it.ifname(), it.VlanID)
-	case kindBridge:
-		primary := it.Members[0]
-		for _, m := range it.Members {
-			if m.Primary {
-				primary = m
-				break
-			}
-		}
-		text := fmt.Sprintf("[NetDev]\nName=%s\nKind=bridge\n", it.Name)
-		// The DHCP server knows machines by their MAC address, so a bridge has that of the port it stands for.
-		if mac := macOf(primary.ifname()); mac != "" {
-			text += "MACAddress=" + mac + "\n"
-		}
-		return text + "\n[Bridge]\nSTP=no\nForwardDelaySec=0\n"
-	}
-	return ""
-}
-
-func (it networkItem) ifname() string {
-	if it.Type == kindVLAN && it.Name == "" {
-		return fmt.Sprintf("vlan%d", it.VlanID)
-	}
-	return it.Name
-}
-
-func (it networkItem) check() error {
-	switch it.Type {
-	case kindInterface, kindVLAN:
-		if len(it.Members) > 0 {
-			return fmt.Errorf("type %s has no members", it.Type)
-		}
-	case kindBridge:
-		if len(it.Members) == 0 {
-			return errors.New("a bridge needs members")
-		}
-		for _, m := range it.Members {
-			if m.Type == kindBridge {
-				return errors.New("a bridge cannot be the member of a bridge")
-			}
-		}
-	default:
-		return fmt.Errorf("type %q is not known here; known are interface, vlan and linux_bridge", it.Type)
-	}
-	if !ifnameRE.MatchString(it.ifname()) {
-		return fmt.Errorf("%q is no interface name", it.ifname())
-	}
-	if it.Type == kindVLAN && (it.VlanID < 1 || it.VlanID > 4094 || !ifnameRE.MatchString(it.Device)) {
-		return errors.New("a vlan needs device and a vlan_id from 1 to 4094")
-	}
-	for _, ad := range it.Addresses {
-		if _, err := netip.ParsePrefix(ad.IPNetmask); err != nil {
-			return fmt.Errorf("address: %w", err)
-		}
-	}
-	for _, r := range it.Routes {
-		if _, err := netip.ParseAddr(r.NextHop); err != nil {
-			return fmt.Errorf("route: next_hop: %w", err)
-		}
-		if _, err := netip.ParsePrefix(r.IPNetmask); err != nil && !r.Default {
-			return fmt.Errorf("route: %w", err)
-		}
-	}
-	for _, s := range it.DNS {
-		if _, err := netip.ParseAddr(s); err != nil {
-			return fmt.Errorf("dns_servers: %w", err)
-		}
-	}
-	return nil
-}
-
-func (it networkItem) network(vlans []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "[Match]\nName=%s\n", it.ifname())
-	if it.MTU > 0 {
-		fmt.Fprintf(&b, "\n[Link]\nMTUBytes=%d\n", it.MTU)
-	}
-	b.WriteString("\n[Network]\n")
-	if it.bridge != "" {
-		fmt.Fprintf(&b, "Bridge=%s\n", it.bridge)
-	}
-	if it.UseDHCP {
-		b.WriteString("DHCP=ipv4\n")
-	}
-	for _, v := range vlans {
-		fmt.Fprintf(&b, "VLAN=%s\n", v)
-	}
-	for _, s := range it.DNS {
-		fmt.Fprintf(&b, "DNS=%s\n", s)
-	}
-	for _, ad := range it.Addresses {
-		fmt.Fprintf(&b, "Address=%s\n", ad.IPNetmask)
-	}
-	for _, r := range it.Routes {
-		b.WriteString("\n[Route]\n")
-		if !r.Default && r.IPNetmask != "0.0.0.0/0" && r.IPNetmask != "::/0" {
-			fmt.Fprintf(&b, "Destination=%s\n", r.IPNetmask)
-		}
-		fmt.Fprintf(&b, "Gateway=%s\n", r.NextHop)
-	}
-	if it.UseDHCP {
-		// The address of the provisioning network must survive a restart of networkd.
-		b.WriteString("\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=false\n")
-	}
-	return b.String()
+	return hex.EncodeToString(h.Sum(nil))
 }
