@@ -87,18 +87,12 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		"temp_store(MEMORY)", "cache_size(-16000)",
 	}}
 	base := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
-	write, err := sql.Open("sqlite", base+"&_txlock=immediate")
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
+	write := sql.OpenDB(newConnector(base + "&_txlock=immediate"))
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
 	}
-	read, err := sql.Open("sqlite", base+"&_txlock=deferred")
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), write.Close())
-	}
+	read := sql.OpenDB(newConnector(base + "&_txlock=deferred"))
 	readers := max(4, runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers) // opening one costs more than a read: pragmas and the whole schema
