@@ -378,13 +378,3 @@ func capabilityOf(capability, key string) actionFunc {
 		return yaml11.MapOf("uuid", text(node, "uuid"), key, v), nil
 	}
 }
-
-// cellDiscover makes Nova know new machines. Our Nova reads Ironic itself; what is checked is that it answers.
-func cellDiscover(r *run, _ input) (any, error) {
-	c, err := r.s.Compute()
-	if err != nil {
-		return nil, err
-	}
-	_, err = r.request(c, http.MethodGet, c.ServiceURL("os-hypervisors"), nil, nil, 200)
-	return nil, err
-}

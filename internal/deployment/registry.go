@@ -3,6 +3,7 @@ package deployment
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tripleo/tripleo/internal/workflow/actions"
 )
@@ -42,7 +43,7 @@ func table() []row {
 		{"tripleo.plan.list", "List the plans", nil, planList},
 		{"tripleo.plan.delete", "Delete a plan that no stack uses", []actions.Param{container}, planDelete},
 		{"tripleo.plan.export", "Pack a plan as a tarball", []actions.Param{req("plan"), opt("delete_after", 3600), opt("exports_container", "plan-exports")}, planExport},
-		{"tripleo.plan.update_plan_environment", "Change a parameter of the plan environment", []actions.Param{container, req("parameter"), req("env_key"), opt("value", nil), opt("delete", false)}, updatePlanEnvironment},
+		{"tripleo.plan.update_plan_environment", "Change a parameter of the plan environment", []actions.Param{req("parameter"), req("env_key"), opt("value", nil), opt("delete", false), plan("overcloud")}, updatePlanEnvironment},
 		{"tripleo.role.list", "List the roles of a plan", []actions.Param{plan("overcloud"), opt("role_file_name", rolesFile), opt("detail", false)}, roleList},
 		{"tripleo.templates.upload", "Put the default templates into a plan", []actions.Param{plan("overcloud"), opt("templates_path", "")}, templatesUpload},
 		{"tripleo.templates.upload_default", "Put the default templates into a plan", []actions.Param{plan("overcloud"), opt("templates_path", "")}, templatesUpload},
@@ -63,7 +64,7 @@ func table() []row {
 		{"tripleo.stack.wait", "Wait until a stack is in one of some states", []actions.Param{req("stack"), req("states"), opt("timeout", 14400)}, stackWait},
 		{"tripleo.swift.tempurl", "A temporary URL of an object", []actions.Param{container, req("obj"), opt("method", "GET"), opt("valid", "86400")}, tempURL},
 		{"tripleo.stack.delete", "Ask Heat to delete a stack", []actions.Param{req("stack")}, stackDelete},
-	}, baremetalTable()...)
+	}, slices.Concat(baremetalTable(), planTable(), nodeTable(), checkTable(), ansibleTable())...)
 }
 
 func baremetalTable() []row {

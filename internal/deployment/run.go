@@ -22,6 +22,21 @@ import (
 type Config struct {
 	// Templates is the default plan, for use_default_templates.
 	Templates fs.FS
+	// WorkDir is the folder in which actions keep what only this host has: checkouts, Ansible's runs, backups. Actions
+	// that need one fail when it is "".
+	WorkDir string
+	// NodeURL is the undercloud's address as machines see it; "" for the catalog's.
+	NodeURL string
+	// BackUpDatabase writes a consistent copy of the undercloud's database to a new file below dir and returns its name.
+	BackUpDatabase func(ctx context.Context, dir string) (string, error)
+	// Undercloud are facts about this undercloud for its validations.
+	Undercloud Undercloud
+}
+
+// Undercloud is what validations look at besides the APIs.
+type Undercloud struct {
+	DataDir string   // whose free space is looked at
+	Certs   []string // PEM files whose end of validity is looked at
 }
 
 // run is one call of an action: the caller's session, who calls, and the configuration.

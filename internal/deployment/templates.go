@@ -224,8 +224,19 @@ func planEnvironment(col *collector, i int, e any) (*yaml11.OrderedMap, error) {
 	return env, col.environment(name, env)
 }
 
-// templatesUpload puts a directory of templates into a plan: the default plan, or templates_path below it.
+// stockTemplates is where the original keeps its default plan; ours is built in.
+const stockTemplates = "/usr/share/openstack-tripleo-heat-templates"
+
+// templatesUpload puts a directory of templates into a plan: the built-in default plan, or with templates_path a folder
+// that an action such as tripleo.git.clone made.
 func templatesUpload(r *run, in input) (any, error) {
+	if path := strings.TrimSuffix(in.str("templates_path"), "/"); path != "" && path != stockTemplates {
+		data, err := r.localTemplates(path)
+		if err != nil {
+			return nil, err
+		}
+		return nil, r.extract(in.str("container"), data)
+	}
 	if r.cfg.Templates == nil {
 		return nil, errors.New("this undercloud has no default templates; upload a plan of your own")
 	}
@@ -234,6 +245,18 @@ func templatesUpload(r *run, in input) (any, error) {
 		return nil, err
 	}
 	return nil, r.extract(in.str("container"), data)
+}
+
+// localTemplates packs a folder of this host that an action made.
+func (r *run) localTemplates(path string) ([]byte, error) {
+	if err := r.onlyAdmin("Templates from a folder"); err != nil {
+		return nil, err
+	}
+	dir, err := r.inside(path)
+	if err != nil {
+		return nil, err
+	}
+	return tarDir(dir)
 }
 
 // extract unpacks a tar.gz into a container with Swift's bulk upload.
@@ -276,6 +299,9 @@ func tarTree(tree fs.FS) ([]byte, error) {
 			return fs.SkipDir
 		case d.IsDir() || skipTemplate(name) || strings.HasSuffix(name, ".go"):
 			return nil
+		}
+		if info, err := fs.Stat(tree, name); err != nil || !info.Mode().IsRegular() {
+			return nil //nolint:nilerr // a link to nowhere or out of the tree is left out
 		}
 		names = append(names, name)
 		return nil

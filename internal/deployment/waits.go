@@ -1,19 +1,12 @@
 package deployment
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/tripleo/tripleo/internal/workflow/actions"
@@ -168,41 +161,4 @@ func stackWait(r *run, in input) (any, error) {
 		return nil, fmt.Errorf("stack %s is still %s: %s", name, status, text(st, "stack_status_reason"))
 	}
 	return nil, actions.Wait(5*time.Second, "orchestration/stack/"+text(st, "id"))
-}
-
-// tempURL returns a temporary URL of an object, signed with the container's key, which is made if there is none.
-func tempURL(r *run, in input) (any, error) {
-	c, err := r.s.ObjectStore()
-	if err != nil {
-		return nil, err
-	}
-	container := in.str("container")
-	valid, err := in.integer("valid", 86400)
-	if err != nil {
-		return nil, err
-	}
-	h, err := r.headContainer(container)
-	if err != nil && !isStatus(err, 404) {
-		return nil, err
-	}
-	key := h.Get("X-Container-Meta-Temp-Url-Key")
-	if key == "" {
-		key = uuid.NewString()
-		if err := r.createContainer(container, map[string]string{"X-Container-Meta-Temp-Url-Key": key}); err != nil {
-			return nil, err
-		}
-	}
-	full := objectURL(c, container, in.str("obj"))
-	u, err := url.Parse(full)
-	if err != nil {
-		return nil, err
-	}
-	i := strings.Index(u.Path, "/v1/")
-	if i < 0 {
-		return nil, errors.New("the object store's endpoint has no /v1/")
-	}
-	expires := strconv.FormatInt(r.ac.Now().Unix()+int64(valid), 10)
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(in.str("method") + "\n" + expires + "\n" + u.Path[i:]))
-	return full + "?temp_url_sig=" + hex.EncodeToString(mac.Sum(nil)) + "&temp_url_expires=" + expires, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -194,13 +195,25 @@ func (u *Undercloud) makeWorkflow() (service, error) {
 		Expiry: wfengine.Expiry{OlderThan: time.Duration(max(older, 0)) * time.Minute, MaxFinished: u.cfg.Workflow.MaxFinished},
 		Groups: []string{host},
 		DB:     u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/workflow",
-		Actions: deployment.Actions(deployment.Config{Templates: plan.FS()}), Workbooks: books,
+		Actions: deployment.Actions(u.deploymentConfig()), Workbooks: books,
 	})
 	if err != nil {
 		return service{}, err
 	}
 	u.bus.Deliver(s.Hear)
 	return service{prefix: "/workflow", handler: s.Handler(), run: s.Run}, nil
+}
+
+// deploymentConfig is what the tripleo.* actions may know of this undercloud.
+func (u *Undercloud) deploymentConfig() deployment.Config {
+	certs := []string{u.cfg.caFile(), u.cfg.TLS.Cert}
+	if dir := u.cfg.tlsDir(); u.cfg.TLS.Cert == "" {
+		certs = append(certs, filepath.Join(dir, "server.pem"))
+	}
+	return deployment.Config{
+		Templates: plan.FS(), WorkDir: filepath.Join(u.cfg.DataDir, "deployment"), NodeURL: u.cfg.NodeURL(), BackUpDatabase: u.db.BackUp,
+		Undercloud: deployment.Undercloud{DataDir: u.cfg.DataDir, Certs: slices.DeleteFunc(certs, func(f string) bool { return f == "" })},
+	}
 }
 
 func (u *Undercloud) makeMessaging() (service, error) {

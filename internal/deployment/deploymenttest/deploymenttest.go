@@ -55,8 +55,10 @@ func Start(t testing.TB) *identitytest.Server {
 	for _, b := range books {
 		builtin = append(builtin, workflow.Workbook{Name: b.Name, YAML: b.YAML})
 	}
+	work := t.TempDir()
 	mistral, err := workflow.New(workflow.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/workflow", Actions: deployment.Actions(deployment.Config{Templates: plan.FS()}), Workbooks: builtin})
+		BaseURL: srv.URL + "/workflow", Actions: deployment.Actions(deployment.Config{Templates: plan.FS(), WorkDir: work, BackUpDatabase: srv.DB.BackUp,
+			Undercloud: deployment.Undercloud{DataDir: work}}), Workbooks: builtin})
 	must(err)
 	srv.Mount("/workflow", mistral.Handler())
 	srv.RunJobs()

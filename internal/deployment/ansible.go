@@ -1,0 +1,366 @@
+package deployment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/workflow/actions"
+	"github.com/tripleo/tripleo/internal/yaml11"
+)
+
+const (
+	ansibleTime   = 4 * time.Hour // of one run
+	ansibleOutput = 1 << 20       // bytes kept of a run's output
+	progressEvery = 5 * time.Second
+)
+
+// ansibleRun is one call of ansible or ansible-playbook.
+type ansibleRun struct {
+	r    *run
+	in   input
+	dir  string
+	args []string
+}
+
+// ansiblePlaybook runs a playbook on this host with the program ansible-playbook: {stdout, stderr, returncode}.
+// With queue_name its output goes to that queue as it comes, and an exit code other than 0 is the caller's to look at.
+func ansiblePlaybook(r *run, in input) (any, error) {
+	a, err := newAnsible(r, in, "tripleo.ansible-playbook")
+	if err != nil {
+		return nil, err
+	}
+	playbook, err := a.file("playbook", "playbook.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if err := a.common(); err != nil {
+		return nil, err
+	}
+	if v := in.str("limit_hosts"); v != "" {
+		a.args = append(a.args, "--limit", v)
+	} else if black := in.list("blacklisted_hostnames"); len(black) > 0 {
+		var parts []string
+		for _, h := range black {
+			if s := fmt.Sprint(h); s != "" && h != nil {
+				parts = append(parts, "!"+s)
+			}
+		}
+		if len(parts) > 0 {
+			a.args = append(a.args, "--limit", "all:"+strings.Join(parts, ":"))
+		}
+	}
+	for _, f := range [][2]string{{"tags", "--tags"}, {"skip_tags", "--skip-tags"}} {
+		if v := in.str(f[0]); v != "" {
+			a.args = append(a.args, f[1], v)
+		}
+	}
+	if in.boolean("flush_cache") {
+		a.args = append(a.args, "--flush-cache")
+	}
+	a.args = append(a.args, playbook)
+	if in.boolean("reproduce_command") {
+		if err := a.reproduce("ansible-playbook"); err != nil {
+			return nil, err
+		}
+	}
+	return a.run("ansible-playbook")
+}
+
+// ansibleModule runs one module on hosts with the program ansible.
+func ansibleModule(r *run, in input) (any, error) {
+	a, err := newAnsible(r, in, "tripleo.ansible")
+	if err != nil {
+		return nil, err
+	}
+	if in.str("hosts") == "" || in.str("module") == "" {
+		return nil, errors.New("hosts and module are needed")
+	}
+	a.args = append(a.args, in.str("hosts"), "--module-name", in.str("module"))
+	if v := in.str("module_args"); v != "" {
+		a.args = append(a.args, "--args", v)
+	}
+	if v := in.str("limit_hosts"); v != "" {
+		a.args = append(a.args, "--limit", v)
+	}
+	if err := a.common(); err != nil {
+		return nil, err
+	}
+	return a.run("ansible")
+}
+
+func newAnsible(r *run, in input, action string) (*ansibleRun, error) {
+	if err := r.onlyAdmin(action); err != nil {
+		return nil, err
+	}
+	dir, err := r.runFolder(in.str("work_dir"))
+	if err != nil {
+		return nil, err
+	}
+	return &ansibleRun{r: r, in: in, dir: dir}, nil
+}
+
+// file returns the path of an input that is a path below the run's folder, or text or data that is written there.
+func (a *ansibleRun) file(name, as string) (string, error) {
+	v := a.in.value(name)
+	if s, ok := v.(string); ok && !strings.Contains(s, "\n") {
+		if !filepath.IsAbs(s) {
+			s = filepath.Join(a.dir, s)
+		}
+		if rel, err := filepath.Rel(stockWorkDir, s); err == nil && !strings.HasPrefix(rel, "..") {
+			s = filepath.Join(a.r.cfg.WorkDir, rel)
+		}
+		if _, err := os.Stat(s); err == nil { //nolint:gosec // an administrator names a playbook of the undercloud
+			return s, nil
+		}
+		if name == "playbook" || filepath.IsAbs(a.in.str(name)) {
+			return "", fmt.Errorf("%s: there is no file %s", name, s)
+		}
+		return a.in.str(name), nil // an inventory may be "host1,host2,"
+	}
+	data := []byte(a.in.str(name))
+	if _, ok := v.(string); !ok {
+		var err error
+		if data, err = yaml11.Marshal(v); err != nil {
+			return "", err
+		}
+	}
+	path := filepath.Join(a.dir, as)
+	return path, os.WriteFile(path, data, 0o600)
+}
+
+// common adds the options that both programs have.
+func (a *ansibleRun) common() error {
+	in := a.in
+	if in.value("inventory") != nil {
+		inv, err := a.file("inventory", "inventory.yaml")
+		if err != nil {
+			return err
+		}
+		a.args = append(a.args, "--inventory", inv)
+	}
+	if in.value("ssh_private_key") != nil && in.str("ssh_private_key") != "" {
+		path := filepath.Join(a.dir, "ssh_private_key")
+		if err := os.WriteFile(path, []byte(strings.TrimRight(in.str("ssh_private_key"), "\n")+"\n"), 0o600); err != nil {
+			return err
+		}
+		a.args = append(a.args, "--private-key", path)
+	}
+	if vars := in.value("extra_vars"); truthy(vars) {
+		data, err := json.Marshal(yaml11.Plain(vars))
+		if s, ok := vars.(string); ok {
+			data, err = []byte(s), nil
+		}
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(a.dir, "extra_vars.json") // a file: the variables may be secret, and arguments are seen by all
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			return err
+		}
+		a.args = append(a.args, "--extra-vars", "@"+path)
+	}
+	for _, f := range [][2]string{{"module_path", "--module-path"}, {"remote_user", "--user"}, {"become_user", "--become-user"}, {"forks", "--forks"}, {"timeout", "--timeout"},
+		{"ssh_extra_args", "--ssh-extra-args"}, {"ssh_common_args", "--ssh-common-args"}} {
+		if v := in.str(f[0]); v != "" {
+			a.args = append(a.args, f[1]+"="+v)
+		}
+	}
+	if in.boolean("become") {
+		a.args = append(a.args, "--become")
+	}
+	v, err := in.integer("verbosity", 5)
+	if err != nil {
+		return err
+	}
+	if v >= 1 && v <= 5 {
+		a.args = append(a.args, "-"+strings.Repeat("v", v))
+	}
+	return a.config()
+}
+
+// config writes the ansible.cfg of the run.
+func (a *ansibleRun) config() error {
+	cfg := "[defaults]\nretry_files_enabled = False\nhost_key_checking = False\nforks = 20\ntimeout = 30\ngathering = smart\n" +
+		"log_path = " + filepath.Join(a.dir, "ansible.log") + "\nlocal_tmp = " + filepath.Join(a.dir, ".ansible") + "\n" +
+		"[ssh_connection]\nretries = 8\npipelining = True\nssh_args = -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o ControlMaster=auto -o ControlPersist=60s\n"
+	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(cfg), 0o600)
+}
+
+// reproduce leaves a script that does the same again.
+func (a *ansibleRun) reproduce(program string) error {
+	words := []string{"ANSIBLE_CONFIG=" + shellQuote(filepath.Join(a.dir, "ansible.cfg")), program}
+	for _, w := range a.args {
+		words = append(words, shellQuote(w))
+	}
+	return os.WriteFile(filepath.Join(a.dir, program+"-command.sh"), []byte("#!/bin/sh\ncd "+shellQuote(a.dir)+" || exit 1\n"+strings.Join(words, " ")+" \"$@\"\n"), 0o700) //nolint:gosec // it is a script
+}
+
+func (a *ansibleRun) env() []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + a.dir, "LANG=C.UTF-8", "ANSIBLE_CONFIG=" + filepath.Join(a.dir, "ansible.cfg"), "ANSIBLE_NOCOLOR=1"}
+	for k, v := range a.in.mapping("extra_env_variables").All() {
+		env = append(env, k+"="+fmt.Sprint(v))
+	}
+	if a.in.boolean("use_openstack_credentials") {
+		env = append(env, "OS_AUTH_TYPE=token", "OS_TOKEN="+a.r.s.Provider.Token(), "OS_AUTH_URL="+a.r.s.Provider.IdentityEndpoint)
+	}
+	return env
+}
+
+// run starts the program. A second call after a crash of the undercloud starts it again: playbooks are idempotent.
+func (a *ansibleRun) run(program string) (any, error) {
+	queue := a.in.str("queue_name")
+	out := &boundedBuffer{limit: ansibleOutput}
+	if queue != "" {
+		out.each = a.progress(queue)
+	}
+	code, err := a.r.command(ansibleTime, a.dir, a.env(), out, program, a.args...)
+	if out.each != nil {
+		out.each(nil) // the rest
+	}
+	if err != nil {
+		return nil, err
+	}
+	stdout := out.String()
+	if a.in.boolean("trash_output") {
+		stdout = ""
+	}
+	result := yaml11.MapOf("stdout", stdout, "stderr", "", "returncode", code, "log_path", filepath.Join(a.dir, "ansible.log"))
+	if err := os.RemoveAll(filepath.Join(a.dir, ".ansible")); err != nil {
+		return nil, err
+	}
+	if code != 0 && queue == "" {
+		return nil, &actions.FailureError{Result: map[string]any{"stdout": stdout, "stderr": tail(out.String()), "returncode": code}}
+	}
+	if code != 0 {
+		result.Set("stderr", tail(out.String()))
+	}
+	return result, nil
+}
+
+// progress posts what the program writes, every few seconds.
+func (a *ansibleRun) progress(queue string) func([]byte) {
+	var pending []byte
+	last := a.r.ac.Now()
+	id := firstText(a.in.str("execution_id"), a.r.ac.WorkflowExecutionID)
+	return func(p []byte) {
+		pending = append(pending, p...)
+		if len(pending) == 0 || p != nil && a.r.ac.Now().Sub(last) < progressEvery && len(pending) < 256<<10 {
+			return
+		}
+		body := yaml11.MapOf("type", "tripleo.ansible-playbook", "payload", yaml11.MapOf("message", strings.ToValidUTF8(string(pending), ""), "status", "RUNNING",
+			"execution", yaml11.MapOf("id", id), "execution_id", id, "root_execution_id", firstText(a.r.ac.RootExecutionID, id)))
+		if err := a.r.post(queue, body); err != nil {
+			a.r.ac.Log.Warn("progress of Ansible cannot be posted", "queue", queue, "error", err)
+		}
+		pending, last = nil, a.r.ac.Now()
+	}
+}
+
+// generateInventory writes the Ansible inventory of a deployed plan and returns its path.
+func generateInventory(r *run, in input) (any, error) {
+	if err := r.onlyAdmin("tripleo.ansible-generate-inventory"); err != nil {
+		return nil, err
+	}
+	name := in.str("plan_name")
+	st, err := r.findStack(name)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return nil, fmt.Errorf("there is no stack %s", name)
+	}
+	dir, err := r.runFolder(in.str("work_dir"))
+	if err != nil {
+		return nil, err
+	}
+	inv := inventoryOf(outputs(st), in.str("ansible_ssh_user"))
+	swift, err := r.s.ObjectStore()
+	if err != nil {
+		return nil, err
+	}
+	auth := r.s.Provider.IdentityEndpoint
+	if u, err := url.Parse(auth); err == nil {
+		auth = u.String()
+	}
+	inv.Set("Undercloud", yaml11.MapOf("hosts", yaml11.MapOf("undercloud", yaml11.NewMap()), "vars", yaml11.MapOf("ansible_connection", "local",
+		"ansible_host", "localhost", "ansible_remote_tmp", "/tmp/ansible-${USER}", "auth_url", auth, "plan", name, "undercloud_swift_url", swift.Endpoint,
+		"overcloud_keystone_url", dig(outputs(st), "KeystoneURL"), "overcloud_horizon_url", dig(outputs(st), "EndpointMap", "HorizonPublic", "uri"))))
+	data, err := yaml11.Marshal(inv)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "tripleo-ansible-inventory.yaml")
+	return path, os.WriteFile(path, data, 0o600)
+}
+
+// inventoryOf makes the groups of an inventory from a stack's outputs: one for each role, overcloud, and one for each
+// enabled service; pure.
+func inventoryOf(out *yaml11.OrderedMap, sshUser string) *yaml11.OrderedMap {
+	inv := yaml11.NewMap()
+	children := yaml11.NewMap()
+	services := map[string][]string{}
+	hosts, _ := dig(out, "RoleNetHostnameMap").(*yaml11.OrderedMap)
+	for role, byNet := range hosts.All() {
+		names, _ := dig(byNet, "ctlplane").([]any)
+		ips, _ := dig(out, "RoleNetIpMap", role).(*yaml11.OrderedMap)
+		ids, _ := dig(out, "ServerIdData", "server_ids", role).([]any)
+		group := yaml11.NewMap()
+		for i, n := range names {
+			short, _, _ := strings.Cut(strings.ToLower(fmt.Sprint(n)), ".")
+			vars := yaml11.NewMap()
+			if i < len(ids) {
+				vars.Set("deploy_server_id", ids[i])
+			}
+			var enabled []any
+			for net, list := range ips.All() {
+				l, _ := list.([]any)
+				if i >= len(l) || l[i] == nil {
+					continue
+				}
+				enabled = append(enabled, net)
+				vars.Set(net+"_ip", l[i])
+				if net == "ctlplane" {
+					vars.Set("ansible_host", l[i])
+				}
+			}
+			vars.Set("enabled_networks", enabled)
+			group.Set(short, vars)
+		}
+		if group.Len() == 0 {
+			continue
+		}
+		inv.Set(role, yaml11.MapOf("hosts", group, "vars", yaml11.MapOf("ansible_ssh_user", sshUser, "bootstrap_server_id", dig(out, "ServerIdData", "bootstrap_server_id"),
+			"role_name", role, "tripleo_role_name", role)))
+		children.Set(role, yaml11.NewMap())
+		list, _ := dig(out, "EnabledServices", role).([]any)
+		for _, s := range list {
+			name := strings.ToLower(fmt.Sprint(s))
+			services[name] = append(services[name], role)
+		}
+	}
+	vips := yaml11.NewMap()
+	vipMap, _ := dig(out, "VipMap").(*yaml11.OrderedMap)
+	for net, ip := range vipMap.All() {
+		if !strings.HasSuffix(net, "_uri") && !strings.HasSuffix(net, "_subnet") && ip != nil {
+			vips.Set(net+"_vip", ip)
+		}
+	}
+	inv.Set("overcloud", yaml11.MapOf("children", children, "vars", vips))
+	for _, s := range sortedKeys(services) {
+		if _, taken := inv.Get(s); taken {
+			continue
+		}
+		roles := yaml11.NewMap()
+		for _, role := range services[s] {
+			roles.Set(role, yaml11.NewMap())
+		}
+		inv.Set(s, yaml11.MapOf("children", roles))
+	}
+	return inv
+}
