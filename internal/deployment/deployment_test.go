@@ -274,31 +274,6 @@ func TestFailedLeaves(t *testing.T) {
 	}
 }
 
-func TestWorkbooks(t *testing.T) {
-	books, err := Workbooks()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, b := range books {
-		names = append(names, b.Name)
-		wfs, ok := dig(mustMap(t, b.YAML), "workflows").(*yaml11.OrderedMap)
-		if !ok {
-			t.Fatalf("%s has no workflows", b.Name)
-		}
-		for name, wf := range wfs.All() {
-			tags, _ := dig(wf, "tags").([]any)
-			if len(tags) != 1 || tags[0] != ManagedTag {
-				t.Errorf("%s.%s: tags %v", b.Name, name, tags)
-			}
-		}
-	}
-	want := []string{"tripleo.baremetal.v1", "tripleo.deployment.v1", "tripleo.messaging.v1", "tripleo.plan_management.v1", "tripleo.stack.v1"}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // TestWorkbooksUseKnownActions: every tripleo.* action and workflow that a workbook names exists.
 func TestWorkbooksUseKnownActions(t *testing.T) {
 	known := map[string]bool{}

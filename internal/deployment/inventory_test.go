@@ -72,6 +72,9 @@ func TestWorkflowInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(books) != 21 {
+		t.Errorf("there are %d workbooks", len(books))
+	}
 	have := map[string]*yaml11.OrderedMap{}
 	for _, b := range books {
 		m := mustMap(t, b.YAML)
