@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -117,20 +116,33 @@ func (o *outputFlags) write(a *app, names []string, rows [][]any) error {
 		}
 		return nil
 	case "csv":
-		w := csv.NewWriter(a.stdout)
-		if err := w.Write(names); err != nil {
-			return err
+		head := make([]any, len(names))
+		for i, n := range names {
+			head[i] = n
 		}
-		for _, r := range rows {
-			if err := w.Write(texts(r)); err != nil {
+		for _, r := range append([][]any{head}, rows...) {
+			if _, err := fmt.Fprintln(a.stdout, csvLine(r)); err != nil {
 				return err
 			}
 		}
-		w.Flush()
-		return w.Error()
+		return nil
 	default:
 		return fmt.Errorf("output format %q is unknown, expected table, json, yaml, value or csv", o.format)
 	}
+}
+
+// csvLine quotes all but numbers, as openstackclient does.
+func csvLine(row []any) string {
+	out := make([]string, len(row))
+	for i, t := range texts(row) {
+		switch row[i].(type) {
+		case int, int64, float64:
+			out[i] = t
+		default:
+			out[i] = `"` + strings.ReplaceAll(t, `"`, `""`) + `"`
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func (o *outputFlags) encode(a *app, v any) error {

@@ -29,8 +29,10 @@ func newOvercloudCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "overcloud", Short: "Plan, deploy and look after an overcloud"}
 	image := &cobra.Command{Use: "image", Short: "Images of the nodes and of the deployment ramdisk"}
 	image.AddCommand(newImageBuildCommand(a), newImageUploadCommand(a))
+	cmd.PersistentFlags().BoolVar(&a.noProgress, "no-progress", false, "plain lines instead of live ones")
 	cmd.AddCommand(image, newNodeCommand(a), newPlanCommand(a), newDeployCommand(a), newOvercloudStatus(a),
-		newOvercloudFailures(a), newOvercloudCredentials(a), newOvercloudDelete(a))
+		newOvercloudFailures(a), newOvercloudCredentials(a), newOvercloudDelete(a), newProfilesCommand(a), newNetenvCommand(a), newParametersCommand(a))
+	cmd.AddCommand(newRolesCommands(a)...)
 	return cmd
 }
 

@@ -63,6 +63,10 @@ func TestDeployCommands(t *testing.T) {
 		"fail.yaml":                 "parameter_defaults: {Fail: true}\n",
 	}
 	write(t, ".", files)
+	mustRun(t, []string{"+ Controller.Thing (OS::Heat::TestResource)", "2 to create"}, "overcloud", "deploy", "--templates", "tht", "--disable-validations", "--dry-run")
+	if got := mustRun(t, nil, "overcloud", "plan", "list", "-f", "value"); got != "" {
+		t.Errorf("a dry run leaves the plan %q", got)
+	}
 	out, err := tripleo(t, "overcloud", "deploy", "--templates", "tht", "--disable-validations", "-r", "roles.yaml", "-e", "fail.yaml", "-t", "5")
 	var exit exitError
 	if err == nil || !strings.Contains(out, "Only.Thing") || !strings.Contains(out, "nested/one.yaml:5:") {
@@ -81,6 +85,13 @@ func TestDeployCommands(t *testing.T) {
 	}
 	mustRun(t, []string{"DEPLOY_SUCCESS", "UPDATE_COMPLETE"}, "overcloud", "status", "-f", "json")
 	mustRun(t, []string{"No failures."}, "overcloud", "failures")
+	if out, err := tripleo(t, "overcloud", "deploy", "--attach"); err == nil || !strings.Contains(err.Error(), "the last one ended with DEPLOY_SUCCESS") {
+		t.Errorf("attached to nothing: %v\n%s", err, out)
+	}
+	mustRun(t, []string{"Set Fail in plan overcloud"}, "overcloud", "parameters", "set", "overcloud", "parameter_defaults: {Fail: false}")
+	write(t, ".", map[string]string{"more.yaml": "parameter_defaults: {Fail: true}\n"})
+	mustRun(t, []string{"Compute.resources.Thing", "fail: false -> true"}, "overcloud", "deploy", "--templates", "tht", "--disable-validations", "--dry-run", "-e", "more.yaml")
+	mustRun(t, []string{"DEPLOY_SUCCESS", "UPDATE_COMPLETE"}, "overcloud", "status")
 	if got := mustRun(t, nil, "overcloud", "plan", "list", "-f", "value"); got != "overcloud\n" {
 		t.Errorf("plan list: %q", got)
 	}

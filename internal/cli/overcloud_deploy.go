@@ -16,15 +16,20 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// builtin is the value of --templates without a folder.
-const builtin = "builtin"
+const (
+	builtin        = "builtin" // the value of --templates without a folder
+	deployWorkflow = "tripleo.deployment.v1.deploy_plan"
+)
 
 type deployFlags struct {
 	stack, templates, roles, networks, planEnv, answers string
 	environments, envDirs                               []string
 	timeout                                             int
 	planOnly, noCleanup, noValidations, noPasswords     bool
-	skipIdentifier, dryRun, noProgress                  bool
+	skipIdentifier, dryRun, attach, runValidations      bool
+	errorsNonfatal, deployedServer                      bool
+	scales                                              map[string]*roleScale
+	cephPlaybook, first                                 string // of updates; first is an environment of the templates
 	ntpServer, libvirtType, noProxy                     string
 	parameters                                          map[string]any // of flags
 }
@@ -36,25 +41,38 @@ func newDeployCommand(a *app) *cobra.Command {
 		Short: "Deploy an overcloud, or bring a deployed one to what the templates say",
 		Long: `Deploy an overcloud: make or refresh its plan, render it, and follow the stack to its end.
 With --templates alone (or without it) the built-in plan is used; --templates=DIR takes another.
-Ctrl-C only stops watching; the deployment goes on.`,
+Ctrl-C only stops watching: the deployment goes on, and --attach comes back to it.
+
+--dry-run checks, renders the plan as it would become in a plan of its own that is deleted again, and asks Heat what
+would be created, changed in place, replaced and deleted, as ` + "`tripleo stack diff`" + ` shows it.
+
+Exit code: 0 deployed; 1 failed (` + "`tripleo overcloud failures`" + ` tells why); 130 detached.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 { // "--templates DIR", as operators write it
-				if f.templates != builtin {
-					return fmt.Errorf("unexpected argument %q", args[0])
-				}
-				f.templates = args[0]
-			}
-			if err := f.check(); err != nil {
+			if err := f.take(args); err != nil {
 				return err
 			}
 			o, err := a.operator(cmd.Context())
 			if err != nil {
 				return err
 			}
+			if f.attach {
+				return o.attachDeployment(cmd.Context(), f)
+			}
 			return o.deploy(cmd.Context(), f)
 		},
 	}
+	f.add(cmd)
+	fl := cmd.Flags()
+	fl.BoolVar(&f.planOnly, "update-plan-only", false, "make the plan, do not deploy it")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would change, change nothing")
+	fl.BoolVar(&f.attach, "attach", false, "follow the deployment of the stack that runs already")
+	cmd.MarkFlagsMutuallyExclusive("attach", "dry-run", "update-plan-only")
+	return cmd
+}
+
+// add are the flags of deploy and of what prepares and ends updates.
+func (f *deployFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.templates, "templates", "", "folder of templates (without a value: the built-in plan)")
 	fl.Lookup("templates").NoOptDefVal = builtin
@@ -66,17 +84,51 @@ Ctrl-C only stops watching; the deployment goes on.`,
 	fl.StringVarP(&f.networks, "networks-file", "n", "", "network_data.yaml instead of that of the templates")
 	fl.StringVarP(&f.planEnv, "plan-environment-file", "p", "", "plan environment instead of that of the templates")
 	fl.StringVar(&f.answers, "answers-file", "", "YAML file with `templates` and `environments`")
-	fl.BoolVar(&f.planOnly, "update-plan-only", false, "make the plan, do not deploy it")
 	fl.BoolVar(&f.noCleanup, "no-cleanup", false, "keep files of the old plan that the templates do not have")
 	fl.BoolVar(&f.noValidations, "disable-validations", false, "do not check images and nodes before")
 	fl.BoolVar(&f.noPasswords, "disable-password-generation", false, "do not generate passwords")
 	fl.BoolVar(&f.skipIdentifier, "skip-deploy-identifier", false, "do not run deployments again that did not change")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "check, change nothing")
-	fl.BoolVar(&f.noProgress, "no-progress", false, "plain lines instead of live ones")
+	fl.BoolVar(&f.runValidations, "run-validations", false, "run the pre-deployment validations")
+	fl.BoolVar(&f.errorsNonfatal, "validation-errors-nonfatal", false, "deploy although images or nodes are missing")
+	fl.BoolVar(&f.deployedServer, "deployed-server", false, "the machines run already; needs --disable-validations")
 	fl.StringVar(&f.ntpServer, "ntp-server", "", "NTP servers of the overcloud, separated by commas")
 	fl.StringVar(&f.libvirtType, "libvirt-type", "", "kvm or qemu")
 	fl.StringVar(&f.noProxy, "no-proxy", os.Getenv("no_proxy"), "hosts that overcloudrc excludes from proxies")
-	return cmd
+	f.scales = map[string]*roleScale{}
+	for _, r := range legacyRoles() {
+		s := &roleScale{}
+		f.scales[r.flag] = s
+		fl.IntVar(&s.count, r.flag+"-scale", -1, "number of "+r.flag+" nodes")
+		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes")
+		_ = fl.MarkDeprecated(r.flag+"-scale", "set the parameter "+r.count+" in an environment file")
+		_ = fl.MarkDeprecated(r.flag+"-flavor", "set the parameter "+r.flavorParam+" in an environment file")
+	}
+	// Flags of older command lines that nothing is left to do for; each says so when it is used.
+	for name, why := range map[string]string{
+		"skip-postconfig": "there is no post-configuration", "force-postconfig": "there is no post-configuration",
+		"config-download": "the agents of the nodes apply the configuration",
+	} {
+		_ = fl.Bool(name, false, "no effect")
+		_ = fl.MarkDeprecated(name, why+"; it has no effect")
+	}
+	for name, why := range map[string]string{
+		"overcloud-ssh-user": "nodes are reached through their agents", "overcloud-ssh-key": "nodes are reached through their agents",
+		"output-dir": "the configuration stays in the undercloud",
+	} {
+		_ = fl.String(name, "", "no effect")
+		_ = fl.MarkDeprecated(name, why+"; it has no effect")
+	}
+}
+
+// take checks the flags with what stands beside them: "--templates DIR", as operators write it.
+func (f *deployFlags) take(args []string) error {
+	if len(args) == 1 {
+		if f.templates != builtin {
+			return fmt.Errorf("unexpected argument %q", args[0])
+		}
+		f.templates = args[0]
+	}
+	return f.check()
 }
 
 // check completes and validates the flags.
@@ -110,7 +162,18 @@ func (f *deployFlags) check() error {
 		}
 	}
 	f.envDirs = append(filepath.SplitList(os.Getenv("TRIPLEO_ENVIRONMENT_DIRECTORY")), f.envDirs...)
+	if f.deployedServer && !f.noValidations {
+		return errors.New("--deployed-server needs --disable-validations")
+	}
 	f.parameters = map[string]any{}
+	for _, r := range legacyRoles() {
+		if s := f.scales[r.flag]; s != nil && s.count >= 0 {
+			f.parameters[r.count] = s.count
+		}
+		if s := f.scales[r.flag]; s != nil && s.flavor != "" {
+			f.parameters[r.flavorParam] = s.flavor
+		}
+	}
 	if f.ntpServer != "" {
 		f.parameters["NtpServer"] = f.ntpServer
 	}
@@ -126,16 +189,18 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 		return err
 	}
 	if strings.HasSuffix(st, "_IN_PROGRESS") {
-		return fmt.Errorf("stack %s is %s: wait until it is done (`tripleo overcloud status`)", f.stack, st)
+		return fmt.Errorf("stack %s is %s: wait until it is done, or watch it with `tripleo overcloud deploy --stack %s --attach`", f.stack, st, f.stack)
 	}
 	if !f.noValidations {
 		if err := o.precheck(ctx, st == ""); err != nil {
-			return err
+			if !f.errorsNonfatal {
+				return err
+			}
+			_, _ = fmt.Fprintf(o.a.stderr, "WARNING: %v\n", err)
 		}
 	}
 	if f.dryRun {
-		_, _ = fmt.Fprintln(o.a.stdout, "Checked; nothing was changed (--dry-run).")
-		return nil
+		return o.dryRun(ctx, f, st != "")
 	}
 	if err := o.makePlan(ctx, f); err != nil {
 		return err
@@ -148,20 +213,31 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 
 // deployPlan starts the deployment of a plan, follows it, and writes the credentials of the new cloud.
 func (o *operator) deployPlan(ctx context.Context, f *deployFlags) error {
-	p := o.a.newProgress(f.noProgress)
-	const name = "tripleo.deployment.v1.deploy_plan"
-	out, err := o.workflow(ctx, name, map[string]any{"container": f.stack, "timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier, "queue_name": defaultQueue}, p)
+	p := o.a.newProgress(false)
+	out, err := o.workflow(ctx, deployWorkflow, map[string]any{"container": f.stack, "timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier,
+		"run_validations": f.runValidations, "queue_name": defaultQueue}, p)
+	return o.deployed(ctx, f, p, out, err)
+}
+
+// deployed ends the watching of a deployment.
+func (o *operator) deployed(ctx context.Context, f *deployFlags, p *progress, out *outcome, err error) error {
 	if errors.Is(err, context.Canceled) && out != nil {
 		p.done()
-		p.say("detached; the deployment goes on: `tripleo overcloud status --plan %s` tells how (execution %s)", f.stack, out.id)
+		p.say("detached; the deployment goes on: `tripleo overcloud deploy --stack %s --attach` comes back to it (execution %s)", f.stack, out.id)
 		return exitError{130}
 	}
 	if err != nil {
 		return err
 	}
-	if ferr := out.failed(name); ferr != nil {
+	if ferr := out.failed(deployWorkflow); ferr != nil {
 		p.done()
-		if list := items(lookup(out.last, "failures")); len(list) > 0 {
+		list := items(lookup(out.last, "failures"))
+		if out.last == nil { // its last message came before we listened
+			if v, err := o.action(ctx, "tripleo.deployment.get_deployment_failures", map[string]any{"plan": f.stack}); err == nil {
+				list = items(lookup(v, "resources"))
+			}
+		}
+		if len(list) > 0 {
 			p.say("deployment failed")
 			printFailures(o.a.stderr, list)
 			return exitError{1}

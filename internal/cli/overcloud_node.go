@@ -23,9 +23,19 @@ func newNodeCommand(a *app) *cobra.Command {
 
 // run starts a workflow, shows its messages, and turns a failure into an error.
 func (o *operator) run(ctx context.Context, name string, input map[string]any) (*outcome, error) {
+	return o.runShowing(ctx, name, input, nil)
+}
+
+// runShowing is run with a look at every message. An interrupt only ends the watching.
+func (o *operator) runShowing(ctx context.Context, name string, input map[string]any, each func(m message)) (*outcome, error) {
 	p := o.a.newProgress(false)
+	p.each = each
 	out, err := o.workflow(ctx, name, input, p)
 	p.done()
+	if errors.Is(err, context.Canceled) && out != nil {
+		p.say("detached; workflow %s goes on: `openstack workflow execution show %s` tells how", name, out.id)
+		return out, exitError{130}
+	}
 	if err == nil {
 		err = out.failed(name)
 	}
@@ -41,8 +51,8 @@ func (o *operator) run(ctx context.Context, name string, input map[string]any) (
 }
 
 func newNodeImport(a *app) *cobra.Command {
-	var introspect, provide, validateOnly, noDeployImage bool
-	var bootOption string
+	var w nodeWishes
+	var validateOnly, noDeployImage bool
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Register the nodes of an instackenv.json (or YAML, or CSV)",
@@ -60,23 +70,56 @@ func newNodeImport(a *app) *cobra.Command {
 				_, err := o.run(cmd.Context(), "tripleo.baremetal.v1.validate_nodes", map[string]any{"nodes_json": nodes})
 				return err
 			}
-			return o.importNodes(cmd.Context(), nodes, introspect, provide, !noDeployImage, bootOption)
+			return o.importNodes(cmd.Context(), nodes, w, !noDeployImage)
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVar(&introspect, "introspect", false, "introspect the imported nodes")
-	fl.BoolVar(&provide, "provide", false, "make the imported nodes available")
+	w.add(cmd)
 	fl.BoolVar(&validateOnly, "validate-only", false, "check the file, register nothing")
 	fl.BoolVar(&noDeployImage, "no-deploy-image", false, "do not set the deployment kernel and ramdisk")
-	fl.StringVar(&bootOption, "instance-boot-option", "local", "local or netboot")
 	return cmd
 }
 
-func (o *operator) importNodes(ctx context.Context, nodes []any, introspect, provide, images bool, bootOption string) error {
-	if bootOption != "local" && bootOption != "netboot" {
-		return fmt.Errorf("--instance-boot-option must be local or netboot, not %q", bootOption)
+// nodeWishes are what is to be done with nodes that are new.
+type nodeWishes struct {
+	introspect, provide, validations bool
+	bootOption                       string
+}
+
+func (w *nodeWishes) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&w.introspect, "introspect", false, "introspect the new nodes")
+	fl.BoolVar(&w.provide, "provide", false, "make the new nodes available")
+	fl.BoolVar(&w.validations, "run-validations", false, "run the pre-introspection validations")
+	fl.StringVar(&w.bootOption, "instance-boot-option", "local", "local or netboot")
+}
+
+func (w *nodeWishes) check() error {
+	if w.bootOption != "local" && w.bootOption != "netboot" {
+		return fmt.Errorf("--instance-boot-option must be local or netboot, not %q", w.bootOption)
 	}
-	input := map[string]any{"nodes_json": nodes, "queue_name": defaultQueue, "instance_boot_option": bootOption}
+	return nil
+}
+
+// prepare introspects and provides new nodes as wished.
+func (o *operator) prepare(ctx context.Context, uuids []any, w nodeWishes) error {
+	if w.introspect {
+		if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "run_validations": w.validations, "queue_name": defaultQueue}); err != nil {
+			return err
+		}
+	}
+	if !w.provide {
+		return nil
+	}
+	_, err := o.run(ctx, "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
+	return err
+}
+
+func (o *operator) importNodes(ctx context.Context, nodes []any, w nodeWishes, images bool) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	input := map[string]any{"nodes_json": nodes, "queue_name": defaultQueue, "instance_boot_option": w.bootOption}
 	if images {
 		input["kernel_name"], input["ramdisk_name"] = "bm-deploy-kernel", "bm-deploy-ramdisk"
 	}
@@ -89,15 +132,7 @@ func (o *operator) importNodes(ctx context.Context, nodes []any, introspect, pro
 		uuids = append(uuids, lookup(n, "uuid"))
 		_, _ = fmt.Fprintf(o.a.stdout, "Successfully registered node UUID %s\n", str(lookup(n, "uuid")))
 	}
-	if introspect {
-		if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue}); err != nil {
-			return err
-		}
-	}
-	if provide {
-		_, err = o.run(ctx, "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
-	}
-	return err
+	return o.prepare(ctx, uuids, w)
 }
 
 // readNodes reads an instackenv file by its extension; the list may stand below the key `nodes`.
@@ -186,7 +221,7 @@ func (o *operator) nodeUUIDs(ctx context.Context, args []string) ([]any, error) 
 }
 
 func newNodeIntrospect(a *app) *cobra.Command {
-	var all, provide bool
+	var all, provide, validations bool
 	var concurrency int
 	cmd := &cobra.Command{
 		Use:   "introspect [NODE...]",
@@ -211,7 +246,7 @@ func newNodeIntrospect(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue, "concurrency": concurrency}); err != nil {
+			if _, err := o.run(ctx, "tripleo.baremetal.v1.introspect", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue, "concurrency": concurrency, "run_validations": validations}); err != nil {
 				return err
 			}
 			if provide {
@@ -222,6 +257,7 @@ func newNodeIntrospect(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all-manageable", false, "all nodes in the state manageable")
 	cmd.Flags().BoolVar(&provide, "provide", false, "make the nodes available afterwards")
+	cmd.Flags().BoolVar(&validations, "run-validations", false, "run the pre-introspection validations")
 	cmd.Flags().IntVar(&concurrency, "concurrency", 20, "how many nodes at a time")
 	return cmd
 }

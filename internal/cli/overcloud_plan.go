@@ -112,6 +112,7 @@ func newPlanDeploy(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVarP(&f.timeout, "timeout", "t", 240, "minutes until the deployment is given up")
+	cmd.Flags().BoolVar(&f.runValidations, "run-validations", false, "run the pre-deployment validations")
 	cmd.Flags().BoolVar(&f.skipIdentifier, "skip-deploy-identifier", false, "do not run deployments again that did not change")
 	return cmd
 }
@@ -174,11 +175,7 @@ func (o *operator) makePlan(ctx context.Context, f *deployFlags) error {
 	if err := f.mergeEnvironments(ctx, o, env, old); err != nil {
 		return err
 	}
-	data, err := yaml11.Marshal(env)
-	if err != nil {
-		return err
-	}
-	if err := o.putObject(ctx, f.stack, planEnvFile, data); err != nil {
+	if err := o.putPlanEnv(ctx, f.stack, env); err != nil {
 		return err
 	}
 	name := "tripleo.plan_management.v1.create_deployment_plan"
@@ -187,6 +184,14 @@ func (o *operator) makePlan(ctx context.Context, f *deployFlags) error {
 	}
 	_, err = o.run(ctx, name, map[string]any{"container": f.stack, "generate_passwords": !f.noPasswords, "validate_stack": false, "queue_name": defaultQueue})
 	return err
+}
+
+func (o *operator) putPlanEnv(ctx context.Context, plan string, env *yaml11.OrderedMap) error {
+	data, err := yaml11.Marshal(env)
+	if err != nil {
+		return err
+	}
+	return o.putObject(ctx, plan, planEnvFile, data)
 }
 
 // oldPlanEnv reads the plan environment of an existing plan; exists tells whether there is such a plan.
@@ -363,4 +368,12 @@ func tarDir(dir string) ([]byte, error) {
 	}
 	err = gz.Close()
 	return buf.Bytes(), err
+}
+
+func asMapping(what string, v any) (*yaml11.OrderedMap, error) {
+	m, ok := v.(*yaml11.OrderedMap)
+	if !ok {
+		return nil, fmt.Errorf("%s: expected a mapping, got %s", what, short(v))
+	}
+	return m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -24,8 +25,13 @@ type progress struct {
 	began  time.Time // of the stage
 	counts string
 	nodes  map[string]nodeLine
-	drawn  int // lines of the live block on the screen
+	drawn  int             // lines of the live block on the screen
+	spoke  time.Time       // when the last line was written
+	each   func(m message) // sees every message, if not nil
 }
+
+// quietTime is how long plain output says nothing before it tells that the deployment still goes on, and what it waits for.
+const quietTime = time.Minute
 
 type nodeLine struct {
 	stage, detail string
@@ -35,7 +41,8 @@ type nodeLine struct {
 
 func (a *app) newProgress(quiet bool) *progress {
 	p := &progress{w: a.stdout, start: time.Now(), now: time.Now, nodes: map[string]nodeLine{}}
-	if f, ok := a.stdout.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits an int
+	p.spoke = p.start
+	if f, ok := a.stdout.(*os.File); ok && !quiet && !a.noProgress && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits an int
 		p.live = true
 		p.size = func() (int, int) {
 			if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 20 && h > 5 { //nolint:gosec // as above
@@ -55,12 +62,16 @@ func clock(d time.Duration) string {
 // say writes a line that stays.
 func (p *progress) say(format string, args ...any) {
 	p.erase()
+	p.spoke = p.now()
 	_, _ = fmt.Fprintf(p.w, "[%s] %s\n", clock(p.now().Sub(p.start)), fmt.Sprintf(format, args...))
 	p.draw()
 }
 
 // show takes a message of a workflow.
 func (p *progress) show(m message) {
+	if p.each != nil {
+		p.each(m)
+	}
 	pr, ok := lookup(m.payload, "progress").(*yaml11.OrderedMap)
 	if !ok {
 		if s := str(lookup(m.payload, "status")); s == "RUNNING" || s == "FAILED" && lookup(m.payload, "node_uuid") != nil {
@@ -74,6 +85,9 @@ func (p *progress) show(m message) {
 		p.enter(stage)
 	}
 	p.counts = fmt.Sprintf("%s of %s resources", str(lookup(pr, "complete")), str(lookup(pr, "total")))
+	if percent := str(lookup(pr, "percent")); percent != "" {
+		p.counts += ", " + percent + "%"
+	}
 	nodes, _ := lookup(pr, "nodes").(*yaml11.OrderedMap)
 	for name, v := range nodes.All() {
 		p.node(name, v)
@@ -130,8 +144,42 @@ func (p *progress) erase() {
 	}
 }
 
-// redraw shows the live lines again with the time that has passed.
+// unfinished are the names of the nodes that are not done.
+func (p *progress) unfinished() []string {
+	var out []string
+	for name, n := range p.nodes {
+		if n.stage != "done" {
+			out = append(out, name)
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// waitsFor says which nodes are not done yet and what they do; "" when there is none.
+func (p *progress) waitsFor() string {
+	names := p.unfinished()
+	if len(names) == 0 {
+		return ""
+	}
+	const most = 3
+	var out []string
+	for _, name := range names[:min(most, len(names))] {
+		out = append(out, fmt.Sprintf("%s (%s)", name, p.nodes[name].text()))
+	}
+	s := "; waits for " + strings.Join(out, ", ")
+	if len(names) > most {
+		s += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return s
+}
+
+// redraw shows the live lines again with the time that has passed. Plain output says after a while of silence what is
+// waited for.
 func (p *progress) redraw() {
+	if !p.live && p.stage != "" && p.now().Sub(p.spoke) >= quietTime {
+		p.say("still %s (%s): %s%s", p.stage, clock(p.now().Sub(p.began)), p.counts, p.waitsFor())
+	}
 	if p.live {
 		p.erase()
 		p.draw()
@@ -146,11 +194,15 @@ func (p *progress) draw() {
 	width, height := p.size()
 	room := max(1, height-3) // lines of nodes; a block larger than the screen could not be erased
 	lines := []string{fmt.Sprintf("[%s] %s (%s)  %s", clock(now.Sub(p.start)), p.stage, clock(now.Sub(p.began)), p.counts)}
-	names := make([]string, 0, len(p.nodes))
+	names := p.unfinished() // first, should there be no room for all
+	var done []string
 	for n := range p.nodes {
-		names = append(names, n)
+		if !slices.Contains(names, n) {
+			done = append(done, n)
+		}
 	}
-	sort.Strings(names)
+	sort.Strings(done)
+	names = append(names, done...)
 	for i, name := range names {
 		if i == room-1 && len(names) > room {
 			lines = append(lines, fmt.Sprintf("  … and %d more", len(names)-i))

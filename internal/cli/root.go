@@ -19,6 +19,8 @@ import (
 type app struct {
 	stdout, stderr io.Writer
 	cloudName      string // --os-cloud
+	clientAPI      string // --os-tripleoclient-api-version
+	noProgress     bool   // --no-progress: plain lines, no live ones
 }
 
 // exitError ends the program with a code of its own; its text, if any, has
@@ -63,6 +65,14 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.cloudName, "os-cloud", os.Getenv("OS_CLOUD"),
 		"cloud of clouds.yaml to talk to (environment OS_CLOUD); without it the OS_* variables count, else the cloud \"undercloud\"")
+	root.PersistentFlags().StringVar(&a.clientAPI, "os-tripleoclient-api-version", firstNonEmpty(os.Getenv("OS_TRIPLEOCLIENT_API_VERSION"), "1"),
+		"version of the commands (environment OS_TRIPLEOCLIENT_API_VERSION); there is 1")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.clientAPI != "1" {
+			return fmt.Errorf("--os-tripleoclient-api-version is %q, there is only 1", a.clientAPI)
+		}
+		return nil
+	}
 	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a))
 	return root
 }

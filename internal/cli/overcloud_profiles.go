@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func newProfilesCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "profiles", Short: "Which node is for which role"}
+	cmd.AddCommand(newProfilesList(a), newProfilesMatch(a))
+	return cmd
+}
+
+// roleScale are the flags of the roles' counts and flavors that older command lines have.
+type roleScale struct {
+	count  int
+	flavor string
+}
+
+type legacyRole struct{ flag, count, flavorParam, flavor string }
+
+func legacyRoles() []legacyRole {
+	return []legacyRole{
+		{"control", "ControllerCount", "OvercloudControlFlavor", "control"},
+		{"compute", "ComputeCount", "OvercloudComputeFlavor", "compute"},
+		{"ceph-storage", "CephStorageCount", "OvercloudCephStorageFlavor", "ceph-storage"},
+		{"block-storage", "BlockStorageCount", "OvercloudBlockStorageFlavor", "block-storage"},
+		{"swift-storage", "ObjectStorageCount", "OvercloudSwiftStorageFlavor", "swift-storage"},
+	}
+}
+
+// nodeProfile is what placing knows of a node.
+type nodeProfile struct {
+	uuid, name, state  string
+	caps               [][2]string
+	profile            string
+	possible           []string
+	maintenance, error bool
+}
+
+func parseCaps(text string) [][2]string {
+	var out [][2]string
+	for item := range strings.SplitSeq(text, ",") {
+		if k, v, ok := strings.Cut(item, ":"); ok {
+			out = append(out, [2]string{strings.TrimSpace(k), strings.TrimSpace(v)})
+		}
+	}
+	return out
+}
+
+func formatCaps(caps [][2]string) string {
+	var out []string
+	for _, kv := range caps {
+		out = append(out, kv[0]+":"+kv[1])
+	}
+	sort.Strings(out)
+	return strings.Join(out, ",")
+}
+
+func newNodeProfile(v any) nodeProfile {
+	n := nodeProfile{uuid: str(lookup(v, "uuid")), name: str(lookup(v, "name")), state: str(lookup(v, "provision_state")),
+		caps: parseCaps(str(lookup(v, "properties", "capabilities"))), maintenance: lookup(v, "maintenance") == true}
+	n.error = n.maintenance || n.state == "error" || strings.HasSuffix(n.state, "failed")
+	for _, kv := range n.caps {
+		if kv[0] == "profile" {
+			n.profile = kv[1]
+		} else if p, ok := strings.CutSuffix(kv[0], "_profile"); ok && (kv[1] == "1" || strings.EqualFold(kv[1], "true")) {
+			n.possible = append(n.possible, p)
+		}
+	}
+	return n
+}
+
+// allNodes are the nodes of Ironic with their properties.
+func (o *operator) allNodes(ctx context.Context) ([]nodeProfile, error) {
+	c, err := o.s.Baremetal()
+	if err != nil {
+		return nil, err
+	}
+	var out []nodeProfile
+	for marker := ""; ; marker = out[len(out)-1].uuid {
+		v, _, err := o.call(ctx, c, http.MethodGet, below(c, "v1", "nodes")+"?limit=1000&fields=uuid,name,provision_state,maintenance,properties&marker="+url.QueryEscape(marker), nil,
+			map[string]string{"X-OpenStack-Ironic-API-Version": "1.36"})
+		if err != nil {
+			return nil, err
+		}
+		page := items(lookup(v, "nodes"))
+		for _, n := range page {
+			out = append(out, newNodeProfile(n))
+		}
+		if len(page) < 1000 {
+			return out, nil
+		}
+	}
+}
+
+func newProfilesList(a *app) *cobra.Command {
+	var all bool
+	out := &outputFlags{}
+	cmd := a.verb("list", "List nodes with their profile and those they could have", cobra.NoArgs, func(ctx context.Context, o *operator, _ []string) error {
+		nodes, err := o.allNodes(ctx)
+		if err != nil {
+			return err
+		}
+		headers := []string{"Node UUID", "Node Name", "Provision State", "Current Profile", "Possible Profiles"}
+		if all {
+			headers = append(headers, "Error")
+		}
+		var rows [][]any
+		for _, n := range nodes {
+			if !all && (n.error || n.state != "available" && n.state != "active") {
+				continue
+			}
+			row := []any{n.uuid, n.name, n.state, n.profile, strings.Join(n.possible, ", ")}
+			if all {
+				why := ""
+				switch {
+				case n.maintenance:
+					why = "in maintenance"
+				case n.error || n.state != "available" && n.state != "active":
+					why = "provision state is " + n.state
+				}
+				row = append(row, why)
+			}
+			rows = append(rows, row)
+		}
+		return out.list(a, headers, rows)
+	})
+	cmd.Flags().BoolVar(&all, "all", false, "nodes too that nothing can be deployed on, and why")
+	out.add(cmd)
+	return cmd
+}
+
+func newProfilesMatch(a *app) *cobra.Command {
+	var dry bool
+	scales := map[string]*roleScale{}
+	cmd := a.verb("match", "Give nodes the profiles that a deployment needs", cobra.NoArgs, func(ctx context.Context, o *operator, _ []string) error {
+		return o.matchProfiles(ctx, scales, dry)
+	})
+	cmd.Long = `Give nodes the profiles that a deployment needs. A node with the capability PROFILE_profile:1 can have PROFILE;
+the counts and flavors of the roles say how many are needed. The flavor "baremetal" takes any node.`
+	fl := cmd.Flags()
+	fl.BoolVar(&dry, "dry-run", false, "only say what would be done")
+	for _, r := range legacyRoles() {
+		s := &roleScale{}
+		scales[r.flag] = s
+		fl.IntVar(&s.count, r.flag+"-scale", 0, "number of "+r.flag+" nodes")
+		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes (default baremetal)")
+	}
+	return cmd
+}
+
+// want is how many nodes of a profile are needed.
+type want struct {
+	profile string
+	count   int
+}
+
+// place chooses nodes for profiles: those that have the profile count first, then free ones that could have it, those
+// with the fewest other possibilities first. It returns what each chosen node gets, and what is missing.
+func place(nodes []nodeProfile, wants []want) (changes map[string]string, missing []want) {
+	changes = map[string]string{}
+	for _, w := range wants {
+		need := w.count
+		var free []nodeProfile
+		for _, n := range nodes {
+			switch {
+			case n.profile == w.profile:
+				need--
+			case n.profile == "" && changes[n.uuid] == "" && slices.Contains(n.possible, w.profile):
+				free = append(free, n)
+			}
+		}
+		sort.SliceStable(free, func(i, j int) bool { return len(free[i].possible) < len(free[j].possible) })
+		for _, n := range free {
+			if need <= 0 {
+				break
+			}
+			changes[n.uuid] = w.profile
+			need--
+		}
+		if need > 0 {
+			missing = append(missing, want{w.profile, need})
+		}
+	}
+	return changes, missing
+}
+
+func (o *operator) matchProfiles(ctx context.Context, scales map[string]*roleScale, dry bool) error {
+	wants, anyNode, err := o.wantedProfiles(ctx, scales)
+	if err != nil {
+		return err
+	}
+	all, err := o.allNodes(ctx)
+	if err != nil {
+		return err
+	}
+	var nodes []nodeProfile
+	for _, n := range all {
+		if !n.error && (n.state == "available" || n.state == "active") {
+			nodes = append(nodes, n)
+		}
+	}
+	changes, missing := place(nodes, wants)
+	total := anyNode
+	for _, w := range wants {
+		total += w.count
+	}
+	for _, n := range nodes {
+		p := changes[n.uuid]
+		if p == "" {
+			continue
+		}
+		_, _ = fmt.Fprintf(o.a.stdout, "Node %s: profile %s\n", firstNonEmpty(n.name, n.uuid), p)
+		if dry {
+			continue
+		}
+		if err := o.setProfile(ctx, n, p); err != nil {
+			return fmt.Errorf("node %s: %w", firstNonEmpty(n.name, n.uuid), err)
+		}
+	}
+	if len(missing) > 0 || total > len(nodes) {
+		var lines []string
+		for _, m := range missing {
+			lines = append(lines, fmt.Sprintf("%d more nodes with the possible profile %s are needed", m.count, m.profile))
+		}
+		if total > len(nodes) {
+			lines = append(lines, fmt.Sprintf("%d nodes are wanted, %d are available or active", total, len(nodes)))
+		}
+		return fmt.Errorf("not enough nodes:\n  %s", strings.Join(lines, "\n  "))
+	}
+	return nil
+}
+
+// wantedProfiles asks Nova which profile each flavor is for; anyNode are those without one.
+func (o *operator) wantedProfiles(ctx context.Context, scales map[string]*roleScale) (wants []want, anyNode int, err error) {
+	c, err := o.s.Compute()
+	if err != nil {
+		return nil, 0, err
+	}
+	v, _, err := o.call(ctx, c, http.MethodGet, below(c, "", "flavors", "detail")+"?is_public=None", nil, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	ids := map[string]string{}
+	for _, f := range items(lookup(v, "flavors")) {
+		ids[str(lookup(f, "name"))] = str(lookup(f, "id"))
+	}
+	counts := map[string]int{}
+	for _, r := range legacyRoles() {
+		s := scales[r.flag]
+		if s.count == 0 {
+			continue
+		}
+		flavor := firstNonEmpty(s.flavor, "baremetal")
+		if ids[flavor] == "" {
+			return nil, 0, fmt.Errorf("--%s-flavor: there is no flavor %s", r.flag, flavor)
+		}
+		specs, _, err := o.call(ctx, c, http.MethodGet, below(c, "", "flavors", ids[flavor], "os-extra_specs"), nil, nil)
+		if err != nil {
+			return nil, 0, err
+		}
+		p := str(lookup(specs, "extra_specs", "capabilities:profile"))
+		switch {
+		case p != "":
+			if counts[p] == 0 {
+				wants = append(wants, want{profile: p})
+			}
+			counts[p] += s.count
+		case flavor == "baremetal":
+			anyNode += s.count
+		default:
+			return nil, 0, fmt.Errorf("flavor %s has no extra spec capabilities:profile", flavor)
+		}
+	}
+	for i := range wants {
+		wants[i].count = counts[wants[i].profile]
+	}
+	return wants, anyNode, nil
+}
+
+func (o *operator) setProfile(ctx context.Context, n nodeProfile, profile string) error {
+	c, err := o.s.Baremetal()
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/properties/capabilities", "value": formatCaps(append(slices.Clone(n.caps), [2]string{"profile", profile}))}})
+	if err != nil {
+		return err
+	}
+	_, _, err = o.call(ctx, c, http.MethodPatch, below(c, "v1", "nodes", n.uuid), patch, map[string]string{"Content-Type": "application/json-patch+json"})
+	return err
+}
