@@ -57,6 +57,7 @@ type principal struct {
 	methods []string
 	parent  *auth.Identity // of method token
 	appCred *appCredential // of method application_credential
+	oauth   *oauthToken    // of method oauth1
 	expires time.Time
 }
 
@@ -86,6 +87,8 @@ func (s *Service) identify(r *http.Request, req *authRequest) (*principal, error
 			userID, err = s.byToken(r, p, ident.Token.ID)
 		case method == "application_credential" && ident.AppCred != nil:
 			userID, err = s.byAppCred(r, p, ident.AppCred.ID, ident.AppCred.Name, ident.AppCred.User, ident.AppCred.Secret)
+		case method == "oauth1":
+			userID, err = s.byOAuth(r, p)
 		case method == "password" || method == "token" || method == "totp" || method == "application_credential":
 			return nil, api.Invalid("auth.identity.%s is missing though methods names it", method)
 		default:
@@ -233,6 +236,10 @@ func (s *Service) issue(r *http.Request, p *principal, rawScope json.RawMessage)
 		switch {
 		case p.appCred != nil:
 			return s.scopeAppCred(tx, id, p.appCred, scope)
+		case p.oauth != nil && !scope.unscoped && (scope.Project != nil || scope.Trust != nil || scope.Domain != nil || scope.System != nil):
+			return api.Forbidden("a token by OAuth is for the project of its access token, no scope may be asked for")
+		case p.oauth != nil:
+			return s.scopeOAuth(tx, id, p.oauth)
 		case scope.Trust != nil:
 			return s.scopeTrust(tx, id, scope.Trust.ID)
 		case scope.Project != nil:
@@ -287,7 +294,7 @@ func factorsSuffice(user document, proved []string) bool {
 		return true
 	}
 	for _, m := range proved {
-		if m == "token" || m == "application_credential" || m == "ec2credential" {
+		if m == "token" || m == "application_credential" || m == "ec2credential" || m == "oauth1" {
 			return true
 		}
 	}

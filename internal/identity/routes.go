@@ -39,6 +39,9 @@ func (s *Service) routes() []api.Route {
 		// A region may be put under an id of the client's choice.
 		on(put, "/regions/{id}", "create_region", nil, s.putRegion),
 
+		{Method: post, Pattern: "/v3/OS-OAUTH1/request_token", Policy: api.Public, Handler: s.createRequestToken},
+		{Method: post, Pattern: "/v3/OS-OAUTH1/access_token", Policy: api.Public, Handler: s.createAccessToken},
+		on(put, "/OS-OAUTH1/authorize/{id}", "authorize_request_token", nil, s.authorizeRequestToken),
 		on(get, "/OS-TRUST/trusts", "list_trusts", s.aboutTrust, s.listTrusts),
 		on(get, "/OS-TRUST/trusts/{$}", "list_trusts", s.aboutTrust, s.listTrusts),
 		on(post, "/OS-TRUST/trusts", "create_trust", s.aboutTrust, s.createTrust),
@@ -104,6 +107,11 @@ func (s *Service) userRoutes() []api.Route {
 	return []api.Route{
 		on(get, "/users/{id}/projects", "list_user_projects", user, s.userProjects),
 		on(get, "/users/{id}/groups", "list_groups_for_user", user, s.userGroups),
+		on(get, "/users/{id}/OS-OAUTH1/access_tokens", "list_access_tokens", user, s.listAccessTokens),
+		on(get, "/users/{id}/OS-OAUTH1/access_tokens/{token}", "get_access_token", user, s.getAccessToken),
+		on(del, "/users/{id}/OS-OAUTH1/access_tokens/{token}", "delete_access_token", user, s.deleteAccessToken),
+		on(get, "/users/{id}/OS-OAUTH1/access_tokens/{token}/roles", "list_access_token_roles", user, s.accessTokenRoles),
+		on(get, "/users/{id}/OS-OAUTH1/access_tokens/{token}/roles/{role}", "get_access_token_role", user, s.accessTokenRoles),
 		on(get, "/groups/{id}/users", "list_users_in_group", group, s.groupUsers),
 		on(put, "/groups/{id}/users/{user}", "add_user_to_group", member, s.groupMember),
 		on(get, "/groups/{id}/users/{user}", "check_user_in_group", member, s.groupMember),

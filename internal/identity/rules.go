@@ -110,6 +110,10 @@ func rules() map[string]string {
 		"identity:get_application_credential": ownerRead, "identity:list_application_credentials": ownerRead,
 		"identity:create_application_credential": "rule:owner", "identity:delete_application_credential": owner,
 
+		"identity:authorize_request_token": "rule:not_domain", "identity:delete_access_token": owner,
+		"identity:list_access_tokens": ownerRead, "identity:get_access_token": ownerRead,
+		"identity:list_access_token_roles": ownerRead, "identity:get_access_token_role": ownerRead,
+
 		"identity:list_trusts":  reader + trustor + trustee,
 		"identity:get_trust":    reader + trustor + trustee,
 		"identity:create_trust": "user_id:%(target.trust.trustor_user_id)s",

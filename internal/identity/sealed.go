@@ -79,6 +79,16 @@ func (s *Service) reseal(ctx context.Context) error {
 			return err
 		}
 	}
+	err = s.db.View(ctx, func(tx *store.Tx) error { // these live for a day at most and keep their key
+		ids, err := stringsOf(tx, `SELECT DISTINCT key_id FROM identity_oauth_tokens WHERE key_id IS NOT NULL`)
+		for _, id := range ids {
+			used[id] = true
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return s.cfg.Keys.Retire(s.now(), used)
 }
 
