@@ -32,9 +32,32 @@ func hasAny(have, want []string) bool {
 
 func (s *Service) listResource(k *resource) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if k.kind == "security_group" {
+			if err := s.ensureGroup(r); err != nil {
+				return err
+			}
+		}
 		where, args := k.narrow(r)
 		return s.respondList(w, r, k, where, args)
 	}
+}
+
+// ensureGroup makes the default security group of who asks for groups first.
+func (s *Service) ensureGroup(r *http.Request) error {
+	missing := false
+	err := s.in(r, false, func(c *call) error {
+		var n int
+		err := c.tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_defaults WHERE project_id = ?`, c.who.ProjectID)
+		missing = n == 0 && c.who.ProjectID != ""
+		return err
+	})
+	if err != nil || !missing {
+		return err
+	}
+	return s.in(r, true, func(c *call) error {
+		_, err := c.defaultGroup(c.who.ProjectID)
+		return err
+	})
 }
 
 // narrow turns the filters that the database knows into a condition: all

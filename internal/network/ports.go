@@ -3,7 +3,6 @@ package network
 import (
 	"crypto/rand"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -397,5 +396,3 @@ func viewPort(c *call, d doc) error {
 	}
 	return c.trunkDetails(d)
 }
-
-const noBound = math.MaxInt32

@@ -61,6 +61,14 @@ func prepareRBAC(c *call, d, old doc) error {
 			return err
 		}
 	}
+	if scope := object.str("address_scope_id"); scope != "" && d.str("object_type") == "subnetpool" {
+		if ok, err := c.sharedWith(scope, d.str("target_tenant")); err != nil || !ok {
+			if err == nil {
+				err = api.Invalid("subnet pool %s is of address scope %s, which is not shared with %s", object.id(), scope, d.str("target_tenant")).Named("RbacPolicyInitError")
+			}
+			return err
+		}
+	}
 	same, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND name = ? AND id <> ?`, d.str("object_id"), d.str("target_tenant"), d.id())
 	if err != nil {
 		return err
@@ -71,6 +79,16 @@ func prepareRBAC(c *call, d, old doc) error {
 		}
 	}
 	return nil
+}
+
+// sharedWith says whether a project may use an object.
+func (c *call) sharedWith(object, project string) (bool, error) {
+	owner, err := c.ownerOf(object)
+	if err != nil || owner == project {
+		return err == nil, err
+	}
+	shares, err := c.find(c.s.kinds["rbac_policy"], ` AND parent_id = ? AND name IN (?, '*')`, object, project)
+	return len(shares) > 0, err
 }
 
 func releaseRBAC(c *call, d doc) error {

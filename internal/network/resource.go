@@ -583,6 +583,11 @@ func body(r *http.Request, k *resource) (items []map[string]any, many bool, err 
 		if len(items) == 0 || len(items) > 10000 {
 			return nil, false, api.Invalid("%s holds %d items, expected 1 to 10000", k.plural, len(items))
 		}
+		for i, it := range items { // some clients wrap each
+			if inner, ok := it[k.kind].(map[string]any); ok && len(it) == 1 {
+				items[i] = inner
+			}
+		}
 		return items, true, nil
 	}
 	raw, ok := envelope[k.kind]

@@ -254,6 +254,11 @@ func (c *call) checkRoutes(d doc) error {
 // addInterface connects a router to a subnet, or to the subnets of a port.
 func addInterface(c *call, d doc, in map[string]any) (any, error) {
 	subnet, port := doc(in).str("subnet_id"), doc(in).str("port_id")
+	for key, v := range map[string]string{"subnet_id": subnet, "port_id": port} {
+		if _, why := id(v); v != "" && why != "" {
+			return nil, badInput(key, why)
+		}
+	}
 	switch {
 	case subnet != "" && port != "":
 		return nil, api.Invalid("Bad router request: Cannot specify both subnet-id and port-id.").Named("BadRequest")

@@ -55,6 +55,9 @@ func groupKind() *resource {
 			if d.str("name") == defaultGroup && !c.admin() {
 				return api.Conflict("Insufficient rights for removing default security group.").Named("SecurityGroupCannotRemoveDefault")
 			}
+			if _, err := c.tx.Exec(`DELETE FROM network_defaults WHERE group_id = ?`, d.id()); err != nil {
+				return err
+			}
 			_, err := c.tx.Exec(`DELETE FROM network_resources WHERE parent_id = ? AND kind = 'security_group_rule' AND
 				NOT EXISTS (SELECT 1 FROM network_refs WHERE to_id = ? AND role = 'security_groups')`, d.id(), d.id())
 			return err

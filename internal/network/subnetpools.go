@@ -167,6 +167,9 @@ func (c *call) checkScope(d, old doc) error {
 		if acts, err := c.sharing(scope); err != nil || !acts[asShared] {
 			return c.s.kinds["address_scope"].notFound(scope)
 		}
+		if old != nil && show(old["prefixes"]) != show(d["prefixes"]) {
+			return api.Invalid("Illegal subnetpool update: the prefixes of subnetpool %s are bound to address scope %s of another project", d.id(), scope).Named("IllegalSubnetPoolUpdate")
+		}
 	}
 	if sc.num("ip_version") != d.num("ip_version") {
 		return api.Invalid("Illegal subnetpool association: subnetpool %s cannot associate with address scope %s because subnetpool ip_version is not %d.", d.id(), scope, sc.num("ip_version")).Named("IllegalSubnetPoolIpVersionAssociationToAddressScope")

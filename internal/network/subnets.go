@@ -73,8 +73,9 @@ func ipVersion(v any) (any, string) {
 
 func serviceType(v any) (any, string) {
 	s, _ := v.(string)
-	if !strings.HasPrefix(s, "network:") && !strings.HasPrefix(s, "compute:") && !strings.HasPrefix(s, "baremetal:") && s != "" {
-		return nil, fmt.Sprintf("Invalid subnet service type '%s', expected it to begin with network:, compute: or baremetal:.", show(v))
+	owners := []string{"network:", "compute:", "baremetal:", "neutron:", "trunk:", "manila:", "test:"}
+	if s != "" && !slices.ContainsFunc(owners, func(o string) bool { return strings.HasPrefix(s, o) }) {
+		return nil, fmt.Sprintf("Invalid subnet service type '%s', expected it to begin with one of %v.", s, owners)
 	}
 	if s == "" || len(s) > 255 {
 		return nil, fmt.Sprintf("'%s' is not a valid service type.", show(v))

@@ -26,6 +26,9 @@ func trunkKind() *resource {
 			return c.holdSubPorts(d, d.docs("sub_ports"))
 		},
 		release: func(c *call, d doc) error {
+			if err := enabled(d); err != nil {
+				return err
+			}
 			p, err := c.load(c.s.kinds["port"], d.str("port_id"))
 			if err != nil {
 				return err
@@ -103,6 +106,21 @@ func (c *call) checkSubPorts(trunk doc, have, more []doc) ([]any, error) {
 		vlans[s.num("segmentation_id")] = true
 	}
 	for _, s := range more {
+		if s.str("segmentation_type") != "inherit" && (s["segmentation_type"] == nil || s["segmentation_id"] == nil) {
+			return nil, api.Invalid("Invalid input for operation: Invalid subport details for port %s: segmentation_type and segmentation_id are expected.", s.str("port_id")).Named("InvalidInput")
+		}
+		if s["segmentation_id"] != nil && vlans[s.num("segmentation_id")] {
+			return nil, duplicateVLAN(trunk, s)
+		}
+	}
+	seen := map[int]bool{}
+	for _, s := range more {
+		if s["segmentation_id"] != nil && seen[s.num("segmentation_id")] {
+			return nil, duplicateVLAN(trunk, s)
+		}
+		seen[s.num("segmentation_id")] = true
+	}
+	for _, s := range more {
 		p, err := c.own(c.s.kinds["port"], s.str("port_id"))
 		if err != nil {
 			return nil, err
@@ -126,11 +144,8 @@ func (c *call) checkSubPorts(trunk doc, have, more []doc) ([]any, error) {
 			}
 			s = doc{"port_id": p.id(), "segmentation_type": "vlan", "segmentation_id": n["provider:segmentation_id"]}
 		}
-		if s["segmentation_type"] == nil || s["segmentation_id"] == nil {
-			return nil, api.Invalid("Invalid input for operation: Invalid subport details for port %s: segmentation_type and segmentation_id are expected.", p.id()).Named("InvalidInput")
-		}
 		if vlans[s.num("segmentation_id")] {
-			return nil, api.Conflict("segmentation_type vlan and segmentation_id %d already in use on trunk %s.", s.num("segmentation_id"), trunk.id()).Named("DuplicateSubPort")
+			return nil, duplicateVLAN(trunk, s)
 		}
 		vlans[s.num("segmentation_id")] = true
 		if slices.ContainsFunc(out, func(o any) bool { m, _ := o.(map[string]any); return m["port_id"] == p.id() }) {
@@ -139,6 +154,18 @@ func (c *call) checkSubPorts(trunk doc, have, more []doc) ([]any, error) {
 		out = append(out, map[string]any(s))
 	}
 	return out, nil
+}
+
+func duplicateVLAN(trunk, s doc) error {
+	return api.Conflict("segmentation_type vlan and segmentation_id %d already in use on trunk %s.", s.num("segmentation_id"), trunk.id()).Named("DuplicateSubPort")
+}
+
+// enabled keeps a trunk that is administratively down as it is.
+func enabled(t doc) error {
+	if t.flag("admin_state_up") {
+		return nil
+	}
+	return api.Conflict("Trunk %s is currently disabled.", t.id()).Named("TrunkDisabled")
 }
 
 func (c *call) holdSubPorts(trunk doc, subs []doc) error {
@@ -224,6 +251,9 @@ func subPortsIn(in map[string]any) ([]doc, error) {
 }
 
 func addSubPorts(c *call, t doc, in map[string]any) (any, error) {
+	if err := enabled(t); err != nil {
+		return nil, err
+	}
 	more, err := subPortsIn(in)
 	if err != nil {
 		return nil, err
@@ -241,6 +271,9 @@ func addSubPorts(c *call, t doc, in map[string]any) (any, error) {
 }
 
 func removeSubPorts(c *call, t doc, in map[string]any) (any, error) {
+	if err := enabled(t); err != nil {
+		return nil, err
+	}
 	gone, err := subPortsIn(in)
 	if err != nil {
 		return nil, err
