@@ -210,6 +210,10 @@ def config(args):
         }
     if args.suite == "network":
         Prepared("undercloud").nodes(1)  # a host to bind ports to
+    if args.suite == "compute":
+        cloud.fixed_network("compute-net", "compute-subnet")
+        cloud.nodes(16)
+        sections["compute"] |= {"fixed_network_name": "compute-net", "max_microversion": "2.93"}
     if args.suite == "orchestration":
         cloud.fixed_network("heat-net", "heat-subnet")
         cloud.nodes(8)

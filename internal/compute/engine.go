@@ -79,6 +79,8 @@ func (b *build) step(ctx context.Context) (jobs.Result, bool, error) {
 		return b.tearDown(ctx)
 	case taskScheduling:
 		return b.schedule(ctx)
+	case taskRebuilding:
+		return b.rebuild(ctx)
 	case taskNetworking:
 		return b.connect(ctx)
 	case taskSpawning:
@@ -99,7 +101,18 @@ func (b *build) save(ctx context.Context) error {
 		if now.Task == taskDeleting {
 			b.s.Task = taskDeleting
 		}
-		b.s.Name, b.s.Metadata, b.s.Description = now.Name, now.Metadata, now.Description
+		b.s.Name, b.s.Metadata, b.s.Description, b.s.Tags, b.s.Hostname = now.Name, now.Metadata, now.Description, now.Tags, now.Hostname
+		b.s.Locked, b.s.LockedReason, b.s.LockedByAdmin = now.Locked, now.LockedReason, now.LockedByAdmin
+		b.s.AccessIPv4, b.s.AccessIPv6, b.s.DiskConfig, b.s.Password = now.AccessIPv4, now.AccessIPv6, now.DiskConfig, now.Password
+		if b.s.Task == "" { // what was asked for has ended
+			failure := ""
+			if b.s.Fault != nil && b.s.Status == statusError {
+				failure = b.s.Fault.Message
+			}
+			if err := finish(tx, b.s.ID, failure); err != nil {
+				return err
+			}
+		}
 		return b.svc.saveServer(tx, b.s)
 	})
 }
@@ -122,7 +135,11 @@ func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
 			return b.claimed(ctx, n.UUID, n.Name)
 		}
 	}
-	fit, refused := scheduler.Pick(schedulerNodes(all), b.request())
+	candidates, req, err := b.question(ctx, all)
+	if err != nil {
+		return jobs.Result{}, false, err
+	}
+	fit, refused := scheduler.Pick(candidates, req)
 	for _, n := range fit {
 		err := b.claim(ctx, n.ID)
 		switch {
@@ -138,7 +155,7 @@ func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
 			return jobs.Result{}, false, fmt.Errorf("claim node %s: %w", n.ID, err)
 		}
 	}
-	if b.soonFree(all) {
+	if b.soonFree(candidates, req) {
 		return jobs.Wait(safetyPoll, "baremetal/node/*"), false, nil
 	}
 	b.s.fail(http.StatusInternalServerError, "No valid host was found for server %s with flavor %s. %s", b.s.Name, b.s.Flavor.Name, scheduler.Explain(refused))
@@ -151,18 +168,17 @@ const soonFreeFor = 10 * time.Minute
 
 // soonFree says whether a node that would fit is on its way to available, as
 // the nodes of an overcloud are that was deleted a moment ago.
-func (b *build) soonFree(all []nodes.Node) bool {
+func (b *build) soonFree(coming []scheduler.Node, req scheduler.Request) bool {
 	if time.Since(b.s.Created) > soonFreeFor {
 		return false
 	}
-	coming := schedulerNodes(all)
 	for i := range coming {
 		switch coming[i].State {
 		case "cleaning", "clean wait", "deleting":
 			coming[i].State, coming[i].Instance = "available", ""
 		}
 	}
-	fit, _ := scheduler.Pick(coming, b.request())
+	fit, _ := scheduler.Pick(coming, req)
 	return len(fit) > 0
 }
 
@@ -175,6 +191,14 @@ func (b *build) claim(ctx context.Context, nodeID string) error {
 
 func (b *build) claimed(ctx context.Context, id, name string) (jobs.Result, bool, error) {
 	b.s.NodeID, b.s.NodeName, b.s.Task = id, name, taskNetworking
+	err := b.svc.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		zones, err := zonesOf(tx)
+		b.s.Zone = zoneOf(zones, id)
+		return err
+	})
+	if err != nil {
+		return jobs.Result{}, false, err
+	}
 	b.svc.cfg.Log.Info("node taken for server", "server", b.s.ID, "name", b.s.Name, "node", id, "node_name", name)
 	return jobs.Result{}, true, b.save(ctx)
 }
@@ -230,10 +254,82 @@ func number(v any) int {
 	return 0
 }
 
+// question is what the scheduler is asked: the machines with their zones, and
+// those that the server's group, its hints or an operator exclude.
+func (b *build) question(ctx context.Context, all []nodes.Node) ([]scheduler.Node, scheduler.Request, error) {
+	candidates, req := schedulerNodes(all), b.request()
+	err := b.svc.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		zones, err := zonesOf(tx)
+		if err != nil {
+			return err
+		}
+		for i := range candidates {
+			candidates[i].AvailabilityZone = zoneOf(zones, candidates[i].ID)
+		}
+		states, err := hostStates(tx)
+		if err != nil {
+			return err
+		}
+		for host, st := range states {
+			if st.Disabled {
+				req.Exclude[host] = "its compute service is disabled"
+				if st.Reason != nil {
+					req.Exclude[host] += ": " + *st.Reason
+				}
+			}
+		}
+		return b.excludeByGroup(tx, candidates, &req)
+	})
+	return candidates, req, err
+}
+
+// excludeByGroup turns group policies and the hints same_host and
+// different_host into machines that are not to be taken.
+func (b *build) excludeByGroup(tx *store.Tx, candidates []scheduler.Node, req *scheduler.Request) error {
+	others, err := serversOf(tx, ``)
+	if err != nil {
+		return err
+	}
+	nodeOf := map[string]string{}
+	for _, o := range others {
+		nodeOf[o.ID] = o.NodeID
+	}
+	apart, together := strings.Split(b.s.Hints["different_host"], ","), strings.Split(b.s.Hints["same_host"], ",")
+	policy := ""
+	if b.s.Group != "" {
+		if g, err := groupOf(tx, b.s.Group); err == nil {
+			policy = g.Policy
+		}
+	}
+	for _, o := range others {
+		switch {
+		case o.ID == b.s.ID || o.NodeID == "":
+		case slices.Contains(apart, o.ID):
+			req.Exclude[o.NodeID] = "carries server " + o.ID + ", which the hint different_host names"
+		case o.Group == b.s.Group && policy == "anti-affinity":
+			req.Exclude[o.NodeID] = "carries server " + o.ID + " of the same anti-affinity group"
+		case o.Group == b.s.Group && policy == "affinity":
+			excludeOthers(candidates, req, o.NodeID, "server group "+b.s.Group+" has policy affinity: all of its servers must be on node "+o.NodeID)
+		case slices.Contains(together, o.ID):
+			excludeOthers(candidates, req, o.NodeID, "the hint same_host names server "+o.ID+" on node "+nodeOf[o.ID])
+		}
+	}
+	return nil
+}
+
+func excludeOthers(candidates []scheduler.Node, req *scheduler.Request, node, why string) {
+	for _, n := range candidates {
+		if n.ID != node && req.Exclude[n.ID] == "" {
+			req.Exclude[n.ID] = why
+		}
+	}
+}
+
 func (b *build) request() scheduler.Request {
 	f := &b.s.Flavor
 	return scheduler.Request{
-		Flavor: f.Name, VCPUs: f.VCPUs, MemoryMB: f.RAM, DiskGB: f.Disk, ExtraSpecs: specs(f), Hints: b.s.Hints, Host: b.s.Host,
+		Flavor: f.Name, VCPUs: f.VCPUs, MemoryMB: f.RAM, DiskGB: f.Disk, ExtraSpecs: specs(f), Hints: b.s.Hints, Host: b.s.Host, Zone: b.s.AskedZone,
+		Exclude: map[string]string{},
 	}
 }
 
@@ -271,6 +367,49 @@ func (b *build) label() string {
 		return b.s.NodeName
 	}
 	return b.s.NodeID
+}
+
+// rebuild has the machine written anew. The order to Ironic is given once: the
+// node's instance_info names the image from then on.
+func (b *build) rebuild(ctx context.Context) (jobs.Result, bool, error) {
+	n, err := b.node(ctx)
+	if err != nil {
+		return jobs.Result{}, false, fmt.Errorf("get node %s: %w", b.s.NodeID, err)
+	}
+	if n.InstanceUUID != b.s.ID {
+		b.s.fail(http.StatusInternalServerError, "Node %s no longer belongs to this server.", b.label())
+		return jobs.Done(), false, b.save(ctx)
+	}
+	switch n.ProvisionState {
+	case "active", "error", "deploy failed":
+	default: // a rebuild that goes on, or something else that ends
+		if b.s.Deploying {
+			b.s.Task = taskSpawning
+			return jobs.Result{}, true, b.save(ctx)
+		}
+		return b.wait(), false, nil
+	}
+	_, err = nodes.Update(ctx, b.ironic, b.s.NodeID, nodes.UpdateOpts{
+		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info/image_source", Value: b.s.ImageID},
+		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info/display_name", Value: b.s.Name},
+	}).Extract()
+	if err != nil {
+		return b.busy(err, "prepare node")
+	}
+	drive, err := b.configDrive()
+	if err != nil {
+		return jobs.Result{}, false, err
+	}
+	b.s.Deploying = true
+	if err := b.save(ctx); err != nil {
+		return jobs.Result{}, false, err
+	}
+	err = nodes.ChangeProvisionState(ctx, b.ironic, b.s.NodeID, nodes.ProvisionStateOpts{Target: nodes.TargetRebuild, ConfigDrive: drive}).ExtractErr()
+	if err != nil {
+		return b.busy(err, "rebuild node")
+	}
+	b.s.Task = taskSpawning
+	return b.wait(), false, b.save(ctx)
 }
 
 func (b *build) deploy(ctx context.Context, n *nodes.Node) (jobs.Result, bool, error) {
@@ -362,6 +501,12 @@ func (b *build) tearDown(ctx context.Context) (jobs.Result, bool, error) {
 	}
 	err := b.svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Exec(`DELETE FROM compute_servers WHERE id = ?`, b.s.ID); err != nil {
+			return err
+		}
+		if err := account(tx, b.s, time.Now().UTC()); err != nil {
+			return err
+		}
+		if err := finish(tx, b.s.ID, ""); err != nil {
 			return err
 		}
 		b.svc.cfg.Bus.PublishTx(tx, "compute/server/"+b.s.ID)

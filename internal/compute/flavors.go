@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -84,10 +85,74 @@ func flavorOf(tx *store.Tx, id string) (*Flavor, error) {
 	return &found[0], nil
 }
 
+// flavorFor finds a flavor that the caller may use.
+func flavorFor(tx *store.Tx, r *http.Request, id string) (*Flavor, error) {
+	f, err := flavorOf(tx, id)
+	if err != nil || f.Public || caller(r).HasRole("admin", "service") {
+		return f, err
+	}
+	projects, err := accessOf(tx, id)
+	if err == nil && !slices.Contains(projects, caller(r).ProjectID) {
+		err = api.NotFound("Flavor %s could not be found.", id)
+	}
+	return f, err
+}
+
+func accessOf(tx *store.Tx, flavor string) ([]string, error) {
+	var out []string
+	err := tx.Each(func(scan func(...any) error) error {
+		var p string
+		err := scan(&p)
+		out = append(out, p)
+		return err
+	}, `SELECT project_id FROM compute_flavor_access WHERE flavor_id = ? ORDER BY project_id`, flavor)
+	return out, err
+}
+
+// flavorSortKeys are what flavors may be sorted by.
+var flavorSortKeys = map[string]func(a, b *Flavor) int{ //nolint:gochecknoglobals // constant table
+	"flavorid": func(a, b *Flavor) int { return strings.Compare(a.ID, b.ID) }, "id": func(a, b *Flavor) int { return strings.Compare(a.ID, b.ID) },
+	"name": func(a, b *Flavor) int { return strings.Compare(a.Name, b.Name) }, "memory_mb": func(a, b *Flavor) int { return a.RAM - b.RAM },
+	"vcpus": func(a, b *Flavor) int { return a.VCPUs - b.VCPUs }, "root_gb": func(a, b *Flavor) int { return a.Disk - b.Disk },
+	"ephemeral_gb": func(a, b *Flavor) int { return a.Ephemeral - b.Ephemeral }, "swap": func(a, b *Flavor) int { return a.Swap - b.Swap },
+	"rxtx_factor": func(a, b *Flavor) int { return int(a.RxTxFactor - b.RxTxFactor) }, "is_public": func(a, b *Flavor) int { return 0 },
+	"created_at": func(a, b *Flavor) int { return 0 }, "updated_at": func(a, b *Flavor) int { return 0 },
+	"disabled": func(a, b *Flavor) int { return 0 }, "vcpu_weight": func(a, b *Flavor) int { return 0 },
+}
+
+// visibleFlavors are the public ones and those that the caller's project was
+// given; an administrator sees all that is_public asks for.
+func visibleFlavors(tx *store.Tx, r *http.Request) ([]Flavor, error) {
+	all, err := flavors(tx, `ORDER BY id`)
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query().Get("is_public")
+	admin := caller(r).HasRole("admin", "service")
+	given := map[string]bool{}
+	err = tx.Each(func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		given[id] = true
+		return err
+	}, `SELECT flavor_id FROM compute_flavor_access WHERE project_id = ?`, caller(r).ProjectID)
+	return slices.DeleteFunc(all, func(f Flavor) bool {
+		switch {
+		case !admin || q == "":
+			return !f.Public && !given[f.ID]
+		case strings.EqualFold(q, "none"):
+			return false
+		default:
+			want := strings.EqualFold(q, "true") || q == "1"
+			return f.Public != want
+		}
+	}), err
+}
+
 func (s *Service) listedFlavors(r *http.Request) ([]Flavor, error) {
 	var all []Flavor
 	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		all, err = flavors(tx, `ORDER BY id`)
+		all, err = visibleFlavors(tx, r)
 		return err
 	})
 	if err != nil {
@@ -97,10 +162,29 @@ func (s *Service) listedFlavors(r *http.Request) ([]Flavor, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := r.URL.Query().Get("is_public")
-	out := slices.DeleteFunc(all, func(f Flavor) bool {
-		return strings.EqualFold(q, "true") && !f.Public || strings.EqualFold(q, "false") && f.Public
-	})
+	least := map[string]int{}
+	for _, name := range []string{"minDisk", "minRam"} {
+		if v := r.URL.Query().Get(name); v != "" {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 0 {
+				return nil, api.Invalid("Invalid %s filter [%s]", name, v)
+			}
+			least[name] = n
+		}
+	}
+	for i, key := range page.SortKeys {
+		by := flavorSortKeys[key]
+		if by == nil {
+			return nil, api.Invalid("Sort key %q is none of %v", key, sortedKeys(flavorSortKeys))
+		}
+		slices.SortStableFunc(all, func(a, b Flavor) int {
+			if page.SortDirs[i] == "desc" {
+				return by(&b, &a)
+			}
+			return by(&a, &b)
+		})
+	}
+	out := slices.DeleteFunc(all, func(f Flavor) bool { return f.Disk < least["minDisk"] || f.RAM < least["minRam"] })
 	if page.Marker != "" {
 		i := slices.IndexFunc(out, func(f Flavor) bool { return f.ID == page.Marker })
 		if i < 0 {
@@ -192,7 +276,7 @@ func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) withFlavor(r *http.Request, change func(*Flavor) (bool, error)) (*Flavor, error) {
 	var f *Flavor
 	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if f, err = flavorOf(tx, r.PathValue("id")); err != nil {
+		if f, err = flavorFor(tx, r, r.PathValue("id")); err != nil {
 			return err
 		}
 		dirty, err := change(f)

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 
@@ -112,4 +113,34 @@ func (svc *Service) hypervisorStatistics(w http.ResponseWriter, r *http.Request)
 		}
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor_statistics": sum})
+}
+
+func (svc *Service) hypervisorUptime(w http.ResponseWriter, r *http.Request) error {
+	if api.AtLeast(r, "2.88") {
+		return api.NotFound("The resource could not be found.")
+	}
+	return api.Invalid("Virt driver does not implement uptime function: a machine is asked through its own system")
+}
+
+// searchHypervisors serves the searches by name that ended with 2.53.
+func (svc *Service) searchHypervisors(w http.ResponseWriter, r *http.Request) error {
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	for i := range all {
+		if !usable(&all[i]) || !strings.Contains(all[i].UUID, r.PathValue("id")) {
+			continue
+		}
+		v := hypervisorView(&all[i], false)
+		if strings.HasSuffix(r.URL.Path, "/servers") && all[i].InstanceUUID != "" {
+			v["servers"] = []any{map[string]any{"uuid": all[i].InstanceUUID, "name": "instance-" + all[i].InstanceUUID}}
+		}
+		out = append(out, v)
+	}
+	if len(out) == 0 {
+		return api.NotFound("No hypervisor matching '%s' could be found.", r.PathValue("id"))
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisors": out})
 }

@@ -49,6 +49,7 @@ func (b *build) connect(ctx context.Context) (jobs.Result, bool, error) {
 		if err != nil {
 			return jobs.Result{}, false, err
 		}
+		described.Tag = req.Tag
 		b.s.Ports = append(b.s.Ports, *described)
 	}
 	b.s.Task = taskSpawning
@@ -94,6 +95,17 @@ func (b *build) port(ctx context.Context, i int, req NetworkRequest, have []port
 	if req.FixedIP != "" {
 		opts.FixedIPs = []ports.IP{{IPAddress: req.FixedIP}}
 	}
+	if len(b.s.SecurityGroups) > 0 {
+		ids := []string{}
+		for _, name := range b.s.SecurityGroups {
+			id, err := b.groupID(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			ids = append(ids, id)
+		}
+		opts.SecurityGroups = &ids
+	}
 	p, err := ports.Create(ctx, b.neutron, opts).Extract()
 	if err != nil {
 		return nil, fmt.Errorf("create port on network %s: %w", req.UUID, err)
@@ -118,10 +130,17 @@ func (b *build) detachVIFs(ctx context.Context) error {
 		return fmt.Errorf("list interfaces of node %s: %w", b.label(), err)
 	}
 	for _, v := range vifs {
-		err := nodes.DetachVirtualInterface(ctx, b.ironic, b.s.NodeID, v.ID).ExtractErr()
-		if err != nil && !refused(err) {
-			return fmt.Errorf("detach interface %s of node %s: %w", v.ID, b.label(), err)
+		if err := b.detachOne(ctx, v.ID); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (b *build) detachOne(ctx context.Context, id string) error {
+	err := nodes.DetachVirtualInterface(ctx, b.ironic, b.s.NodeID, id).ExtractErr()
+	if err != nil && !refused(err) {
+		return fmt.Errorf("detach interface %s of node %s: %w", id, b.label(), err)
 	}
 	return nil
 }
@@ -161,7 +180,7 @@ func (b *build) describe(ctx context.Context, id string, ours bool) (*ServerPort
 func (b *build) disconnect(ctx context.Context) error {
 	given := map[string]bool{}
 	for _, req := range b.s.Networks {
-		given[req.Port] = true
+		given[req.Port] = !req.Ours
 	}
 	have, err := b.ownPorts(ctx)
 	if err != nil {
@@ -186,14 +205,25 @@ func (s *Server) metaData() map[string]any {
 	seed := make([]byte, 512)
 	_, _ = rand.Read(seed) // never fails, crypto/rand
 	m := map[string]any{
-		"uuid": s.ID, "name": s.Name, "hostname": s.Name, "launch_index": 0, "availability_zone": "nova",
-		"project_id": s.ProjectID, "meta": s.Metadata, "devices": []any{}, "random_seed": base64.StdEncoding.EncodeToString(seed),
+		"uuid": s.ID, "name": s.Name, "hostname": s.hostname(), "launch_index": s.LaunchIndex, "availability_zone": s.zone(),
+		"project_id": s.ProjectID, "meta": s.Metadata, "devices": s.devices(), "dedicated_cpus": []any{}, "random_seed": base64.StdEncoding.EncodeToString(seed),
 	}
 	if s.PublicKey != "" {
 		m["public_keys"] = map[string]string{s.KeyName: s.PublicKey}
 		m["keys"] = []any{map[string]any{"name": s.KeyName, "type": "ssh", "data": s.PublicKey}}
 	}
 	return m
+}
+
+// devices names the tagged interfaces, as network-interface tags are for.
+func (s *Server) devices() []any {
+	out := []any{}
+	for _, p := range s.Ports {
+		if p.Tag != "" {
+			out = append(out, map[string]any{"type": "nic", "mac": p.MAC, "bus": "none", "address": "none", "tags": []any{p.Tag}})
+		}
+	}
+	return out
 }
 
 // networkData is network_data.json.

@@ -27,10 +27,24 @@ type Keypair struct {
 	CreatedAt   string `json:"created_at"`
 }
 
-func (k Keypair) view() map[string]any {
-	return map[string]any{
-		"name": k.Name, "type": k.Type, "public_key": k.PublicKey, "fingerprint": k.Fingerprint,
+func (k Keypair) view(r *http.Request) map[string]any {
+	v := map[string]any{"name": k.Name, "public_key": k.PublicKey, "fingerprint": k.Fingerprint}
+	if api.AtLeast(r, "2.2") {
+		v["type"] = k.Type
 	}
+	return v
+}
+
+// keyOwner is whose keys a request is about: the caller's, or, since 2.10, any
+// user's for an administrator.
+func keyOwner(r *http.Request, asked string) (string, error) {
+	if asked == "" || !api.AtLeast(r, "2.10") || asked == caller(r).UserID {
+		return caller(r).UserID, nil
+	}
+	if !caller(r).HasRole("admin", "service") {
+		return "", api.Forbidden("only an administrator may work with the keys of another user")
+	}
+	return asked, nil
 }
 
 func fingerprint(key ssh.PublicKey) string {
@@ -47,6 +61,8 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 		Keypair struct {
 			Name      string `json:"name"`
 			PublicKey string `json:"public_key"`
+			Type      string `json:"type"`
+			UserID    string `json:"user_id"`
 		} `json:"keypair"`
 	}
 	if err := api.ReadJSON(r, &in); err != nil {
@@ -55,9 +71,21 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 	if in.Keypair.Name == "" || len(in.Keypair.Name) > 255 {
 		return api.Invalid("keypair name has %d characters, expected 1 to 255", len(in.Keypair.Name))
 	}
+	owner, err := keyOwner(r, in.Keypair.UserID)
+	if err != nil {
+		return err
+	}
+	if in.Keypair.Type == "x509" {
+		return api.Invalid("keypair type x509 is for systems that take certificates; here keys are of type ssh")
+	}
+	if t := in.Keypair.Type; t != "" && t != "ssh" {
+		return api.Invalid("Invalid input for field/attribute type. Value: %s. 'ssh' is expected.", t)
+	}
 	private := ""
 	if in.Keypair.PublicKey == "" {
-		var err error
+		if api.AtLeast(r, "2.92") {
+			return api.Invalid("Invalid input for field/attribute keypair: since 2.92 a public_key is required")
+		}
 		if in.Keypair.PublicKey, private, err = generateKey(); err != nil {
 			return err
 		}
@@ -68,9 +96,16 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 	}
 	k := Keypair{
 		Name: in.Keypair.Name, Type: "ssh", PublicKey: in.Keypair.PublicKey, Fingerprint: fingerprint(key),
-		UserID: caller(r).UserID, CreatedAt: time.Now().UTC().Format(api.TimeFormat),
+		UserID: owner, CreatedAt: time.Now().UTC().Format(api.TimeFormat),
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		var have int
+		if err := tx.Get([]any{&have}, `SELECT COUNT(*) FROM compute_keypairs WHERE user_id = ?`, owner); err != nil {
+			return err
+		}
+		if err := checkBound(tx, caller(r).ProjectID, owner, "key_pairs", have, 1); err != nil {
+			return err
+		}
 		n, err := tx.Exec(`INSERT INTO compute_keypairs (user_id, name, doc) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, k.UserID, k.Name, store.JSON(k))
 		if err == nil && n == 0 {
 			return api.Conflict("Key pair '%s' already exists.", k.Name)
@@ -80,7 +115,7 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view := k.view()
+	view := k.view(r)
 	view["user_id"] = k.UserID
 	if private != "" {
 		view["private_key"] = private
@@ -118,13 +153,23 @@ func keypairOf(tx *store.Tx, userID, name string) (*Keypair, error) {
 
 func (s *Service) listKeypairs(w http.ResponseWriter, r *http.Request) error {
 	out := []any{}
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+	owner, err := keyOwner(r, r.URL.Query().Get("user_id"))
+	if err != nil {
+		return err
+	}
+	page, err := api.ParsePage(r, 1000)
+	if err != nil {
+		return err
+	}
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
 			var k Keypair
 			err := scan(store.JSON(&k))
-			out = append(out, map[string]any{"keypair": k.view()})
+			if k.Name > page.Marker && len(out) < page.Limit {
+				out = append(out, map[string]any{"keypair": k.view(r)})
+			}
 			return err
-		}, `SELECT doc FROM compute_keypairs WHERE user_id = ? ORDER BY name`, caller(r).UserID)
+		}, `SELECT doc FROM compute_keypairs WHERE user_id = ? ORDER BY name`, owner)
 	})
 	if err != nil {
 		return err
@@ -134,24 +179,32 @@ func (s *Service) listKeypairs(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Service) showKeypair(w http.ResponseWriter, r *http.Request) error {
 	var k *Keypair
-	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		k, err = keypairOf(tx, caller(r).UserID, r.PathValue("name"))
+	owner, err := keyOwner(r, r.URL.Query().Get("user_id"))
+	if err != nil {
+		return err
+	}
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		k, err = keypairOf(tx, owner, r.PathValue("name"))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	view := k.view()
+	view := k.view(r)
 	view["user_id"], view["created_at"], view["id"], view["deleted"] = k.UserID, k.CreatedAt, 0, false
 	view["deleted_at"], view["updated_at"] = nil, nil
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"keypair": view})
 }
 
 func (s *Service) deleteKeypair(w http.ResponseWriter, r *http.Request) error {
-	err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		n, err := tx.Exec(`DELETE FROM compute_keypairs WHERE user_id = ? AND name = ?`, caller(r).UserID, r.PathValue("name"))
+	owner, err := keyOwner(r, r.URL.Query().Get("user_id"))
+	if err != nil {
+		return err
+	}
+	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		n, err := tx.Exec(`DELETE FROM compute_keypairs WHERE user_id = ? AND name = ?`, owner, r.PathValue("name"))
 		if err == nil && n == 0 {
-			return api.NotFound("Keypair %s not found for user %s", r.PathValue("name"), caller(r).UserID)
+			return api.NotFound("Keypair %s not found for user %s", r.PathValue("name"), owner)
 		}
 		return err
 	})

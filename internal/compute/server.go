@@ -1,6 +1,8 @@
 package compute
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +19,7 @@ const (
 	statusActive  = "ACTIVE"
 	statusShutoff = "SHUTOFF"
 	statusError   = "ERROR"
+	statusRebuild = "REBUILD"
 )
 
 // Tasks of a server under way.
@@ -25,6 +28,7 @@ const (
 	taskNetworking = "networking"
 	taskSpawning   = "spawning"
 	taskDeleting   = "deleting"
+	taskRebuilding = "rebuilding"
 )
 
 // Server is a server as the store keeps it.
@@ -52,10 +56,26 @@ type Server struct {
 	NodeID      string            `json:"node_id"`
 	NodeName    string            `json:"node_name"`
 	Fault       *ServerFault      `json:"fault,omitempty"`
-	Tags        []string          `json:"tags"`
-	Created     time.Time         `json:"created"`
-	Updated     time.Time         `json:"updated"`
-	Launched    time.Time         `json:"launched"`
+
+	Group          string   `json:"group"` // id of its server group, or ""
+	Reservation    string   `json:"reservation"`
+	LaunchIndex    int      `json:"launch_index"`
+	Hostname       string   `json:"hostname"`
+	AccessIPv4     string   `json:"access_ipv4"`
+	AccessIPv6     string   `json:"access_ipv6"`
+	DiskConfig     string   `json:"disk_config"`
+	Locked         bool     `json:"locked"`
+	LockedReason   *string  `json:"locked_reason"`
+	LockedByAdmin  bool     `json:"locked_by_admin"`
+	Password       string   `json:"password"` // as the machine left it, encrypted with the server's key
+	KeepEphemeral  bool     `json:"keep_ephemeral"`
+	AskedZone      string   `json:"asked_zone"`
+	SecurityGroups []string `json:"security_groups"` // names or ids, for ports made for the server
+
+	Tags     []string  `json:"tags"`
+	Created  time.Time `json:"created"`
+	Updated  time.Time `json:"updated"`
+	Launched time.Time `json:"launched"`
 }
 
 type fileEntry struct {
@@ -70,6 +90,7 @@ type NetworkRequest struct {
 	Port    string `json:"port,omitempty"`
 	FixedIP string `json:"fixed_ip,omitempty"`
 	Tag     string `json:"tag,omitempty"`
+	Ours    bool   `json:"ours,omitempty"` // the port was made for the server
 }
 
 // ServerPort is one interface a server has.
@@ -81,6 +102,7 @@ type ServerPort struct {
 	FixedIPs  []portIP `json:"fixed_ips"`
 	MTU       int      `json:"mtu"`
 	Ours      bool     `json:"ours"` // created for the server, deleted with it
+	Tag       string   `json:"tag"`
 }
 
 type portIP struct {
@@ -103,6 +125,8 @@ type ServerFault struct {
 	Created time.Time `json:"created"`
 }
 
+func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
 func notFound(err error, format string, args ...any) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return api.NotFound(format, args...).Wrap(err)
@@ -119,6 +143,9 @@ func serverOf(tx *store.Tx, id string) (*Server, error) {
 }
 
 func insertServer(tx *store.Tx, s *Server) error {
+	if err := account(tx, s, time.Time{}); err != nil {
+		return err
+	}
 	_, err := tx.Exec(`INSERT INTO compute_servers (id, project_id, name, status, node_id, created_at, doc) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		s.ID, s.ProjectID, s.Name, s.Status, s.NodeID, store.At(s.Created), store.JSON(s))
 	return err
@@ -140,17 +167,13 @@ func (svc *Service) saveServer(tx *store.Tx, s *Server) error {
 }
 
 var vmStates = map[string]string{ //nolint:gochecknoglobals // constant table
-	statusBuild: "building", statusActive: "active", statusShutoff: "stopped", statusError: "error",
+	statusBuild: "building", statusActive: "active", statusShutoff: "stopped", statusError: "error", statusRebuild: "active",
 }
 
 var powerStates = map[string]int{statusActive: 1, statusShutoff: 4} //nolint:gochecknoglobals // constant table
 
 // view is a server in the API, as api-ref "Show Server Details" has it.
 func (svc *Service) view(r *http.Request, s *Server) map[string]any {
-	zone := s.Zone
-	if zone == "" {
-		zone = "nova"
-	}
 	var task, keyName any
 	if s.Task != "" {
 		task = s.Task
@@ -170,16 +193,22 @@ func (svc *Service) view(r *http.Request, s *Server) map[string]any {
 		"id": s.ID, "name": s.Name, "status": s.Status, "tenant_id": s.ProjectID, "user_id": s.UserID,
 		"metadata": s.Metadata, "hostId": hostID(s), "image": image, "flavor": svc.embeddedFlavor(r, &s.Flavor),
 		"created": s.Created.Format(api.TimeFormat), "updated": s.Updated.Format(api.TimeFormat),
-		"addresses": s.addresses(), "accessIPv4": "", "accessIPv6": "", "links": svc.links("servers", s.ID),
-		"OS-DCF:diskConfig": "MANUAL", "OS-EXT-AZ:availability_zone": zone, "config_drive": configDrive, "key_name": keyName,
+		"addresses": s.addresses(), "accessIPv4": s.AccessIPv4, "accessIPv6": s.AccessIPv6, "links": svc.links("servers", s.ID),
+		"OS-DCF:diskConfig": s.diskConfig(), "OS-EXT-AZ:availability_zone": s.zone(), "config_drive": configDrive, "key_name": keyName,
 		"OS-SRV-USG:launched_at": usageTime(s.Launched), "OS-SRV-USG:terminated_at": nil,
-		"security_groups": []any{map[string]any{"name": "default"}}, "os-extended-volumes:volumes_attached": []any{},
+		"security_groups": s.groupNames(), "os-extended-volumes:volumes_attached": []any{},
 		"OS-EXT-STS:task_state": task, "OS-EXT-STS:vm_state": vmStates[s.Status], "OS-EXT-STS:power_state": powerStates[s.Status],
 	}
 	if caller(r).IsAdmin() {
 		v["OS-EXT-SRV-ATTR:host"] = nullable(s.NodeID)
 		v["OS-EXT-SRV-ATTR:hypervisor_hostname"] = nullable(s.NodeID)
 		v["OS-EXT-SRV-ATTR:instance_name"] = "instance-" + s.ID
+		if api.AtLeast(r, "2.3") {
+			v["OS-EXT-SRV-ATTR:reservation_id"], v["OS-EXT-SRV-ATTR:launch_index"] = s.Reservation, s.LaunchIndex
+			v["OS-EXT-SRV-ATTR:kernel_id"], v["OS-EXT-SRV-ATTR:ramdisk_id"] = "", ""
+			v["OS-EXT-SRV-ATTR:root_device_name"], v["OS-EXT-SRV-ATTR:user_data"] = nil, nullable(s.UserData)
+			v["OS-EXT-SRV-ATTR:hostname"] = s.hostname()
+		}
 	}
 	if s.Status == statusError && s.Fault != nil {
 		f := map[string]any{"code": s.Fault.Code, "message": s.Fault.Message, "created": s.Fault.Created.Format(api.TimeFormat)}
@@ -197,13 +226,48 @@ func (svc *Service) view(r *http.Request, s *Server) map[string]any {
 	return v
 }
 
+func (s *Server) diskConfig() string {
+	if s.DiskConfig == "" {
+		return "MANUAL"
+	}
+	return s.DiskConfig
+}
+
+// zone is the availability zone of a server: that of its machine.
+func (s *Server) zone() string {
+	if s.Zone == "" {
+		return defaultZone
+	}
+	return s.Zone
+}
+
+func (s *Server) hostname() string {
+	if s.Hostname != "" {
+		return s.Hostname
+	}
+	return s.Name
+}
+
+func (s *Server) groupNames() []any {
+	out := []any{}
+	for _, g := range s.SecurityGroups {
+		out = append(out, map[string]any{"name": g})
+	}
+	if len(out) == 0 {
+		out = append(out, map[string]any{"name": "default"})
+	}
+	return out
+}
+
 // newer adds what later microversions brought.
 func (svc *Service) newer(r *http.Request, s *Server, v map[string]any) {
 	if api.AtLeast(r, "2.9") {
-		v["locked"] = false
+		v["locked"] = s.Locked
 	}
 	if api.AtLeast(r, "2.16") {
-		v["host_status"] = "UP"
+		if caller(r).IsAdmin() {
+			v["host_status"] = map[bool]string{true: "UP", false: ""}[s.NodeID != ""]
+		}
 	}
 	if api.AtLeast(r, "2.19") {
 		v["description"] = s.Description
@@ -216,9 +280,15 @@ func (svc *Service) newer(r *http.Request, s *Server, v map[string]any) {
 	}
 	if api.AtLeast(r, "2.71") {
 		v["server_groups"] = []any{}
+		if s.Group != "" {
+			v["server_groups"] = []any{s.Group}
+		}
 	}
 	if api.AtLeast(r, "2.73") {
-		v["locked_reason"] = nil
+		v["locked_reason"] = s.LockedReason
+	}
+	if api.AtLeast(r, "2.90") {
+		v["OS-EXT-SRV-ATTR:hostname"] = s.hostname()
 	}
 }
 
@@ -232,7 +302,14 @@ func (svc *Service) embeddedFlavor(r *http.Request, f *Flavor) map[string]any {
 	}
 }
 
-func hostID(s *Server) string { return s.NodeID }
+// hostID hides the machine from a project, but tells two of them apart.
+func hostID(s *Server) string {
+	if s.NodeID == "" {
+		return ""
+	}
+	sum := sha256.Sum224([]byte(s.ProjectID + s.NodeID))
+	return hex.EncodeToString(sum[:])
+}
 
 func nullable(s string) any {
 	if s == "" {

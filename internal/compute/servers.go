@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 
@@ -36,10 +37,21 @@ type createRequest struct {
 		Networks    json.RawMessage   `json:"networks"`
 		Zone        string            `json:"availability_zone"`
 		ConfigDrive any               `json:"config_drive"`
-		MinCount    int               `json:"min_count"`
-		MaxCount    int               `json:"max_count"`
+		MinCount    *int              `json:"min_count"`
+		MaxCount    *int              `json:"max_count"`
 		Tags        []string          `json:"tags"`
 		Hints       map[string]any    `json:"OS-SCH-HNT:scheduler_hints"`
+		AccessIPv4  string            `json:"accessIPv4"`
+		AccessIPv6  string            `json:"accessIPv6"`
+		DiskConfig  string            `json:"OS-DCF:diskConfig"`
+		Reservation bool              `json:"return_reservation_id"`
+		Host        string            `json:"host"`
+		Hypervisor  string            `json:"hypervisor_hostname"`
+		Hostname    string            `json:"hostname"`
+		Mappings    []json.RawMessage `json:"block_device_mapping_v2"`
+		Groups      []struct {
+			Name string `json:"name"`
+		} `json:"security_groups"`
 	} `json:"server"`
 	Hints  map[string]any `json:"os:scheduler_hints"`
 	Hints2 map[string]any `json:"OS-SCH-HNT:scheduler_hints"`
@@ -54,50 +66,84 @@ func (svc *Service) createServer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := svc.checkRefs(r.Context(), s, in.Server.FlavorRef); err != nil {
+	if err := svc.checkRefs(r, s, in.Server.FlavorRef); err != nil {
+		return err
+	}
+	if err := svc.checkPlace(r, s); err != nil {
 		return err
 	}
 	if s.Networks, err = svc.networkRequests(r, in.Server.Networks); err != nil {
 		return err
 	}
-	if in.Server.MinCount > 1 || in.Server.MaxCount > 1 {
-		return svc.createMany(w, r, s, max(in.Server.MinCount, in.Server.MaxCount))
-	}
-	if err := svc.storeNew(r.Context(), []*Server{s}); err != nil {
+	count, err := countOf(in.Server.MinCount, in.Server.MaxCount)
+	if err != nil {
 		return err
 	}
+	if count > 1 {
+		for _, n := range s.Networks {
+			if n.Port != "" || n.FixedIP != "" {
+				return api.Invalid("Unable to launch multiple instances with a single configured port ID or address.")
+			}
+		}
+	}
+	if err := svc.createMany(r, s, count); err != nil {
+		return err
+	}
+	if in.Server.Reservation {
+		return api.WriteJSON(w, http.StatusAccepted, map[string]any{"reservation_id": s.Reservation})
+	}
 	return svc.created(w, s)
+}
+
+// countOf is how many servers a request is for: max_count, which is min_count
+// unless it is given, bounded by what one request may make.
+func countOf(least, most *int) (int, error) {
+	const bound = 1000
+	lo, hi := 1, 1
+	if least != nil {
+		lo, hi = *least, max(*least, 1)
+	}
+	if most != nil {
+		hi = *most
+	}
+	if lo < 1 || hi < 1 || lo > hi && most != nil {
+		return 0, api.Invalid("min_count is %d and max_count is %d, expected 1 ≤ min_count ≤ max_count", lo, hi)
+	}
+	if hi > bound {
+		return 0, api.Invalid("max_count is %d, expected at most %d", hi, bound)
+	}
+	return hi, nil
 }
 
 func (svc *Service) created(w http.ResponseWriter, s *Server) error {
 	w.Header().Set("Location", svc.cfg.BaseURL+"/v2.1/servers/"+s.ID)
 	return api.WriteJSON(w, http.StatusAccepted, map[string]any{"server": map[string]any{
-		"id": s.ID, "links": svc.links("servers", s.ID), "OS-DCF:diskConfig": "MANUAL",
-		"security_groups": []any{map[string]any{"name": "default"}},
+		"id": s.ID, "links": svc.links("servers", s.ID), "OS-DCF:diskConfig": s.diskConfig(), "security_groups": s.groupNames(),
 	}})
 }
 
 // createMany makes count servers named NAME-1, NAME-2, …, as Nova does.
-func (svc *Service) createMany(w http.ResponseWriter, r *http.Request, s *Server, count int) error {
-	const most = 1000
-	if count > most {
-		return api.Invalid("max_count is %d, expected at most %d", count, most)
-	}
-	var all []*Server
-	for i := range count {
+func (svc *Service) createMany(r *http.Request, s *Server, count int) error {
+	all := []*Server{s}
+	for i := 1; i < count; i++ {
 		c := *s
-		c.ID, c.Name = uuid.NewString(), fmt.Sprintf("%s-%d", s.Name, i+1)
+		c.ID, c.Name, c.LaunchIndex = uuid.NewString(), fmt.Sprintf("%s-%d", s.Name, i+1), i
 		all = append(all, &c)
 	}
-	if err := svc.storeNew(r.Context(), all); err != nil {
-		return err
+	if count > 1 {
+		s.Name += "-1"
 	}
-	return svc.created(w, all[0])
-}
-
-func (svc *Service) storeNew(ctx context.Context, servers []*Server) error {
-	return svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		for _, s := range servers {
+	return svc.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		if err := checkServers(tx, all); err != nil {
+			return err
+		}
+		if err := join(tx, all); err != nil {
+			return err
+		}
+		for _, s := range all {
+			if err := record(tx, r, s.ID, "create"); err != nil {
+				return err
+			}
 			if err := insertServer(tx, s); err != nil {
 				return err
 			}
@@ -129,12 +175,31 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	if req.ImageRef == "" || req.FlavorRef == "" {
 		return nil, api.Invalid("a server needs imageRef and flavorRef")
 	}
+	if len(req.Mappings) > 1 {
+		return nil, api.Invalid("block_device_mapping_v2 holds %d devices: volumes cannot be attached, an undercloud has no block storage service", len(req.Mappings))
+	}
+	if err := checkMetadata(req.Metadata); err != nil {
+		return nil, err
+	}
+	tags, err := checkTags(req.Tags)
+	if err != nil {
+		return nil, err
+	}
+	for name, a := range map[string]string{"accessIPv4": req.AccessIPv4, "accessIPv6": req.AccessIPv6} {
+		if addr, err := netip.ParseAddr(a); a != "" && (err != nil || addr.Is4() != (name == "accessIPv4")) {
+			return nil, api.Invalid("Invalid input for field/attribute %s. Value: %s. It is no address of that kind.", name, a)
+		}
+	}
+	if d := req.DiskConfig; d != "" && d != "AUTO" && d != "MANUAL" {
+		return nil, api.Invalid("OS-DCF:diskConfig is %q, expected AUTO or MANUAL", d)
+	}
 	id := caller(r)
 	now := time.Now().UTC()
 	s := &Server{
+		Reservation: "r-" + uuid.NewString()[:8], AccessIPv4: req.AccessIPv4, AccessIPv6: req.AccessIPv6, DiskConfig: req.DiskConfig, Hostname: req.Hostname,
 		ID: uuid.NewString(), ProjectID: id.ProjectID, UserID: id.UserID, Name: req.Name, Description: req.Description,
 		Status: statusBuild, Task: taskScheduling, ImageID: lastSegment(req.ImageRef), KeyName: req.KeyName, UserData: req.UserData,
-		Metadata: req.Metadata, Hints: map[string]string{}, ConfigDrive: true, Tags: req.Tags,
+		Metadata: req.Metadata, Hints: map[string]string{}, ConfigDrive: true, Tags: tags,
 		Created: now, Updated: now,
 	}
 	if s.Metadata == nil {
@@ -142,11 +207,32 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	}
 	for _, hints := range []map[string]any{req.Hints, in.Hints, in.Hints2} {
 		for k, v := range hints {
+			if list, ok := v.([]any); ok {
+				words := []string{}
+				for _, it := range list {
+					words = append(words, fmt.Sprint(it))
+				}
+				s.Hints[k] = strings.Join(words, ",")
+				continue
+			}
 			s.Hints[k] = fmt.Sprint(v)
 		}
 	}
+	for _, g := range req.Groups {
+		s.SecurityGroups = append(s.SecurityGroups, g.Name)
+	}
+	s.Group = s.Hints["group"]
 	zone := strings.SplitN(req.Zone, ":", 3)
-	s.Zone = zone[0]
+	s.Zone, s.AskedZone = zone[0], zone[0]
+	for _, h := range []string{req.Host, req.Hypervisor} {
+		if h == "" {
+			continue
+		}
+		if !id.IsAdmin() {
+			return nil, api.Forbidden("only an administrator may name a host")
+		}
+		s.Host = h
+	}
 	if len(zone) > 1 {
 		if !id.IsAdmin() {
 			return nil, api.Forbidden("only an administrator may name a host in the availability zone")
@@ -159,9 +245,32 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 // lastSegment takes the id off a reference that may be a URL.
 func lastSegment(ref string) string { return ref[strings.LastIndexByte(ref, '/')+1:] }
 
-func (svc *Service) checkRefs(ctx context.Context, s *Server, flavorRef string) error {
+// checkPlace refuses a zone, or a machine, that there is not.
+func (svc *Service) checkPlace(r *http.Request, s *Server) error {
+	if s.AskedZone == "" && s.Host == "" {
+		return nil
+	}
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	names, err := svc.zoneNames(r, all)
+	if err != nil {
+		return err
+	}
+	if _, ok := names[s.AskedZone]; s.AskedZone != "" && !ok {
+		return api.Invalid("The requested availability zone is not available")
+	}
+	if s.Host != "" && !slices.ContainsFunc(all, func(n nodes.Node) bool { return n.UUID == s.Host || n.Name == s.Host }) {
+		return api.Invalid("Compute host %s could not be found.", s.Host)
+	}
+	return nil
+}
+
+func (svc *Service) checkRefs(r *http.Request, s *Server, flavorRef string) error {
+	ctx := r.Context()
 	err := svc.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		f, err := flavorOf(tx, lastSegment(flavorRef))
+		f, err := flavorFor(tx, r, lastSegment(flavorRef))
 		if err != nil {
 			return api.Invalid("Flavor %s could not be found.", lastSegment(flavorRef)).Wrap(err)
 		}
@@ -179,6 +288,10 @@ func (svc *Service) checkRefs(ctx context.Context, s *Server, flavorRef string) 
 	if err != nil {
 		return err
 	}
+	return svc.checkImage(ctx, s.ImageID)
+}
+
+func (svc *Service) checkImage(ctx context.Context, id string) error {
 	session, err := svc.cfg.Cloud.Service(ctx)
 	if err != nil {
 		return err
@@ -187,12 +300,12 @@ func (svc *Service) checkRefs(ctx context.Context, s *Server, flavorRef string) 
 	if err != nil {
 		return err
 	}
-	img, err := images.Get(ctx, glance, s.ImageID).Extract()
+	img, err := images.Get(ctx, glance, id).Extract()
 	if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return api.Invalid("Can not find requested image").Wrap(err)
 	}
 	if err != nil {
-		return fmt.Errorf("get image %s: %w", s.ImageID, err)
+		return fmt.Errorf("get image %s: %w", id, err)
 	}
 	if img.Status != images.ImageStatusActive {
 		return api.Invalid("Image %s is %s, not active.", img.ID, img.Status)
@@ -288,26 +401,14 @@ func (svc *Service) serverIPs(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"addresses": s.addresses()})
 }
 
-func (svc *Service) serverMetadata(w http.ResponseWriter, r *http.Request) error {
-	s, err := svc.get(r)
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"metadata": s.Metadata})
-}
-
 func (svc *Service) serverInterfaces(w http.ResponseWriter, r *http.Request) error {
 	s, err := svc.get(r)
 	if err != nil {
 		return err
 	}
 	out := []any{}
-	for _, p := range s.Ports {
-		ips := []any{}
-		for _, ip := range p.FixedIPs {
-			ips = append(ips, map[string]any{"subnet_id": ip.SubnetID, "ip_address": ip.Address})
-		}
-		out = append(out, map[string]any{"port_state": "ACTIVE", "port_id": p.ID, "net_id": p.NetworkID, "mac_addr": p.MAC, "fixed_ips": ips})
+	for i := range s.Ports {
+		out = append(out, interfaceView(&s.Ports[i], api.AtLeast(r, "2.70")))
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"interfaceAttachments": out})
 }
@@ -331,14 +432,24 @@ func (svc *Service) updateServer(w http.ResponseWriter, r *http.Request) error {
 		Server struct {
 			Name        *string `json:"name"`
 			Description *string `json:"description"`
+			AccessIPv4  *string `json:"accessIPv4"`
+			AccessIPv6  *string `json:"accessIPv6"`
+			DiskConfig  *string `json:"OS-DCF:diskConfig"`
+			Hostname    *string `json:"hostname"`
 		} `json:"server"`
 	}
 	if err := api.ReadJSON(r, &in); err != nil {
 		return err
 	}
 	s, err := svc.change(r, func(_ *store.Tx, s *Server) error {
-		if in.Server.Name != nil {
-			s.Name = *in.Server.Name
+		if n := in.Server.Name; n != nil && (strings.TrimSpace(*n) == "" || len(*n) > 255) {
+			return api.Invalid("server name has %d characters, expected 1 to 255", len(*n))
+		}
+		for dst, v := range map[*string]*string{&s.Name: in.Server.Name, &s.AccessIPv4: in.Server.AccessIPv4, &s.AccessIPv6: in.Server.AccessIPv6,
+			&s.DiskConfig: in.Server.DiskConfig, &s.Hostname: in.Server.Hostname} {
+			if v != nil {
+				*dst = *v
+			}
 		}
 		if in.Server.Description != nil {
 			s.Description = in.Server.Description
@@ -351,28 +462,15 @@ func (svc *Service) updateServer(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"server": svc.view(r, s)})
 }
 
-func (svc *Service) setServerMetadata(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Metadata map[string]string `json:"metadata"`
-	}
-	if err := api.ReadJSON(r, &in); err != nil {
-		return err
-	}
-	s, err := svc.change(r, func(_ *store.Tx, s *Server) error {
-		for k, v := range in.Metadata {
-			s.Metadata[k] = v
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"metadata": s.Metadata})
-}
-
 func (svc *Service) deleteServer(w http.ResponseWriter, r *http.Request) error {
 	_, err := svc.change(r, func(tx *store.Tx, s *Server) error {
+		if err := s.locked(r); err != nil {
+			return err
+		}
 		s.Task = taskDeleting
+		if err := record(tx, r, s.ID, "delete"); err != nil {
+			return err
+		}
 		return svc.cfg.Jobs.Poke(tx, serverJob, s.ID, nil)
 	})
 	if err != nil {
@@ -380,56 +478,6 @@ func (svc *Service) deleteServer(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-func (svc *Service) listed(r *http.Request) ([]*Server, bool, error) {
-	q := r.URL.Query()
-	page, err := api.ParsePage(r, 1000)
-	if err != nil {
-		return nil, false, err
-	}
-	all := q.Get("all_tenants") != "" && q.Get("all_tenants") != "0" && !strings.EqualFold(q.Get("all_tenants"), "false")
-	if all && !caller(r).HasRole("admin", "service") {
-		return nil, false, api.Forbidden("only an administrator may list the servers of all projects")
-	}
-	var name *regexp.Regexp
-	if q.Get("name") != "" {
-		if name, err = regexp.Compile(q.Get("name")); err != nil {
-			return nil, false, api.Invalid("filter name %q is not a regular expression", q.Get("name")).Wrap(err)
-		}
-	}
-	var out []*Server
-	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		return tx.Each(func(scan func(...any) error) error {
-			s := new(Server)
-			if err := scan(store.JSON(s)); err != nil {
-				return err
-			}
-			keep := (all || s.ProjectID == caller(r).ProjectID) && (name == nil || name.MatchString(s.Name)) &&
-				(q.Get("status") == "" || strings.EqualFold(q.Get("status"), s.Status)) &&
-				(q.Get("image") == "" || lastSegment(q.Get("image")) == s.ImageID) &&
-				(q.Get("flavor") == "" || lastSegment(q.Get("flavor")) == s.Flavor.ID) &&
-				(q.Get("host") == "" || q.Get("host") == s.NodeID) && (q.Get("uuid") == "" || q.Get("uuid") == s.ID)
-			if keep {
-				out = append(out, s)
-			}
-			return nil
-		}, `SELECT doc FROM compute_servers ORDER BY created_at DESC, id`)
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	if page.Marker != "" {
-		i := slices.IndexFunc(out, func(s *Server) bool { return s.ID == page.Marker })
-		if i < 0 {
-			return nil, false, api.Invalid("marker [%s] not found", page.Marker)
-		}
-		out = out[i+1:]
-	}
-	if len(out) > page.Limit {
-		return out[:page.Limit], true, nil
-	}
-	return out, false, nil
 }
 
 func (svc *Service) respondServers(w http.ResponseWriter, r *http.Request, view func(*Server) map[string]any) error {

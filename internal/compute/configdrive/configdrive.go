@@ -56,7 +56,7 @@ func Image(d Data) ([]byte, error) {
 	if err := os.MkdirAll(latest, 0o700); err != nil {
 		return nil, fmt.Errorf("config drive: %w", err)
 	}
-	files := map[string]any{"meta_data.json": d.MetaData, "network_data.json": d.NetworkData, "vendor_data.json": map[string]any{}}
+	files := map[string]any{"meta_data.json": d.MetaData, "network_data.json": d.NetworkData, "vendor_data.json": map[string]any{}, "vendor_data2.json": map[string]any{}}
 	for name, v := range files {
 		b, err := json.Marshal(v)
 		if err != nil {

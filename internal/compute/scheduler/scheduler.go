@@ -34,6 +34,7 @@ type Request struct {
 	ExtraSpecs map[string]string
 	Hints      map[string]string // scheduler hints
 	Host       string            // node named by an availability zone "nova:host:node", or ""
+	Zone       string            // availability zone, or ""
 	Exclude    map[string]string // node id -> why it must not be taken
 }
 
@@ -91,6 +92,8 @@ func refuse(n Node, req Request) string {
 		return req.Exclude[n.ID]
 	case req.Host != "" && req.Host != n.ID && req.Host != n.Name:
 		return fmt.Sprintf("the availability zone asks for node %s", req.Host)
+	case req.Zone != "" && req.Zone != n.AvailabilityZone:
+		return fmt.Sprintf("in availability zone %s, %s is asked for", n.AvailabilityZone, req.Zone)
 	case n.Instance != "":
 		return "in use by instance " + n.Instance
 	case n.State != "available":

@@ -1,0 +1,155 @@
+package compute
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
+)
+
+// usageRow is what a server took, kept beyond its end.
+type usageRow struct {
+	ServerID string `json:"instance_id"`
+	Name     string `json:"name"`
+	Flavor   string `json:"flavor"`
+	VCPUs    int    `json:"vcpus"`
+	MemoryMB int    `json:"memory_mb"`
+	LocalGB  int    `json:"local_gb"`
+	State    string `json:"state"`
+	Project  string `json:"tenant_id"`
+
+	start, end time.Time // end is zero while it runs
+}
+
+// account writes down that a server begins or ends.
+func account(tx *store.Tx, s *Server, end time.Time) error {
+	row := usageRow{ServerID: s.ID, Name: s.Name, Flavor: s.Flavor.Name, VCPUs: s.Flavor.VCPUs, MemoryMB: s.Flavor.RAM, LocalGB: s.Flavor.Disk, State: "active", Project: s.ProjectID}
+	if !end.IsZero() {
+		row.State = "terminated"
+	}
+	_, err := tx.Exec(`INSERT INTO compute_usage (server_id, project_id, started_at, ended_at, doc) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (server_id) DO UPDATE SET ended_at = excluded.ended_at, doc = excluded.doc`,
+		s.ID, s.ProjectID, store.At(s.Created), store.At(end), store.JSON(row))
+	return err
+}
+
+func usagePeriod(r *http.Request) (from, to time.Time, err error) {
+	now := time.Now().UTC()
+	from, to = now.AddDate(0, -1, 0), now
+	for name, dst := range map[string]*time.Time{"start": &from, "end": &to} {
+		text := r.URL.Query().Get(name)
+		if text == "" {
+			continue
+		}
+		parsed := false
+		for _, layout := range []string{"2006-01-02T15:04:05.999999", "2006-01-02 15:04:05.999999", "2006-01-02"} {
+			if t, err := time.Parse(layout, text); err == nil {
+				*dst, parsed = t, true
+				break
+			}
+		}
+		if !parsed {
+			return from, to, api.Invalid("%s is %q, expected a time such as 2026-01-31T12:00:00", name, text)
+		}
+	}
+	if to.Before(from) {
+		return from, to, api.Invalid("Invalid start time. The start time cannot occur after the end time.")
+	}
+	return from, to, nil
+}
+
+// usages sums what servers took in a period, by project; only one, if given.
+func usages(tx *store.Tx, project string, from, to time.Time) (map[string][]usageRow, error) {
+	out := map[string][]usageRow{}
+	err := tx.Each(func(scan func(...any) error) error {
+		var u usageRow
+		if err := scan(store.Time(&u.start), store.Time(&u.end), store.JSON(&u)); err != nil {
+			return err
+		}
+		if (project == "" || project == u.Project) && u.start.Before(to) && (u.end.IsZero() || u.end.After(from)) {
+			out[u.Project] = append(out[u.Project], u)
+		}
+		return nil
+	}, `SELECT started_at, ended_at, doc FROM compute_usage ORDER BY started_at, server_id`)
+	return out, err
+}
+
+func usageView(project string, rows []usageRow, from, to time.Time, detail bool) map[string]any {
+	now := time.Now().UTC()
+	var hours, cpuHours, memHours, gbHours float64
+	list := []any{}
+	for _, u := range rows {
+		begin, end := u.start, u.end
+		if end.IsZero() || end.After(to) {
+			end = to
+		}
+		if begin.Before(from) {
+			begin = from
+		}
+		h := max(0, end.Sub(begin).Hours())
+		hours += h
+		cpuHours += h * float64(u.VCPUs)
+		memHours += h * float64(u.MemoryMB)
+		gbHours += h * float64(u.LocalGB)
+		lives := now.Sub(u.start)
+		if !u.end.IsZero() {
+			lives = u.end.Sub(u.start)
+		}
+		list = append(list, map[string]any{
+			"instance_id": u.ServerID, "name": u.Name, "flavor": u.Flavor, "vcpus": u.VCPUs, "memory_mb": u.MemoryMB, "local_gb": u.LocalGB,
+			"state": u.State, "tenant_id": u.Project, "hours": h, "uptime": int(lives.Seconds()),
+			"started_at": usageTime(u.start), "ended_at": usageTime(u.end),
+		})
+	}
+	v := map[string]any{
+		"tenant_id": project, "start": usageTime(from), "stop": usageTime(to), "total_hours": hours, "total_vcpus_usage": cpuHours,
+		"total_memory_mb_usage": memHours, "total_local_gb_usage": gbHours,
+	}
+	if detail {
+		v["server_usages"] = list
+	}
+	return v
+}
+
+func (svc *Service) listUsage(w http.ResponseWriter, r *http.Request) error {
+	from, to, err := usagePeriod(r)
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		all, err := usages(tx, "", from, to)
+		for _, p := range sortedKeys(all) {
+			out = append(out, usageView(p, all[p], from, to, r.URL.Query().Get("detailed") == "1"))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"tenant_usages": out})
+}
+
+func (svc *Service) showUsage(w http.ResponseWriter, r *http.Request) error {
+	if err := maySeeQuota(r); err != nil {
+		return err
+	}
+	from, to, err := usagePeriod(r)
+	if err != nil {
+		return err
+	}
+	project := r.PathValue("project")
+	out := map[string]any{}
+	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		all, err := usages(tx, project, from, to)
+		if len(all[project]) > 0 {
+			out = usageView(project, all[project], from, to, true)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"tenant_usage": out})
+}
