@@ -152,7 +152,7 @@ def config(args):
             "discoverable_apis": "all",
         },
         "compute": {"build_interval": "1", "build_timeout": "60"},
-        "compute-feature-enabled": {"vnc_console": "false", "console_output": "false", "resize": "false"},
+        "compute-feature-enabled": {"enable_instance_password": "false", "vnc_console": "false", "console_output": "false", "resize": "false"},
         "validation": {"run_validation": "false"},
         "network": {"project_network_cidr": "10.100.0.0/16"},
         "service_available": {

@@ -230,7 +230,7 @@ func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 			Swap        int             `json:"swap"`
 			Ephemeral   int             `json:"OS-FLV-EXT-DATA:ephemeral"`
 			RxTx        *float64        `json:"rxtx_factor"`
-			Public      *bool           `json:"os-flavor-access:is_public"`
+			Public      json.RawMessage `json:"os-flavor-access:is_public"`
 			Description *string         `json:"description"`
 		} `json:"flavor"`
 	}
@@ -248,8 +248,12 @@ func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 	if in.Flavor.RxTx != nil {
 		f.RxTxFactor = *in.Flavor.RxTx
 	}
-	if in.Flavor.Public != nil {
-		f.Public = *in.Flavor.Public
+	switch strings.ToLower(strings.Trim(string(in.Flavor.Public), `"`)) { // clients send it as text too
+	case "", "true", "1":
+	case "false", "0":
+		f.Public = false
+	default:
+		return api.Invalid("Invalid input for field/attribute os-flavor-access:is_public. Value: %s. It is no boolean.", in.Flavor.Public)
 	}
 	if f.Name == "" || f.RAM < 1 || f.VCPUs < 1 || f.Disk < 0 {
 		return api.Invalid("flavor needs a name, ram ≥ 1 MiB, vcpus ≥ 1 and disk ≥ 0 GiB; got name %q, ram %d, vcpus %d, disk %d", f.Name, f.RAM, f.VCPUs, f.Disk)

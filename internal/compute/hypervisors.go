@@ -1,9 +1,11 @@
 package compute
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -28,12 +30,15 @@ func usable(n *nodes.Node) bool {
 	return !n.Maintenance && (n.ProvisionState == "available" || n.ProvisionState == "active" || n.InstanceUUID != "")
 }
 
-func hypervisorView(n *nodes.Node, detail bool) map[string]any {
+func hypervisorView(r *http.Request, n *nodes.Node, detail bool) map[string]any {
 	state := "up"
 	if n.Maintenance {
 		state = "down"
 	}
 	v := map[string]any{"id": n.UUID, "hypervisor_hostname": n.UUID, "state": state, "status": "enabled"}
+	if !api.AtLeast(r, "2.53") {
+		v["id"] = int(uuid.NewSHA1(uuid.NameSpaceOID, []byte(n.UUID)).ID() >> 1)
+	}
 	if !detail {
 		return v
 	}
@@ -46,13 +51,25 @@ func hypervisorView(n *nodes.Node, detail bool) map[string]any {
 		return 0
 	}
 	for k, val := range map[string]any{
-		"hypervisor_type": "ironic", "hypervisor_version": 1, "host_ip": "127.0.0.1", "cpu_info": "",
+		"hypervisor_type": "ironic", "hypervisor_version": 1, "host_ip": "127.0.0.1", "cpu_info": map[string]any{},
 		"vcpus": cpus, "vcpus_used": part(cpus), "memory_mb": mem, "memory_mb_used": part(mem), "free_ram_mb": mem - part(mem),
 		"local_gb": disk, "local_gb_used": part(disk), "free_disk_gb": disk - part(disk), "disk_available_least": disk - part(disk),
 		"current_workload": 0, "running_vms": part(1),
-		"service": map[string]any{"id": n.UUID, "host": "undercloud", "disabled_reason": nil},
+		"service": map[string]any{"id": serviceID("nova-compute", n.UUID), "host": n.UUID, "disabled_reason": nil},
 	} {
 		v[k] = val
+	}
+	if !api.AtLeast(r, "2.28") {
+		v["cpu_info"] = ""
+	}
+	if api.AtLeast(r, "2.53") && r.URL.Query().Get("with_servers") == "true" && used {
+		v["servers"] = []any{map[string]any{"uuid": n.InstanceUUID, "name": "instance-" + n.InstanceUUID}}
+	}
+	if api.AtLeast(r, "2.88") {
+		v["uptime"] = nil
+		for _, gone := range []string{"cpu_info", "current_workload", "disk_available_least", "free_ram_mb", "free_disk_gb", "local_gb", "local_gb_used", "memory_mb", "memory_mb_used", "running_vms", "vcpus", "vcpus_used"} {
+			delete(v, gone)
+		}
 	}
 	return v
 }
@@ -64,8 +81,9 @@ func (svc *Service) respondHypervisors(w http.ResponseWriter, r *http.Request, d
 	}
 	out := []any{}
 	for i := range all {
-		if usable(&all[i]) {
-			out = append(out, hypervisorView(&all[i], detail))
+		match := r.URL.Query().Get("hypervisor_hostname_pattern")
+		if usable(&all[i]) && (match == "" || strings.Contains(all[i].UUID, match)) {
+			out = append(out, hypervisorView(r, &all[i], detail))
 		}
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisors": out})
@@ -85,8 +103,9 @@ func (svc *Service) showHypervisor(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	for i := range all {
-		if all[i].UUID == r.PathValue("id") {
-			return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor": hypervisorView(&all[i], true)})
+		v := hypervisorView(r, &all[i], true)
+		if all[i].UUID == r.PathValue("id") || fmt.Sprint(v["id"]) == r.PathValue("id") {
+			return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor": v})
 		}
 	}
 	return api.NotFound("Hypervisor with ID '%s' could not be found.", r.PathValue("id"))
@@ -103,7 +122,7 @@ func (svc *Service) hypervisorStatistics(w http.ResponseWriter, r *http.Request)
 			continue
 		}
 		sum["count"]++
-		v := hypervisorView(&all[i], true)
+		v := hypervisorView(r, &all[i], true)
 		for _, k := range []string{
 			"vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb", "local_gb_used",
 			"free_disk_gb", "disk_available_least", "current_workload", "running_vms",
@@ -133,7 +152,7 @@ func (svc *Service) searchHypervisors(w http.ResponseWriter, r *http.Request) er
 		if !usable(&all[i]) || !strings.Contains(all[i].UUID, r.PathValue("id")) {
 			continue
 		}
-		v := hypervisorView(&all[i], false)
+		v := hypervisorView(r, &all[i], false)
 		if strings.HasSuffix(r.URL.Path, "/servers") && all[i].InstanceUUID != "" {
 			v["servers"] = []any{map[string]any{"uuid": all[i].InstanceUUID, "name": "instance-" + all[i].InstanceUUID}}
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/tripleo/tripleo/internal/network"
 	"github.com/tripleo/tripleo/internal/objectstore"
 	"github.com/tripleo/tripleo/internal/orchestration"
+	"github.com/tripleo/tripleo/internal/placement"
 	"github.com/tripleo/tripleo/internal/workflow"
 	wfengine "github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/plan"
@@ -36,6 +37,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 		{Type: "messaging-websocket", Name: "zaqar-websocket", URL: ws + "/messaging/v2/websocket"},
 		{Type: "network", Name: "neutron", URL: u.baseURL + "/network"},
 		{Type: "compute", Name: "nova", URL: u.baseURL + "/compute/v2.1"},
+		{Type: "placement", Name: "placement", URL: u.baseURL + "/placement"},
 		{Type: "baremetal", Name: "ironic", URL: u.baseURL + "/baremetal"},
 		{Type: "baremetal-introspection", Name: "ironic-inspector", URL: u.baseURL + "/introspection"},
 		{Type: "orchestration", Name: "heat", URL: u.baseURL + "/orchestration/v1/%(project_id)s"},
@@ -47,7 +49,7 @@ func (u *Undercloud) catalog() []identity.CatalogEntry {
 // makeServices fills u.services.
 func (u *Undercloud) makeServices() error {
 	for _, make := range []func() (service, error){
-		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeMessaging, u.makeOrchestration, u.makeWorkflow,
+		u.makeIdentity, u.makeObjectStore, u.makeNetwork, u.makeCompute, u.makePlacement, u.makeBaremetal, u.makeImage, u.makeIntrospection, u.makeMessaging, u.makeOrchestration, u.makeWorkflow,
 	} {
 		s, err := make()
 		if err != nil {
@@ -106,6 +108,14 @@ func (u *Undercloud) makeCompute() (service, error) {
 		return service{}, err
 	}
 	return service{prefix: "/compute", handler: s.Handler(), run: s.Run}, nil
+}
+
+func (u *Undercloud) makePlacement() (service, error) {
+	s, err := placement.New(placement.Config{DB: u.db, Log: u.log, Auth: u.tokens, Cloud: u.cloud, BaseURL: u.baseURL + "/placement"})
+	if err != nil {
+		return service{}, err
+	}
+	return service{prefix: "/placement", handler: s.Handler(), run: s.Run}, nil
 }
 
 func (u *Undercloud) makeBaremetal() (service, error) {

@@ -22,7 +22,7 @@ const module = "github.com/tripleo/tripleo"
 
 // services reach each other through their REST APIs only (law 1).
 var services = []string{
-	"identity", "image", "objectstore", "messaging", "network", "compute", "baremetal", "introspection", "orchestration", "workflow",
+	"identity", "image", "objectstore", "messaging", "network", "compute", "baremetal", "introspection", "orchestration", "placement", "workflow",
 }
 
 // pure packages do no I/O and know no clock's sleep (law 2): imports that would
