@@ -28,6 +28,7 @@ const (
 	KindPreconditionFailed
 	KindFull
 	KindLengthRequired
+	KindNotImplemented
 )
 
 var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
@@ -40,6 +41,7 @@ var kindStatus = map[Kind]int{ //nolint:gochecknoglobals // constant table
 	KindPreconditionFailed: http.StatusPreconditionFailed,
 	KindFull:               http.StatusInsufficientStorage,
 	KindLengthRequired:     http.StatusLengthRequired,
+	KindNotImplemented:     http.StatusNotImplemented,
 }
 
 // Error is an error whose Message may be shown to the client. Its cause, if
@@ -110,6 +112,11 @@ func PreconditionFailed(format string, args ...any) *Error {
 
 // Full is a request for which there is no space left (507).
 func Full(format string, args ...any) *Error { return newf(KindFull, format, args) }
+
+// NotImplemented is a part of an API that can never work here (501).
+func NotImplemented(format string, args ...any) *Error {
+	return newf(KindNotImplemented, format, args)
+}
 
 // asError finds the Error in err, or makes one: what the store calls not found
 // or conflict keeps that meaning with a general text, everything else is

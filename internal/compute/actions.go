@@ -257,7 +257,11 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		}
 	}
 	image := lastSegment(in.Image)
-	if err := svc.checkImage(r.Context(), image); err != nil {
+	had, err := svc.get(r)
+	if err != nil {
+		return err
+	}
+	if err := svc.checkImage(r.Context(), image, &had.Flavor); err != nil {
 		return err
 	}
 	s, err := svc.change(r, func(tx *store.Tx, s *Server) error {
@@ -296,7 +300,14 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		return err
 	}
 	w.Header().Set("Location", svc.cfg.BaseURL+"/v2.1/servers/"+s.ID)
-	return api.WriteJSON(w, http.StatusAccepted, map[string]any{"server": svc.view(r, s)})
+	v := svc.updated(r, s)
+	if api.AtLeast(r, "2.54") {
+		v["key_name"] = nullable(s.KeyName)
+	}
+	if api.AtLeast(r, "2.57") {
+		v["user_data"] = nullable(s.UserData)
+	}
+	return api.WriteJSON(w, http.StatusAccepted, map[string]any{"server": v})
 }
 
 // remoteConsole answers POST /servers/{id}/remote-consoles.

@@ -299,6 +299,19 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 			return fmt.Errorf("update port %s: %w", sp.ID, err)
 		}
 	}
+	_, err = svc.change(r, func(_ *store.Tx, s *Server) error {
+		if s.SecurityGroups == nil {
+			s.SecurityGroups = []string{"default"}
+		}
+		s.SecurityGroups = slices.DeleteFunc(s.SecurityGroups, func(n string) bool { return n == in.Name })
+		if add {
+			s.SecurityGroups = append(s.SecurityGroups, in.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }

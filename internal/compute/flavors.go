@@ -219,16 +219,29 @@ func (s *Service) listFlavorsDetail(w http.ResponseWriter, r *http.Request) erro
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"flavors": out})
 }
 
+// looseInt is a number that clients may write as text.
+type looseInt int
+
+// UnmarshalJSON takes 1 and "1".
+func (n *looseInt) UnmarshalJSON(b []byte) error {
+	i, err := strconv.Atoi(strings.Trim(string(b), `"`))
+	if err != nil {
+		return api.Invalid("%s is no integer", b).Wrap(err)
+	}
+	*n = looseInt(i)
+	return nil
+}
+
 func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Flavor struct {
 			ID          json.RawMessage `json:"id"`
 			Name        string          `json:"name"`
-			RAM         int             `json:"ram"`
-			VCPUs       int             `json:"vcpus"`
-			Disk        int             `json:"disk"`
-			Swap        int             `json:"swap"`
-			Ephemeral   int             `json:"OS-FLV-EXT-DATA:ephemeral"`
+			RAM         looseInt        `json:"ram"`
+			VCPUs       looseInt        `json:"vcpus"`
+			Disk        looseInt        `json:"disk"`
+			Swap        looseInt        `json:"swap"`
+			Ephemeral   looseInt        `json:"OS-FLV-EXT-DATA:ephemeral"`
 			RxTx        *float64        `json:"rxtx_factor"`
 			Public      json.RawMessage `json:"os-flavor-access:is_public"`
 			Description *string         `json:"description"`
@@ -238,8 +251,8 @@ func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := Flavor{
-		ID: strings.Trim(string(in.Flavor.ID), `"`), Name: strings.TrimSpace(in.Flavor.Name), RAM: in.Flavor.RAM,
-		VCPUs: in.Flavor.VCPUs, Disk: in.Flavor.Disk, Swap: in.Flavor.Swap, Ephemeral: in.Flavor.Ephemeral,
+		ID: strings.Trim(string(in.Flavor.ID), `"`), Name: strings.TrimSpace(in.Flavor.Name), RAM: int(in.Flavor.RAM),
+		VCPUs: int(in.Flavor.VCPUs), Disk: int(in.Flavor.Disk), Swap: int(in.Flavor.Swap), Ephemeral: int(in.Flavor.Ephemeral),
 		RxTxFactor: 1, Public: true, Description: in.Flavor.Description,
 	}
 	if f.ID == "" || f.ID == "null" || f.ID == "auto" {
@@ -249,8 +262,8 @@ func (s *Service) createFlavor(w http.ResponseWriter, r *http.Request) error {
 		f.RxTxFactor = *in.Flavor.RxTx
 	}
 	switch strings.ToLower(strings.Trim(string(in.Flavor.Public), `"`)) { // clients send it as text too
-	case "", "true", "1":
-	case "false", "0":
+	case "", "true", "1", "t", "on", "yes", "y":
+	case "false", "0", "f", "off", "no", "n":
 		f.Public = false
 	default:
 		return api.Invalid("Invalid input for field/attribute os-flavor-access:is_public. Value: %s. It is no boolean.", in.Flavor.Public)

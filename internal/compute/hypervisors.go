@@ -138,7 +138,16 @@ func (svc *Service) hypervisorUptime(w http.ResponseWriter, r *http.Request) err
 	if api.AtLeast(r, "2.88") {
 		return api.NotFound("The resource could not be found.")
 	}
-	return api.Invalid("Virt driver does not implement uptime function: a machine is asked through its own system")
+	all, err := svc.nodes(r)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if all[i].UUID == r.PathValue("id") || fmt.Sprint(hypervisorView(r, &all[i], false)["id"]) == r.PathValue("id") {
+			return api.NotImplemented("Virt driver does not implement uptime function: a machine is asked through its own system")
+		}
+	}
+	return api.NotFound("Hypervisor with ID '%s' could not be found.", r.PathValue("id"))
 }
 
 // searchHypervisors serves the searches by name that ended with 2.53.

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func (k Keypair) view(r *http.Request) map[string]any {
 	}
 	return v
 }
+
+// keyName is what names of keys are made of; '@' and '.' came with 2.92.
+var keyName = regexp.MustCompile(`^[a-zA-Z0-9 _.@-]+$`) //nolint:gochecknoglobals // constant
 
 // keyOwner is whose keys a request is about: the caller's, or, since 2.10, any
 // user's for an administrator.
@@ -70,6 +74,9 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 	}
 	if in.Keypair.Name == "" || len(in.Keypair.Name) > 255 {
 		return api.Invalid("keypair name has %d characters, expected 1 to 255", len(in.Keypair.Name))
+	}
+	if !keyName.MatchString(in.Keypair.Name) || strings.TrimSpace(in.Keypair.Name) != in.Keypair.Name {
+		return api.Invalid("Keypair data is invalid: Keypair name %q contains unsafe characters", in.Keypair.Name)
 	}
 	owner, err := keyOwner(r, in.Keypair.UserID)
 	if err != nil {

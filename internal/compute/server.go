@@ -253,10 +253,29 @@ func (s *Server) groupNames() []any {
 	for _, g := range s.SecurityGroups {
 		out = append(out, map[string]any{"name": g})
 	}
-	if len(out) == 0 {
+	if s.SecurityGroups == nil {
 		out = append(out, map[string]any{"name": "default"})
 	}
 	return out
+}
+
+// notInUpdates are what answers to updates and rebuilds had not before 2.75.
+var notInUpdates = []string{ //nolint:gochecknoglobals // constant table
+	"OS-EXT-AZ:availability_zone", "config_drive", "key_name", "OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at", "security_groups",
+	"os-extended-volumes:volumes_attached", "OS-EXT-STS:task_state", "OS-EXT-STS:vm_state", "OS-EXT-STS:power_state", "OS-EXT-SRV-ATTR:host",
+	"OS-EXT-SRV-ATTR:hypervisor_hostname", "OS-EXT-SRV-ATTR:instance_name", "OS-EXT-SRV-ATTR:reservation_id", "OS-EXT-SRV-ATTR:launch_index",
+	"OS-EXT-SRV-ATTR:kernel_id", "OS-EXT-SRV-ATTR:ramdisk_id", "OS-EXT-SRV-ATTR:root_device_name", "OS-EXT-SRV-ATTR:user_data", "OS-EXT-SRV-ATTR:hostname", "host_status",
+}
+
+// updated is view in the answer to an update.
+func (svc *Service) updated(r *http.Request, s *Server) map[string]any {
+	v := svc.view(r, s)
+	if !api.AtLeast(r, "2.75") {
+		for _, key := range notInUpdates {
+			delete(v, key)
+		}
+	}
+	return v
 }
 
 // newer adds what later microversions brought.

@@ -219,6 +219,9 @@ func (svc *Service) listed(r *http.Request) ([]*Server, bool, error) {
 		}
 		all = all[i+1:]
 	}
+	if r.URL.Query().Get("limit") == "0" {
+		return nil, false, nil
+	}
 	out := slices.DeleteFunc(all, func(s *Server) bool { return !q.matches(s) })
 	if len(out) > page.Limit {
 		return out[:page.Limit], true, nil

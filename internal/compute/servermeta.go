@@ -198,6 +198,7 @@ func (svc *Service) serverTag(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case r.Method == http.MethodPut && i < 0:
 			status = http.StatusCreated
+			w.Header().Set("Location", svc.cfg.BaseURL+r.URL.Path)
 			next, err := checkTags(append(slices.Clone(s.Tags), tag))
 			s.Tags = next
 			return err
@@ -254,7 +255,7 @@ func (svc *Service) serverDiagnostics(w http.ResponseWriter, r *http.Request) er
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{
 		"state": state, "driver": "ironic", "hypervisor": "ironic", "hypervisor_os": nil, "uptime": nil, "num_cpus": s.Flavor.VCPUs,
-		"num_nics": len(nics), "num_disks": nil, "config_drive": s.ConfigDrive, "memory_details": map[string]any{"maximum": s.Flavor.RAM, "used": nil},
+		"num_nics": len(nics), "num_disks": 1, "config_drive": s.ConfigDrive, "memory_details": map[string]any{"maximum": s.Flavor.RAM, "used": nil},
 		"cpu_details": []any{}, "nic_details": nics, "disk_details": []any{},
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/store"
@@ -73,6 +74,9 @@ func (svc *Service) createServer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s.Networks, err = svc.networkRequests(r, in.Server.Networks); err != nil {
+		return err
+	}
+	if err := svc.checkNetworks(r, s); err != nil {
 		return err
 	}
 	count, err := countOf(in.Server.MinCount, in.Server.MaxCount)
@@ -185,10 +189,15 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	if err != nil {
 		return nil, err
 	}
-	for name, a := range map[string]string{"accessIPv4": req.AccessIPv4, "accessIPv6": req.AccessIPv6} {
-		if addr, err := netip.ParseAddr(a); a != "" && (err != nil || addr.Is4() != (name == "accessIPv4")) {
-			return nil, api.Invalid("Invalid input for field/attribute %s. Value: %s. It is no address of that kind.", name, a)
+	for name, a := range map[string]*string{"accessIPv4": &req.AccessIPv4, "accessIPv6": &req.AccessIPv6} {
+		if *a == "" {
+			continue
 		}
+		addr, err := netip.ParseAddr(*a)
+		if err != nil || addr.Is4() != (name == "accessIPv4") {
+			return nil, api.Invalid("Invalid input for field/attribute %s. Value: %s. It is no address of that kind.", name, *a)
+		}
+		*a = addr.String()
 	}
 	if d := req.DiskConfig; d != "" && d != "AUTO" && d != "MANUAL" {
 		return nil, api.Invalid("OS-DCF:diskConfig is %q, expected AUTO or MANUAL", d)
@@ -288,10 +297,11 @@ func (svc *Service) checkRefs(r *http.Request, s *Server, flavorRef string) erro
 	if err != nil {
 		return err
 	}
-	return svc.checkImage(ctx, s.ImageID)
+	return svc.checkImage(ctx, s.ImageID, &s.Flavor)
 }
 
-func (svc *Service) checkImage(ctx context.Context, id string) error {
+// checkImage says whether an image can be written on machines of a flavor.
+func (svc *Service) checkImage(ctx context.Context, id string, f *Flavor) error {
 	session, err := svc.cfg.Cloud.Service(ctx)
 	if err != nil {
 		return err
@@ -309,6 +319,12 @@ func (svc *Service) checkImage(ctx context.Context, id string) error {
 	}
 	if img.Status != images.ImageStatusActive {
 		return api.Invalid("Image %s is %s, not active.", img.ID, img.Status)
+	}
+	if img.MinRAMMegabytes > f.RAM {
+		return api.Invalid("Flavor's memory is too small for requested image: %d MB, %d are needed.", f.RAM, img.MinRAMMegabytes)
+	}
+	if f.Disk > 0 && img.MinDiskGigabytes > f.Disk {
+		return api.Invalid("Flavor's disk is too small for requested image: %d GB, %d are needed.", f.Disk, img.MinDiskGigabytes)
 	}
 	return nil
 }
@@ -333,6 +349,45 @@ func (svc *Service) networkRequests(r *http.Request, raw json.RawMessage) ([]Net
 		return reqs, nil
 	}
 	return svc.onlyNetwork(r)
+}
+
+// checkNetworks refuses networks, ports and security groups that the caller
+// does not see.
+func (svc *Service) checkNetworks(r *http.Request, s *Server) error {
+	session, err := svc.cfg.Cloud.Token(r.Context(), caller(r).Token)
+	if err != nil {
+		return err
+	}
+	neutron, err := session.Network()
+	if err != nil {
+		return err
+	}
+	for _, n := range s.Networks {
+		var err error
+		what, id := "Network", n.UUID
+		if n.Port != "" {
+			what, id = "Port", n.Port
+			_, err = ports.Get(r.Context(), neutron, n.Port).Extract()
+		} else {
+			_, err = networks.Get(r.Context(), neutron, n.UUID).Extract()
+		}
+		if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+			return api.Invalid("%s %s could not be found.", what, id).Wrap(err)
+		}
+		if err != nil {
+			return fmt.Errorf("look for %s %s: %w", what, id, err)
+		}
+	}
+	if len(s.SecurityGroups) == 0 {
+		return nil
+	}
+	b := &build{svc: svc, s: s, session: session, neutron: neutron}
+	for _, name := range s.SecurityGroups {
+		if _, err := b.groupID(r.Context(), name); err != nil {
+			return api.Invalid("Security group %s not found for project %s.", name, s.ProjectID).Wrap(err)
+		}
+	}
+	return nil
 }
 
 // onlyNetwork is what a server gets that asks for no network: the one network
@@ -459,7 +514,7 @@ func (svc *Service) updateServer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"server": svc.view(r, s)})
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"server": svc.updated(r, s)})
 }
 
 func (svc *Service) deleteServer(w http.ResponseWriter, r *http.Request) error {

@@ -59,9 +59,21 @@ func (s *Service) Run(ctx context.Context) error {
 // Handler serves the API.
 func (s *Service) Handler() http.Handler {
 	return api.NewHandler(api.HandlerOptions{
-		Service: "compute", Routes: s.routes(), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault,
+		Service: "compute", Routes: withRequestID(s.routes()), Auth: s.cfg.Auth, Log: s.cfg.Log, Fault: fault,
 		Versions: &api.Microversions{Type: "compute", Min: "2.1", Max: "2.93", Legacy: "X-OpenStack-Nova-API-Version"},
 	})
+}
+
+// withRequestID names the request in the header that Nova's clients look at.
+func withRequestID(routes []api.Route) []api.Route {
+	for i := range routes {
+		next := routes[i].Handler
+		routes[i].Handler = func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("X-Compute-Request-Id", api.RequestID(r.Context()))
+			return next(w, r)
+		}
+	}
+	return routes
 }
 
 func (s *Service) routes() []api.Route {
