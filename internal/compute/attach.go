@@ -337,6 +337,39 @@ func (b *build) groupsOf(ctx context.Context) ([]groups.SecGroup, error) {
 	return groups.ExtractGroups(page)
 }
 
+// listSecurityGroups is what is left of Nova's proxy of Neutron's security
+// groups: clients look names up here before they give a server a group.
+func (svc *Service) listSecurityGroups(w http.ResponseWriter, r *http.Request) error {
+	if api.AtLeast(r, "2.36") {
+		return api.NotFound("The resource could not be found.")
+	}
+	session, err := svc.cfg.Cloud.Token(r.Context(), caller(r).Token)
+	if err != nil {
+		return err
+	}
+	neutron, err := session.Network()
+	if err != nil {
+		return err
+	}
+	b := &build{svc: svc, s: &Server{ProjectID: caller(r).ProjectID}, neutron: neutron}
+	all, err := b.groupsOf(r.Context())
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	for _, g := range all {
+		v := map[string]any{"id": g.ID, "name": g.Name, "description": g.Description, "tenant_id": g.ProjectID, "rules": []any{}}
+		if g.ID == r.PathValue("id") {
+			return api.WriteJSON(w, http.StatusOK, map[string]any{"security_group": v})
+		}
+		out = append(out, v)
+	}
+	if r.PathValue("id") != "" {
+		return api.NotFound("Security group %s not found.", r.PathValue("id"))
+	}
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"security_groups": out})
+}
+
 // serverGroups answers GET /servers/{id}/os-security-groups.
 func (svc *Service) serverGroups(w http.ResponseWriter, r *http.Request) error {
 	b, err := svc.building(r)

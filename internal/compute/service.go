@@ -138,6 +138,8 @@ func (s *Service) routes() []api.Route {
 		{Method: "GET", Pattern: "/v2.1/servers/{id}/os-volume_attachments/{volume}", Policy: api.Reader, Handler: s.noVolumes},
 		{Method: "DELETE", Pattern: "/v2.1/servers/{id}/os-volume_attachments/{volume}", Policy: api.Member, Handler: s.noVolumes},
 		{Method: "GET", Pattern: "/v2.1/servers/{id}/migrations", Policy: api.Admin, Since: "2.23", Handler: s.serverMigrations},
+		{Method: "GET", Pattern: "/v2.1/os-security-groups", Policy: api.Reader, Handler: s.listSecurityGroups},
+		{Method: "GET", Pattern: "/v2.1/os-security-groups/{id}", Policy: api.Reader, Handler: s.listSecurityGroups},
 		{Method: "GET", Pattern: "/v2.1/os-migrations", Policy: api.Admin, Handler: s.migrations},
 
 		{Method: "GET", Pattern: "/v2.1/os-server-groups", Policy: api.Reader, Handler: s.listGroups},

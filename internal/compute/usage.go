@@ -59,19 +59,36 @@ func usagePeriod(r *http.Request) (from, to time.Time, err error) {
 	return from, to, nil
 }
 
-// usages sums what servers took in a period, by project; only one, if given.
-func usages(tx *store.Tx, project string, from, to time.Time) (map[string][]usageRow, error) {
+// usages are what servers took in a period, by project; only one project, if
+// given, and of a page, since 2.40, which begins after the server that is the
+// marker.
+func usages(tx *store.Tx, r *http.Request, project string, from, to time.Time) (map[string][]usageRow, error) {
+	page, err := api.ParsePage(r, 1000)
+	if err != nil {
+		return nil, err
+	}
+	paged := api.AtLeast(r, "2.40")
+	skip, count := paged && page.Marker != "", 0
 	out := map[string][]usageRow{}
-	err := tx.Each(func(scan func(...any) error) error {
+	err = tx.Each(func(scan func(...any) error) error {
 		var u usageRow
 		if err := scan(store.Time(&u.start), store.Time(&u.end), store.JSON(&u)); err != nil {
 			return err
 		}
 		if (project == "" || project == u.Project) && u.start.Before(to) && (u.end.IsZero() || u.end.After(from)) {
-			out[u.Project] = append(out[u.Project], u)
+			if skip {
+				skip = u.ServerID != page.Marker
+				return nil
+			}
+			if count++; !paged || count <= page.Limit {
+				out[u.Project] = append(out[u.Project], u)
+			}
 		}
 		return nil
 	}, `SELECT started_at, ended_at, doc FROM compute_usage ORDER BY started_at, server_id`)
+	if err == nil && skip {
+		err = api.Invalid("marker [%s] not found", page.Marker)
+	}
 	return out, err
 }
 
@@ -119,7 +136,7 @@ func (svc *Service) listUsage(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []any{}
 	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		all, err := usages(tx, "", from, to)
+		all, err := usages(tx, r, "", from, to)
 		for _, p := range sortedKeys(all) {
 			out = append(out, usageView(p, all[p], from, to, r.URL.Query().Get("detailed") == "1"))
 		}
@@ -142,7 +159,7 @@ func (svc *Service) showUsage(w http.ResponseWriter, r *http.Request) error {
 	project := r.PathValue("project")
 	out := map[string]any{}
 	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		all, err := usages(tx, project, from, to)
+		all, err := usages(tx, r, project, from, to)
 		if len(all[project]) > 0 {
 			out = usageView(project, all[project], from, to, true)
 		}

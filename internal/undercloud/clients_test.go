@@ -63,7 +63,6 @@ func (s shell) run(script string) {
 		if keep {
 			args = append(args, "-f", "value", "-c", keptColumn(name))
 		}
-		fmt.Fprintln(os.Stderr, args)
 		r := s.sh.Try("openstack", args...)
 		if fails == (r.Code == 0) {
 			s.t.Errorf("openstack %s: exit %d, printed %q; errors: %s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
