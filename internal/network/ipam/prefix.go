@@ -3,7 +3,6 @@ package ipam
 import (
 	"fmt"
 	"math/big"
-	"net"
 	"net/netip"
 	"slices"
 )
@@ -102,9 +101,9 @@ func Covers(pools []netip.Prefix, p netip.Prefix) bool {
 
 // EUI64 is the address that a machine gives itself in a /64 (RFC 4291,
 // appendix A).
-func EUI64(p netip.Prefix, mac net.HardwareAddr) (netip.Addr, error) {
+func EUI64(p netip.Prefix, mac []byte) (netip.Addr, error) {
 	if !p.Addr().Is6() || p.Bits() != 64 || len(mac) != 6 {
-		return netip.Addr{}, fmt.Errorf("no address for %s in %s: an IPv6 prefix of 64 bits and a MAC of 48 are expected", mac, p)
+		return netip.Addr{}, fmt.Errorf("no address for %x in %s: an IPv6 prefix of 64 bits and a MAC of 48 are expected", mac, p)
 	}
 	b := p.Masked().Addr().As16()
 	copy(b[8:11], mac[:3])
