@@ -110,10 +110,6 @@ func rules() map[string]string {
 		"identity:get_application_credential": ownerRead, "identity:list_application_credentials": ownerRead,
 		"identity:create_application_credential": "rule:owner", "identity:delete_application_credential": owner,
 
-		"identity:authorize_request_token": "rule:not_domain", "identity:delete_access_token": owner,
-		"identity:list_access_tokens": ownerRead, "identity:get_access_token": ownerRead,
-		"identity:list_access_token_roles": ownerRead, "identity:get_access_token_role": ownerRead,
-
 		"identity:list_trusts":  reader + trustor + trustee,
 		"identity:get_trust":    reader + trustor + trustee,
 		"identity:create_trust": "user_id:%(target.trust.trustor_user_id)s",
@@ -130,7 +126,16 @@ func rules() map[string]string {
 		"identity:get_security_compliance_domain_config": anybody,
 		"identity:get_domain_config_default":             reader,
 	})
+	oauthRules(out, owner, ownerRead)
 	return out
+}
+
+// oauthRules are about what one gives of one's own.
+func oauthRules(out map[string]string, owner, ownerRead string) {
+	out["identity:authorize_request_token"], out["identity:delete_access_token"] = "rule:not_domain", owner
+	for _, action := range []string{"list_access_tokens", "get_access_token", "list_access_token_roles", "get_access_token_role"} {
+		out["identity:"+action] = ownerRead
+	}
 }
 
 // newRules are the defaults with the operator's file over them.
