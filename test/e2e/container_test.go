@@ -1,9 +1,7 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,16 +66,7 @@ func (h *house) anyNode(states ...string) func() (bool, string) {
 // nodeStates asks Ironic itself: a client's process takes longer to start than
 // a state may last.
 func (h *house) nodeStates() ([]string, error) {
-	rc, err := os.ReadFile(filepath.Join(h.data(), "undercloudrc"))
-	if err != nil {
-		return nil, err
-	}
-	value := func(name string) string {
-		_, rest, _ := strings.Cut(string(rc), "export "+name+"=")
-		v, _, _ := strings.Cut(rest, "\n")
-		return v
-	}
-	session, err := cloud.New(cloud.Options{AuthURL: value("OS_AUTH_URL")}).Password(h.t.Context(), "admin", value("OS_PASSWORD"), "admin", "Default")
+	session, err := h.session()
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +84,20 @@ func (h *house) nodeStates() ([]string, error) {
 		out = append(out, n.ProvisionState)
 	}
 	return out, err
+}
+
+// session logs in as the administrator.
+func (h *house) session() (*cloud.Session, error) {
+	rc, err := os.ReadFile(filepath.Join(h.data(), "undercloudrc"))
+	if err != nil {
+		return nil, err
+	}
+	value := func(name string) string {
+		_, rest, _ := strings.Cut(string(rc), "export "+name+"=")
+		v, _, _ := strings.Cut(rest, "\n")
+		return v
+	}
+	return cloud.New(cloud.Options{AuthURL: value("OS_AUTH_URL")}).Password(h.t.Context(), "admin", value("OS_PASSWORD"), "admin", "Default")
 }
 
 // background runs our command line and delivers how it ended.
@@ -203,37 +206,30 @@ func (h *house) inspected() {
 		if n["Provisioning State"] != "available" || props["memory_mb"] == nil || props["cpus"] == nil || props["local_gb"] == nil {
 			h.t.Errorf("node %v is %v with properties %v, expected available with cpus, memory_mb and local_gb", n["UUID"], n["Provisioning State"], props)
 		}
-		h.introspectionData(fmt.Sprint(n["UUID"]))
+		data, err := h.introspectionData(fmt.Sprint(n["UUID"]))
+		inv, _ := data["inventory"].(map[string]any)
+		disks, _ := inv["disks"].([]any)
+		nics, _ := inv["interfaces"].([]any)
+		if err != nil || len(disks) != 1 || len(nics) == 0 {
+			h.t.Errorf("introspection data of %v: %v, %v; expected one disk and an interface", n["UUID"], inv, err)
+		}
 	}
 }
 
 // introspectionData reads what the inspector keeps of a node. (Debian's package
 // of its client holds no program.)
-func (h *house) introspectionData(node string) {
-	h.t.Helper()
-	token := strings.TrimSpace(h.openstackText("token", "issue", "-f", "value", "-c", "id"))
-	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet,
-		fmt.Sprintf("http://127.0.0.1:%d/introspection/v1/introspection/%s/data", h.port, node), nil)
+func (h *house) introspectionData(node string) (map[string]any, error) {
+	session, err := h.session()
 	if err != nil {
-		h.t.Fatal(err)
+		return nil, err
 	}
-	req.Header.Set("X-Auth-Token", token)
-	res, err := http.DefaultClient.Do(req)
+	inspector, err := session.Introspection()
 	if err != nil {
-		h.t.Fatal(err)
+		return nil, err
 	}
-	defer func() { _ = res.Body.Close() }()
-	var data struct {
-		Inventory struct {
-			Disks      []struct{ Name string }
-			Interfaces []struct {
-				MAC string `json:"mac_address"`
-			}
-		}
-	}
-	if err := json.NewDecoder(res.Body).Decode(&data); err != nil || len(data.Inventory.Disks) != 1 || len(data.Inventory.Interfaces) == 0 {
-		h.t.Errorf("introspection data of %s: %d, %+v, %v; expected one disk and an interface", node, res.StatusCode, data, err)
-	}
+	var data map[string]any
+	_, err = inspector.Get(h.t.Context(), inspector.ServiceURL("introspection", node, "data"), &data, nil)
+	return data, err
 }
 
 // serves asks the overcloud's own Keystone.
