@@ -269,10 +269,11 @@ func (t *transfer) await(from, upto int64, send func() error) (int64, error) {
 			case <-timer.C:
 				waiting = false
 			case p := <-t.acks:
-				switch op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]); {
-				case op == opError:
+				n := binary.BigEndian.Uint16(p[2:])
+				switch binary.BigEndian.Uint16(p) {
+				case opError:
 					return 0, fmt.Errorf("the client ended it: code %d, %s", n, bytes.TrimRight(p[4:], "\x00"))
-				case op == opAck:
+				case opAck:
 					for b := from; b <= upto; b++ {
 						if uint16(b) == n { //nolint:gosec // block numbers wrap around
 							return b, nil
