@@ -57,6 +57,10 @@ e2e: build ## the built programs from end to end, on simulated and container-bac
 tempest: build ## OpenStack's own API tests: make tempest SUITE=identity [RUN=regex]
 	@scripts/tempest.sh "$(or $(SUITE),identity)" "$(RUN)"
 
+.PHONY: tempest-overcloud
+tempest-overcloud: ## OpenStack's smoke tests against the demo's overcloud (make demo first)
+	@scripts/tempest-overcloud.sh "$(RUN)"
+
 .PHONY: race
 race: ## the tests without lab and clients, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on $(FAST)

@@ -18,6 +18,7 @@ func TestPlanLintsClean(t *testing.T) {
 	}{
 		{"the stock roles and networks", stock, nil},
 		{"isolated networks", stock, []string{"environments/network-isolation.yaml"}},
+		{"three controllers", stock, []string{"environments/ha.yaml"}},
 		{"custom roles", func(t *testing.T) variant {
 			return variant{roles: parseList(t, "roles", custom), networks: stock(t).networks}
 		}, []string{"environments/network-isolation.yaml", "environments/low-memory-usage.yaml"}},

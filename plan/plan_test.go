@@ -93,6 +93,7 @@ func TestEveryPartFitsTheOthers(t *testing.T) {
 	}{
 		{"the stock roles and networks", stock, nil},
 		{"isolated networks", stock, []string{"environments/network-isolation.yaml"}},
+		{"three controllers", stock, []string{"environments/ha.yaml"}},
 		{"one role without networks of its own", func(t *testing.T) variant { return variant{roles: parseList(t, "roles", lonely)} }, nil},
 		{"custom roles, one without services", func(t *testing.T) variant {
 			return variant{roles: parseList(t, "roles", custom), networks: stock(t).networks}
@@ -185,7 +186,8 @@ func attrRefs(text string) [][2]string {
 // passwords are parameters that the plan's generated passwords give (tripleo.parameters.generate_passwords).
 var passwords = map[string]bool{"AdminPassword": true, "AdminToken": true, "RabbitPassword": true,
 	"KeystoneCredential0": true, "KeystoneCredential1": true, "GlancePassword": true, "PlacementPassword": true, "NovaPassword": true,
-	"NeutronPassword": true, "NeutronMetadataProxySharedSecret": true}
+	"NeutronPassword": true, "NeutronMetadataProxySharedSecret": true, "HAProxyStatsPassword": true,
+	"HeatPassword": true, "HeatStackDomainAdminPassword": true, "HeatAuthEncryptionKey": true, "SwiftPassword": true, "SwiftHashSuffix": true}
 
 // scope answers for a service template's parameters.
 type scope struct {
@@ -266,11 +268,21 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		"AdminPassword": "adminpassword", "AdminToken": "databasepassword", "RabbitPassword": "rabbitpassword", "RabbitCookie": "cookie",
 		"KeystoneCredential0": "c0", "KeystoneCredential1": "c1", "MysqlRootPassword": "",
 		"GlancePassword": "glancepassword", "PlacementPassword": "placementpassword", "NovaPassword": "novapassword", "NeutronPassword": "neutronpassword",
-		"NeutronMetadataProxySharedSecret": "metadatasecret",
-		"DefaultPasswords":                 map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
-		"KeystoneFernetKeys":               map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
+		"NeutronMetadataProxySharedSecret": "metadatasecret", "HAProxyStatsPassword": "statspassword",
+		"HeatPassword": "heatpassword", "HeatStackDomainAdminPassword": "domainpassword", "HeatAuthEncryptionKey": "encryptionkey", "SwiftPassword": "swiftpassword", "SwiftHashSuffix": "salt",
+		"DefaultPasswords":   map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
+		"KeystoneFernetKeys": map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
 	}
 	given = ordered(t, given)
+	node := map[string]any{"name": "c0", "fqdn": "c0.localdomain", "ip": ips}
+	var names []any
+	for _, line := range strings.Split(strings.Join(slices.Collect(maps.Values(p.files)), "\n"), "\n") {
+		if name, ok := strings.CutPrefix(line, "      service_name: "); ok {
+			names = append(names, name)
+		}
+	}
+	node["services"] = names
+	facts := map[string]any{"node": map[string]any{"hostname": "c0", "fqdn": "c0.localdomain", "index": "0", "ip": ips, "nodes": []any{node}}}
 	all := map[string]map[string]service.Service{}
 	for name, tmpl := range p.templates {
 		if !strings.HasPrefix(name, "services/") {
@@ -295,7 +307,12 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 			if !slices.Contains([]string{"step_1", "step_2", "step_3", "step_4", "step_5"}, step) {
 				t.Errorf("%s: %s is no step", name, step)
 			}
-			spec, err := service.ParseSpec(map[string]any{"step": 1, "services": []any{work}})
+			config, err := service.Expand(map[string]any{"step": 1, "services": []any{work}}, facts)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, step, err)
+				continue
+			}
+			spec, err := service.ParseSpec(config)
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, step, err)
 				continue
@@ -308,7 +325,7 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 	}
 	k := all["step_3"]["keystone"]
 	ini := k.Files[0].INI
-	want := "mysql+pymysql://keystone:databasepassword@192.168.24.9/keystone?charset=utf8mb4"
+	want := "mysql+pymysql://keystone:databasepassword@192.168.24.9:3306/keystone?charset=utf8mb4"
 	if diff := cmp.Diff(want, ini["database"].(map[string]any)["connection"]); diff != "" {
 		t.Errorf("keystone's database: %s", diff)
 	}
@@ -323,5 +340,18 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 	}
 	if got := *all["step_1"]["chrony"].Files[0].Content; !strings.HasPrefix(got, "server 0.pool.ntp.org iburst\nserver 1.pool.ntp.org iburst\ndriftfile ") {
 		t.Errorf("chrony.conf:\n%s", got)
+	}
+	for path, want := range map[string]string{
+		"10-keystone.cfg": "listen keystone\n  bind 192.168.24.9:5000 transparent\n  mode http\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n  server c0 192.168.24.9:5000",
+		"10-mysql.cfg":    "listen mysql\n  bind 192.168.24.9:3306 transparent\n  mode tcp\n  option tcpka\n  timeout client 90m\n  timeout server 90m\n  server c0 192.168.24.9:3306 on-marked-down shutdown-sessions",
+	} {
+		i := slices.IndexFunc(all["step_1"]["haproxy"].Files, func(f service.File) bool { return strings.HasSuffix(f.Path, path) })
+		if i < 0 {
+			t.Errorf("haproxy has no file %s", path)
+			continue
+		}
+		if diff := cmp.Diff(want, *all["step_1"]["haproxy"].Files[i].Content); diff != "" {
+			t.Errorf("%s: -want +got\n%s", path, diff)
+		}
 	}
 }

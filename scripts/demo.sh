@@ -120,7 +120,7 @@ prepare_guest() {
     truncate -s 1M "$dir/guest.raw" # it lives in memory; a server has a disk all the same
     overcloud image create --public --container-format bare --disk-format raw --file "$dir/guest.raw" --min-ram 128 \
       --property kernel_id="$(have image guest-kernel)" --property ramdisk_id="$(have image guest-ramdisk)" \
-      --property os_command_line='console=ttyS0' guest -f value -c id
+      --property os_command_line='console=ttyS0' --property os_shutdown_timeout=5 guest -f value -c id
   fi
   have flavor tiny >/dev/null || overcloud flavor create --ram 192 --disk 1 --vcpus 1 tiny -f value -c id
   have keypair demo >/dev/null || overcloud keypair create --public-key "$dir/guest_key.pub" demo -f value -c name

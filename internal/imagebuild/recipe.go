@@ -84,6 +84,8 @@ func ProfileRecipe(profile string) (Recipe, error) {
 	}
 	switch profile {
 	case Small:
+		r.Packages = append(r.Packages, "haproxy", "keepalived")
+		r.Held = append(r.Held, "haproxy.service", "keepalived.service")
 		return r, nil
 	case Full:
 		r.Packages = append(r.Packages, cloudPackages()...)

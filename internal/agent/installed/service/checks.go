@@ -18,6 +18,8 @@ const (
 	checkTimeout  = 60 * time.Second
 	checkInterval = 300 * time.Millisecond
 	oneTry        = 10 * time.Second
+	// A client's command may take that long to start on a node that has just got much to do.
+	oneCommand = 60 * time.Second
 )
 
 // checks waits until each check of the service passes.
@@ -25,7 +27,11 @@ func (r *run) checks(ctx context.Context) error {
 	for _, c := range r.service.Checks {
 		begin := r.Host.Now()
 		err := r.until(ctx, c.Timeout.or(checkTimeout), checkInterval, func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, oneTry)
+			limit := oneTry
+			if c.Type == "command" {
+				limit = oneCommand
+			}
+			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			return r.check(ctx, c)
 		})

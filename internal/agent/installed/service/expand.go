@@ -52,7 +52,17 @@ func readFacts(h *host.Host) (map[string]any, error) {
 	return collect.Merge(all...), nil
 }
 
-// expand replaces ${node.x.y} and ${input.x} in every text of v, not in keys. An unknown reference is an error that says
+// Expand fills the facts of a node, and the inputs below "input", into a config; ParseSpec takes the result.
+func Expand(config, facts map[string]any) (map[string]any, error) {
+	v, err := expand(config, facts, "config", 0)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := v.(map[string]any)
+	return m, nil
+}
+
+// expand replaces ${node.x.y} and ${input.x} in every text of v, not in keys, and maps with the key each_node by their text. An unknown reference is an error that says
 // where it is.
 func expand(v any, facts map[string]any, where string, depth int) (any, error) {
 	if depth > maxExpandDepth {
@@ -72,6 +82,12 @@ func expand(v any, facts map[string]any, where string, depth int) (any, error) {
 		}
 		return out, nil
 	case map[string]any:
+		if text, ok, err := expandEach(v, facts, where); ok || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			return expandText(text, facts, where)
+		}
 		out := make(map[string]any, len(v))
 		for k, e := range v {
 			x, err := expand(e, facts, where+"."+k, depth+1)

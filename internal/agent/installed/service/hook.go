@@ -120,11 +120,10 @@ func (r *run) prepare(d hooks.Deployment) (*Spec, error) {
 		inputs[in.Name] = hooks.Text(in.Value)
 	}
 	facts["input"] = inputs
-	expanded, err := expand(config, facts, "config", 0)
+	m, err := Expand(config, facts)
 	if err != nil {
 		return nil, err
 	}
-	m, _ := expanded.(map[string]any)
 	r.masks.collect(m)
 	spec, err := ParseSpec(m)
 	if err != nil {

@@ -22,10 +22,14 @@ const (
 
 var secretKeyRE = regexp.MustCompile(`(?i)(pass|secret|token$|_key$|cookie|connection$|transport_url|private)`)
 
+// plainEnvRE are environment variables that say where and who, such as OS_PROJECT_NAME: their values are words that a
+// report needs.
+var plainEnvRE = regexp.MustCompile(`(?i)(name|_url|_version|_interface)$`)
+
 func newMasks() *masks { return &masks{seen: map[string]bool{}} }
 
-// collect finds the secret values of a config: those under secret-looking keys, everything under `secrets` and `env`, the content of
-// files marked secret line by line, and passwords in the user part of URLs.
+// collect finds the secret values of a config: those under secret-looking keys, everything under `secrets`, of `env` all but names,
+// URLs and versions, the content of files marked secret line by line, and passwords in the user part of URLs.
 func (m *masks) collect(config map[string]any) {
 	m.walk("", config, false)
 	values := make([]string, 0, len(m.seen))
@@ -63,7 +67,7 @@ func (m *masks) walk(key string, v any, secret bool) {
 			}
 		}
 		for k, e := range v {
-			m.walk(k, e, key == "secrets" || key == "env")
+			m.walk(k, e, key == "secrets" || key == "env" && !plainEnvRE.MatchString(k))
 		}
 	case []any:
 		for _, e := range v {

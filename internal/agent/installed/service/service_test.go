@@ -385,6 +385,41 @@ func TestCommandsSayWhetherTheyChangedAnything(t *testing.T) {
 	}
 }
 
+func TestEachNode(t *testing.T) {
+	var facts map[string]any
+	if err := json.Unmarshal([]byte(`{"node": {"hostname": "b", "extra": {"port": 5672}, "nodes": [
+	  {"name": "a", "fqdn": "a.x", "ip": {"ctlplane": "10.0.0.1", "internal_api": "172.16.0.1"}, "services": ["mysql", "rabbitmq"]},
+	  {"name": "c", "fqdn": "c.x", "ip": {"ctlplane": "10.0.0.3"}, "services": ["mysql"]},
+	  {"name": "b", "fqdn": "b.x", "ip": {"ctlplane": "10.0.0.2", "internal_api": "172.16.0.2"}, "services": ["mysql", "rabbitmq"]}]}}`), &facts); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ reason, spec, want, err string }{
+		{"a list with what goes around it, references in it", `{"service": "rabbitmq", "network": "internal_api", "template": "u:p@%ip%:${node.extra.port}", "join": ",", "prefix": "rabbit://", "suffix": "/"}`,
+			"rabbit://u:p@172.16.0.1:5672,u:p@172.16.0.2:5672/", ""},
+		{"the first one is another, numbers count all", `{"service": "mysql", "template": "%index% %name% backup", "first": "%number% %fqdn%", "join": "; "}`, "1 a.x; 1 c backup; 2 b backup", ""},
+		{"the others only", `{"service": "rabbitmq", "template": "%ip%", "others": true, "join": " "}`, "10.0.0.1", ""},
+		{"a service that no node has", `{"service": "nobody", "template": "%ip%"}`, "", "no node of the facts has service \"nobody\""},
+		{"a service that need not be there", `{"service": "nobody", "template": "%ip%", "prefix": "p", "optional": true}`, "", ""},
+		{"a node without an address there", `{"service": "mysql", "network": "internal_api", "template": "%ip%"}`, "", "node c has no address on network \"internal_api\""},
+		{"a misspelt key", `{"service": "mysql", "tmplate": "%ip%"}`, "", "unknown field"},
+	} {
+		var spec any
+		if err := json.Unmarshal([]byte(tt.spec), &spec); err != nil {
+			t.Fatal(err)
+		}
+		got, err := expand(map[string]any{"x": map[string]any{"each_node": spec}}, facts, "config", 0)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), "config.x.each_node: ") || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: %v", tt.reason, err)
+			}
+			continue
+		}
+		if diff := cmp.Diff(any(map[string]any{"x": tt.want}), got); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", tt.reason, err, diff)
+		}
+	}
+}
+
 // away is a database server that is not there.
 type away struct{}
 
