@@ -73,6 +73,6 @@ func newRoot(a *app) *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a))
+	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a), newValidationCommand(a))
 	return root
 }
