@@ -155,7 +155,7 @@ func (c Config) arguments(b boot) []string {
 	a = append(a, "-netdev", "stream,id=net0,server=on,addr.type=unix,addr.path="+netSocket, "-device", nic)
 	cd := "scsi-cd"
 	if c.DiskBus != "virtio-scsi" {
-		cd = "ide-cd"
+		cd = "ide-cd,bus=ide.1" // a port of the AHCI controller has one device
 	}
 	cd += ",id=cd0"
 	if b.iso != "" {
@@ -177,7 +177,7 @@ func (c Config) diskArguments(index string, bad bool) []string {
 	case "virtio-blk":
 		a = append(a, "-device", "virtio-blk-pci,id=hd0,drive="+drive+",serial="+serial+index)
 	case "ahci":
-		a = append(a, "-device", "ide-hd,id=hd0,drive="+drive+",serial="+serial+",model=LAB-DISK,rotation_rate=1,wwn="+wwn(c.MAC)+index)
+		a = append(a, "-device", "ide-hd,id=hd0,bus=ide.0,drive="+drive+",serial="+serial+",model=LAB-DISK,rotation_rate=1,wwn="+wwn(c.MAC)+index)
 	default:
 		a = append(a, "-device", "virtio-scsi-pci,id=scsi0",
 			"-device", "scsi-hd,id=hd0,drive="+drive+",serial="+serial+",vendor=TRIPLEO,product=LAB-DISK,rotation_rate=1,wwn="+wwn(c.MAC)+index)

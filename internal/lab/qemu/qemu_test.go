@@ -64,7 +64,7 @@ func TestArguments(t *testing.T) {
 			reason: "other hardware",
 			change: func(c *Config) { c.NICModel, c.DiskBus = "e1000", "ahci" },
 			boot:   boot{order: []bmc.BootDevice{bmc.Disk}},
-			want:   []string{"-device e1000,netdev=net0", "ide-hd,id=hd0,drive=disk0,serial=LAB1-0", "ide-cd,id=cd0"},
+			want:   []string{"-device e1000,netdev=net0", "ide-hd,id=hd0,bus=ide.0,drive=disk0,serial=LAB1-0", "ide-cd,bus=ide.1,id=cd0"},
 			none:   []string{"scsi"},
 		},
 		{
