@@ -311,10 +311,10 @@ func mergeOpts(have, update []doc, given bool) []any {
 	return out
 }
 
-func storedPort(c *call, d, old doc) error {
+func storedPort(c *call, d, _ doc) error {
 	id := d.id()
 	c.tx.AfterCommit(func() { c.s.portChanged(id) })
-	return c.wire(d, old)
+	return nil
 }
 
 func (s *Service) portChanged(id string) {
@@ -343,9 +343,6 @@ func releasePort(c *call, d doc) error {
 func (c *call) dropPort(d doc) error {
 	id := d.id()
 	c.tx.AfterCommit(func() { c.s.portChanged(id) })
-	if err := c.unwire(d); err != nil {
-		return err
-	}
 	_, err := c.tx.Exec(`DELETE FROM network_allocations WHERE port_id = ?`, id)
 	return err
 }

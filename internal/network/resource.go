@@ -50,6 +50,8 @@ type call struct {
 	who    *auth.Identity
 	given  map[string]any // what the body of the request gave
 	shares map[string]map[string]bool
+
+	networks map[string]doc // as read by this request
 }
 
 // admin says whether the caller manages the cloud.
@@ -85,7 +87,21 @@ func stamp() string { return time.Now().UTC().Format(api.TimeFormat) }
 
 // load reads one thing, whoever asks.
 func (c *call) load(k *resource, id string) (doc, error) {
-	return c.loadWith(k, id, "")
+	if k.kind != "network" {
+		return c.loadWith(k, id, "")
+	}
+	// A port's network is looked at again and again: by one request once.
+	if n, ok := c.networks[id]; ok {
+		return n.clone(), nil
+	}
+	n, err := c.loadWith(k, id, "")
+	if err == nil {
+		if c.networks == nil {
+			c.networks = map[string]doc{}
+		}
+		c.networks[id] = n.clone()
+	}
+	return n, err
 }
 
 // lock is load that keeps others from changing or using it until the end of
@@ -395,6 +411,7 @@ func (c *call) change(k *resource, old doc, given map[string]any) (doc, error) {
 
 // save stores a changed thing and counts its revision.
 func (c *call) save(k *resource, d, old doc) error {
+	delete(c.networks, d.id())
 	if !k.plain {
 		d["updated_at"], d["revision_number"] = stamp(), d.num("revision_number")+1
 	}

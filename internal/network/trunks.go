@@ -298,17 +298,9 @@ func removeSubPorts(c *call, t doc, in map[string]any) (any, error) {
 	return c.answerTrunk(next, t)
 }
 
-// answerTrunk stores a trunk whose subports changed; the switch port of its
-// parent follows.
+// answerTrunk stores a trunk whose subports changed.
 func (c *call) answerTrunk(next, old doc) (any, error) {
 	if err := c.save(c.s.kinds["trunk"], next, old); err != nil {
-		return nil, err
-	}
-	p, err := c.load(c.s.kinds["port"], next.str("port_id"))
-	if err != nil {
-		return nil, err
-	}
-	if err := c.wire(p, p); err != nil {
 		return nil, err
 	}
 	shown, err := c.shown(c.s.kinds["trunk"], next)

@@ -43,6 +43,7 @@ type Config struct {
 	Workflow     Workflow
 	Identity     Identity
 	Image        Image
+	Network      Network
 
 	Orchestration orchestration.Limits
 }
@@ -111,7 +112,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image", "orchestration")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image", "network", "orchestration")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -154,6 +155,7 @@ func LoadConfig(path string) (Config, error) {
 	}
 	r.identitySection(top.Get("identity"), &c.Identity)
 	r.imageSection(top.Get("image"), &c.Image)
+	r.networkSection(top.Get("network"), &c.Network)
 	r.orchestrationSection(top.Get("orchestration"), &c.Orchestration)
 	if m := top.Get("messaging"); m != nil {
 		m = r.section(m, "messaging", "max_messages_post_size", "require_confirmation", "smtp")

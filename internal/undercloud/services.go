@@ -84,6 +84,7 @@ func (u *Undercloud) makeIdentity() (service, error) {
 func (u *Undercloud) makeNetwork() (service, error) {
 	s, err := network.New(network.Config{
 		DB: u.db, Bus: u.bus, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
+		VLANs:           u.cfg.Network.VLANs,
 		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
 		ListenDHCP: u.listenDHCP("0.0.0.0:67"), ListenBoot: u.listenDHCP("0.0.0.0:4011"), DHCPProxy: u.cfg.Provisioning.DHCP == DHCPProxy,
 		Unknown: func(ctx context.Context, mac net.HardwareAddr) error {
@@ -107,6 +108,7 @@ func (u *Undercloud) makeCompute() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	u.metadata = s.MetadataHandler()
 	return service{prefix: "/compute", handler: s.Handler(), run: s.Run}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type Undercloud struct {
 	bus      *notify.Bus
 	jobs     *jobs.Queue
 	tokens   *auth.Tokens
+	metadata http.Handler // of the compute service, for machines
 	keys     *seal.Keys
 	cloud    *cloud.Cloud
 	services []service
@@ -246,6 +248,10 @@ func (u *Undercloud) handler() http.Handler {
 
 func (u *Undercloud) nodeHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if metadataPath.MatchString(r.URL.Path) {
+			u.metadata.ServeHTTP(w, r)
+			return
+		}
 		u.route(w, r, func(s *service) http.Handler { return s.node })
 	})
 }
@@ -272,8 +278,11 @@ func (u *Undercloud) route(w http.ResponseWriter, r *http.Request, pick func(*se
 			return
 		}
 	}
-	http.Error(w, "there is nothing here; services are under /identity, /image, /object-store, /messaging, /network, /compute, /baremetal, /introspection, /orchestration and /workflow", http.StatusNotFound)
+	http.Error(w, "there is nothing here; services are under /identity, /image, /object-store, /messaging, /network, /compute, /baremetal, /introspection, /orchestration, /placement and /workflow", http.StatusNotFound)
 }
+
+// metadataPath is what machines ask 169.254.169.254 for.
+var metadataPath = regexp.MustCompile(`^/(openstack|latest|1\.0|20[0-9]{2}-[0-9]{2}-[0-9]{2})(/|$)`) //nolint:gochecknoglobals // constant
 
 // swiftPath says whether a path is one where clients of Swift expect it
 // without a prefix: capabilities, and accounts, as temporary URLs name them.

@@ -107,3 +107,53 @@ func BenchmarkNextInSlash12(b *testing.B) {
 		used[a], cursor = true, a
 	}
 }
+
+// TestFreePrefixIsExact: a pool is handed out to the last prefix, lowest first,
+// none overlapping, whatever the lengths asked for.
+func TestFreePrefixIsExact(t *testing.T) {
+	pools := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.0.0/25")}
+	var used []netip.Prefix
+	left := 256 + 128
+	for i := 0; ; i++ {
+		bits := []int{28, 30, 26, 29}[i%4]
+		p, ok := ipam.FreePrefix(pools, used, bits)
+		if !ok {
+			break
+		}
+		if !ipam.Covers(pools, p) {
+			t.Fatalf("%s is outside of the pools", p)
+		}
+		for _, u := range used {
+			if u.Overlaps(p) {
+				t.Fatalf("%s overlaps %s", p, u)
+			}
+		}
+		used = append(used, p)
+		left -= 1 << (32 - p.Bits())
+	}
+	for { // what is left is found in the smallest pieces
+		p, ok := ipam.FreePrefix(pools, used, 32)
+		if !ok {
+			break
+		}
+		used = append(used, p)
+		left--
+	}
+	if left != 0 {
+		t.Errorf("%d addresses were never given", left)
+	}
+	if got := ipam.Compact(used); len(got) != 2 {
+		t.Errorf("all prefixes together are %v, expected the two pools", got)
+	}
+}
+
+func TestSubtractAndEUI64(t *testing.T) {
+	p := netip.MustParsePrefix
+	if got := ipam.Subtract([]netip.Prefix{p("10.0.0.0/24")}, []netip.Prefix{p("10.0.0.64/26")}); len(got) != 2 || got[0] != p("10.0.0.0/26") || got[1] != p("10.0.0.128/25") {
+		t.Errorf("got %v", got)
+	}
+	a, err := ipam.EUI64(p("2001:db8::/64"), []byte{0x52, 0x54, 0, 0x12, 0x34, 0x56})
+	if err != nil || a.String() != "2001:db8::5054:ff:fe12:3456" { // RFC 4291, appendix A: the bit of 52 that says universal is flipped to 50
+		t.Errorf("%v, %v", a, err)
+	}
+}
