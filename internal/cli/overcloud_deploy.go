@@ -205,10 +205,44 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 	if err := o.makePlan(ctx, f); err != nil {
 		return err
 	}
+	if err := o.runPlanWorkflows(ctx, f); err != nil {
+		return err
+	}
 	if f.planOnly {
 		return nil
 	}
 	return o.deployPlan(ctx, f)
+}
+
+// runPlanWorkflows runs the workflows that a plan environment given with -p names, which derive parameters, and shows
+// what they found.
+func (o *operator) runPlanWorkflows(ctx context.Context, f *deployFlags) error {
+	if f.planEnv == "" {
+		return nil
+	}
+	text, err := readFile(f.planEnv)
+	if err != nil {
+		return err
+	}
+	env, err := parseMapping(f.planEnv, []byte(text))
+	if err != nil {
+		return err
+	}
+	flows, _ := lookup(env, "workflow_parameters").(*yaml11.OrderedMap)
+	for name, inputs := range flows.All() {
+		out, err := o.run(ctx, name, map[string]any{"plan": f.stack, "user_inputs": inputs, "queue_name": defaultQueue})
+		if err != nil {
+			return err
+		}
+		if result := lookup(out.last, "result"); result != nil {
+			data, err := yaml11.Marshal(result)
+			if err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(o.a.stdout, "%s:\n%s", name, data)
+		}
+	}
+	return nil
 }
 
 // deployPlan starts the deployment of a plan, follows it, and writes the credentials of the new cloud.

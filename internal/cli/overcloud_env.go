@@ -83,6 +83,9 @@ func (f *deployFlags) mergeEnvironments(ctx context.Context, o *operator, env, o
 		}
 		addEnvironment(env, "user-environments/tripleoclient-parameters.yaml")
 	}
+	if err := f.addFirst(ctx, o, env); err != nil {
+		return err
+	}
 	files, err := f.environmentFiles()
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 
 type uploadFlags struct {
 	dir, arch, platform string
+	system, ramdisk     string // names of the images, without an extension; system may be empty: what is there
 	update              bool
 }
 
@@ -45,6 +46,12 @@ uploads the new one.`,
 	fl.StringVar(&f.dir, "image-path", "", "folder of the images (default ~/.cache/tripleo/images)")
 	fl.BoolVar(&f.update, "update-existing", false, "replace images whose content changed")
 	fl.StringVar(&f.arch, "architecture", "", "architecture of the machines, for the names of the images")
+	fl.StringVar(&f.system, "os-image-name", "", "image of the nodes, overcloud-full.qcow2 (default: what is there of overcloud-full and overcloud-minimal)")
+	fl.StringVar(&f.ramdisk, "ironic-python-agent-name", imagebuild.Ramdisk, "name of the files of the deployment ramdisk")
+	_ = fl.Bool("whole-disk", false, "no effect")
+	_ = fl.MarkDeprecated("whole-disk", "every image is a whole disk; it has no effect")
+	_ = fl.String("http-boot", "", "no effect")
+	_ = fl.MarkDeprecated("http-boot", "the undercloud takes kernel and ramdisk from Glance; it has no effect")
 	fl.StringVar(&f.platform, "platform", "", "platform of the machines; needs --architecture")
 	return cmd
 }
@@ -90,20 +97,28 @@ func imagesIn(f uploadFlags) ([]upload, error) {
 		props["tripleo_platform"] = f.platform
 	}
 	var out []upload
-	for _, name := range []string{imagebuild.OvercloudFull, imagebuild.OvercloudMinimal} {
+	systems := []string{imagebuild.OvercloudFull, imagebuild.OvercloudMinimal}
+	if f.system != "" {
+		systems = []string{strings.TrimSuffix(f.system, ".qcow2")}
+	}
+	for _, name := range systems {
 		im, err := systemImage(f.dir, name)
 		if err != nil {
 			return nil, err
+		}
+		if im == nil && f.system != "" {
+			return nil, fmt.Errorf("%s has no image %s", f.dir, name)
 		}
 		if im != nil {
 			im.name = prefix + im.name
 			out = append(out, *im)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(f.dir, imagebuild.Ramdisk+".json")); err == nil {
+	ramdisk := filepath.Join(f.dir, firstNonEmpty(f.ramdisk, imagebuild.Ramdisk))
+	if _, err := os.Stat(ramdisk + ".initramfs"); err == nil {
 		out = append(out,
-			upload{prefix + "bm-deploy-kernel", filepath.Join(f.dir, imagebuild.Ramdisk+".kernel"), "aki", "aki", "", map[string]any{}},
-			upload{prefix + "bm-deploy-ramdisk", filepath.Join(f.dir, imagebuild.Ramdisk+".initramfs"), "ari", "ari", "", map[string]any{}})
+			upload{prefix + "bm-deploy-kernel", ramdisk + ".kernel", "aki", "aki", "", map[string]any{}},
+			upload{prefix + "bm-deploy-ramdisk", ramdisk + ".initramfs", "ari", "ari", "", map[string]any{}})
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s has no images: run `tripleo overcloud image build`", f.dir)

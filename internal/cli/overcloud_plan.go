@@ -28,7 +28,7 @@ func newPlanCommand(a *app) *cobra.Command {
 }
 
 func newPlanCreate(a *app) *cobra.Command {
-	var templates, planEnv string
+	var templates, planEnv, source string
 	var noPasswords bool
 	cmd := &cobra.Command{
 		Use:   "create NAME",
@@ -39,13 +39,21 @@ func newPlanCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if source != "" {
+				_, err := o.run(cmd.Context(), "tripleo.plan_management.v1.create_deployment_plan", map[string]any{"container": args[0], "source_url": source,
+					"generate_passwords": !noPasswords, "validate_stack": false, "queue_name": defaultQueue})
+				return err
+			}
 			f := &deployFlags{stack: args[0], templates: templates, planEnv: planEnv, noPasswords: noPasswords}
 			return o.makePlan(cmd.Context(), f)
 		},
 	}
 	cmd.Flags().StringVar(&templates, "templates", "", "folder of templates (default: the built-in plan)")
+	cmd.Flags().StringVar(&source, "source-url", "", "Git repository of templates, URL or URL@REF, that the undercloud fetches")
 	cmd.Flags().StringVarP(&planEnv, "plan-environment-file", "p", "", "plan environment instead of that of the templates")
 	cmd.Flags().BoolVar(&noPasswords, "disable-password-generation", false, "do not generate passwords")
+	cmd.MarkFlagsMutuallyExclusive("templates", "source-url")
+	cmd.MarkFlagsMutuallyExclusive("plan-environment-file", "source-url")
 	return cmd
 }
 

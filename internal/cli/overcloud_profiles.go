@@ -153,7 +153,7 @@ the counts and flavors of the roles say how many are needed. The flavor "baremet
 		s := &roleScale{}
 		scales[r.flag] = s
 		fl.IntVar(&s.count, r.flag+"-scale", 0, "number of "+r.flag+" nodes")
-		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes (default baremetal)")
+		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes (default: any node)")
 	}
 	return cmd
 }
@@ -260,7 +260,11 @@ func (o *operator) wantedProfiles(ctx context.Context, scales map[string]*roleSc
 		if s.count == 0 {
 			continue
 		}
-		flavor := firstNonEmpty(s.flavor, "baremetal")
+		if s.flavor == "" {
+			anyNode += s.count
+			continue
+		}
+		flavor := s.flavor
 		if ids[flavor] == "" {
 			return nil, 0, fmt.Errorf("--%s-flavor: there is no flavor %s", r.flag, flavor)
 		}

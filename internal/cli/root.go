@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -40,6 +41,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	if home, err := os.UserHomeDir(); err == nil {
+		if err := remember(root, home, time.Now(), args); err != nil {
+			_, _ = fmt.Fprintln(stderr, "WARNING: history:", err)
+		}
+	}
 	err := root.ExecuteContext(ctx)
 	var exit exitError
 	switch {

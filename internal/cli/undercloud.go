@@ -23,7 +23,8 @@ import (
 
 func newUndercloudCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "undercloud", Short: "Run and look after the undercloud"}
-	cmd.AddCommand(newUndercloudUp(a), newUndercloudDown(a), newUndercloudStatus(a))
+	cmd.AddCommand(newUndercloudUp(a), newUndercloudDown(a), newUndercloudStatus(a),
+		newUndercloudInstall(a), newUndercloudUpgrade(a), newUndercloudBackup(a))
 	return cmd
 }
 
@@ -73,9 +74,7 @@ unit wants it.`,
 			return a.startUndercloud(cmd.Context(), f, cfg)
 		},
 	}
-	cmd.Flags().StringVar(&f.dataDir, "data-dir", "", "folder of everything the undercloud keeps (default "+undercloud.DefaultDataDir()+")")
-	cmd.Flags().StringVar(&f.listen, "listen", "", "ADDR:PORT of the API (default 127.0.0.1:8000)")
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (YAML)")
+	f.add(cmd)
 	cmd.Flags().BoolVar(&f.foreground, "foreground", false, "run in the foreground and log to standard error")
 	return cmd
 }
@@ -243,18 +242,8 @@ func newUndercloudDown(a *app) *cobra.Command {
 				_, err := fmt.Fprintln(a.stdout, "no undercloud runs on", dataDir)
 				return err
 			}
-			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-				return fmt.Errorf("stop process %d: %w", pid, err)
-			}
-			for deadline := time.Now().Add(30 * time.Second); undercloudPID(dataDir) != 0; {
-				if time.Now().After(deadline) {
-					return fmt.Errorf("process %d does not stop", pid)
-				}
-				select {
-				case <-cmd.Context().Done():
-					return cmd.Context().Err()
-				case <-time.After(50 * time.Millisecond):
-				}
+			if err := stopUndercloud(cmd.Context(), dataDir, pid); err != nil {
+				return err
 			}
 			_, err := fmt.Fprintln(a.stdout, "the undercloud has stopped")
 			return err

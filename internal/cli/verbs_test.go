@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func clientVerbs() [][3]string {
 	return [][3]string{
 		{"overcloud deploy", "", "templates stack timeout control-scale compute-scale ceph-storage-scale block-storage-scale swift-storage-scale control-flavor compute-flavor ceph-storage-flavor block-storage-flavor swift-storage-flavor libvirt-type ntp-server no-proxy overcloud-ssh-user overcloud-ssh-key environment-file environment-directory roles-file networks-file plan-environment-file no-cleanup update-plan-only validation-errors-nonfatal disable-validations dry-run run-validations skip-postconfig force-postconfig skip-deploy-identifier answers-file disable-password-generation deployed-server config-download output-dir"},
 		{"overcloud plan list", "", "format column"},
-		{"overcloud plan create", "", "templates plan-environment-file disable-password-generation"},
+		{"overcloud plan create", "", "templates source-url plan-environment-file disable-password-generation"},
 		{"overcloud plan deploy", "", "timeout run-validations"},
 		{"overcloud plan delete", "", ""},
 		{"overcloud plan export", "", "output-file force-overwrite"},
@@ -31,8 +32,28 @@ func clientVerbs() [][3]string {
 		{"overcloud node introspect", "", "all-manageable provide run-validations"},
 		{"overcloud node provide", "", "all-manageable"},
 		{"overcloud node configure", "", "all-manageable deploy-kernel deploy-ramdisk instance-boot-option root-device root-device-minimum-size overwrite-root-device-hints"},
+		{"overcloud node discover", "", "ip range credentials port introspect run-validations provide no-deploy-image instance-boot-option"},
+		{"overcloud node delete", "", "stack timeout templates environment-file"},
+		{"overcloud raid create", "", "node"},
+		{"overcloud execute", "", "server_name group"},
+		{"overcloud generate fencing", "", "delay ipmi-no-lanplus ipmi-cipher ipmi-level output action"},
+		{"overcloud support report collect", "", "container output skip-container-delete timeout concurrency collect-only download-only"},
+		{"overcloud config download", "", "name config-dir config-type"},
+		{"overcloud update prepare", "", "templates stack environment-file ceph-ansible-playbook"},
+		{"overcloud update run", "", "nodes playbook ssh-user static-inventory stack"},
+		{"overcloud update converge", "", "templates stack environment-file"},
+		{"overcloud upgrade prepare", "", "templates stack environment-file ceph-ansible-playbook"},
+		{"overcloud upgrade run", "", "nodes roles playbook ssh-user static-inventory stack skip-tags"},
+		{"overcloud upgrade converge", "", "templates stack environment-file"},
+		{"overcloud ceph-upgrade run", "", "templates stack environment-file ceph-ansible-playbook"},
+		{"overcloud ffwd-upgrade prepare", "", "templates stack environment-file yes"},
+		{"overcloud ffwd-upgrade run", "", "stack ssh-user static-inventory yes"},
+		{"overcloud ffwd-upgrade converge", "", "templates stack environment-file yes"},
+		{"undercloud install", "", "use-heat no-validations force"},
+		{"undercloud upgrade", "", "use-heat"},
+		{"undercloud backup", "", "add-path exclude-path"},
 		{"overcloud image build", "", "config-file image-name no-skip output-directory"},
-		{"overcloud image upload", "", "image-path update-existing architecture platform"},
+		{"overcloud image upload", "", "image-path os-image-name ironic-python-agent-name http-boot update-existing whole-disk architecture platform"},
 		{"overcloud roles generate", "", "roles-path output-file skip-validate"},
 		{"overcloud role list", "", "roles-path format column"},
 		{"overcloud role show", "", "roles-path format column"},
@@ -47,6 +68,7 @@ func clientVerbs() [][3]string {
 		{"overcloud container image build", "needs kolla-build and a container engine", ""},
 		{"overcloud container image upload", "needs a container engine", ""},
 		{"overcloud container image tag discover", "the default plan has no containers", ""},
+		{"config generate ansible", "workflows write the configuration of Ansible themselves", ""},
 		{"container image hotfix", "needs a container engine", ""},
 		{"undercloud deploy", "the undercloud is not a stack: it is this program", ""},
 	}
@@ -257,4 +279,40 @@ func mentioned(t *testing.T) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+func TestHistory(t *testing.T) {
+	home := t.TempDir()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, args := range [][]string{{"overcloud", "node", "discover", "--ip", "192.0.2.1", "--credentials", "admin:s3cr3t", "--credentials=u:s3cr3t"}, {"workflow", "lint", "x"}, {"no", "verb"}, {"overcloud", "plan", "list"}} {
+		if err := remember(newRoot(&app{}), home, at, args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := readFile(filepath.Join(home, ".tripleo", "history"))
+	want := "2026-01-02 03:04:05 overcloud-node-discover --ip 192.0.2.1 --credentials *** --credentials=***\n2026-01-02 03:04:05 overcloud-plan-list \n"
+	if err != nil || text != want {
+		t.Errorf("%v\n%s", err, cmp.Diff(want, text))
+	}
+}
+
+// TestPlainProgressSaysWhatItWaitsFor: after a while of silence.
+func TestPlainProgressSaysWhatItWaitsFor(t *testing.T) {
+	var out bytes.Buffer
+	p := (&app{stdout: &out}).newProgress(false)
+	at := time.Unix(0, 0)
+	p.start, p.spoke, p.now = at, at, func() time.Time { return at }
+	p.show(message{"t", yaml11.MapOf("progress", yaml11.MapOf("stage", "nodes", "complete", int64(3), "total", int64(9), "percent", int64(33), "nodes",
+		yaml11.MapOf("b", yaml11.MapOf("stage", "deploying", "detail", "write_image", "percent", int64(40)), "a", yaml11.MapOf("stage", "done"))))})
+	out.Reset()
+	at = at.Add(quietTime - time.Second)
+	p.redraw()
+	if out.Len() > 0 {
+		t.Errorf("too early: %s", &out)
+	}
+	at = at.Add(time.Second)
+	p.redraw()
+	if want := "[01:00] still nodes (01:00): 3 of 9 resources, 33%; waits for b (deploying: write_image 40%)\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
 }
