@@ -105,7 +105,7 @@ func (svc *Service) reboot(w http.ResponseWriter, r *http.Request, args json.Raw
 	if err := api.DecodeJSON(args, &in); err != nil {
 		return err
 	}
-	target := nodes.TargetPowerState(nodes.Rebooting)
+	target := nodes.Rebooting
 	switch in.Type {
 	case "SOFT", "soft":
 		target = nodes.SoftRebooting
@@ -348,7 +348,7 @@ func (svc *Service) console(w http.ResponseWriter, r *http.Request, _ json.RawMe
 			URL  string `json:"url"`
 		} `json:"console_info"`
 	}
-	_, err = ironic.Get(r.Context(), ironic.ServiceURL("nodes", s.NodeID, "states", "console"), &body, nil)
+	_, err = ironic.Get(r.Context(), ironic.ServiceURL("nodes", s.NodeID, "states", "console"), &body, nil) //nolint:bodyclose // read and closed there, as body is given
 	if gophercloud.ResponseCodeIs(err, http.StatusBadRequest) || gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return api.Conflict("The machine of instance %s has no serial console: %s", s.ID, reason(err)).Wrap(err)
 	}

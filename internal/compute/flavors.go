@@ -143,7 +143,7 @@ func visibleFlavors(tx *store.Tx, r *http.Request) ([]Flavor, error) {
 		case strings.EqualFold(q, "none"):
 			return false
 		default:
-			want := strings.EqualFold(q, "true") || q == "1"
+			want := slices.Contains([]string{"true", "1", "t", "on", "yes", "y"}, strings.ToLower(q))
 			return f.Public != want
 		}
 	}), err
@@ -202,7 +202,11 @@ func (s *Service) listFlavors(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []any{}
 	for _, f := range found {
-		out = append(out, map[string]any{"id": f.ID, "name": f.Name, "links": s.links("flavors", f.ID)})
+		v := map[string]any{"id": f.ID, "name": f.Name, "links": s.links("flavors", f.ID)}
+		if api.AtLeast(r, "2.55") {
+			v["description"] = f.Description
+		}
+		out = append(out, v)
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"flavors": out})
 }

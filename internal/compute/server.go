@@ -223,6 +223,9 @@ func (svc *Service) view(r *http.Request, s *Server) map[string]any {
 		v["progress"] = 0
 	}
 	svc.newer(r, s, v)
+	if s.SecurityGroups != nil && len(s.SecurityGroups) == 0 {
+		delete(v, "security_groups")
+	}
 	return v
 }
 
@@ -274,8 +277,24 @@ func (svc *Service) updated(r *http.Request, s *Server) map[string]any {
 		for _, key := range notInUpdates {
 			delete(v, key)
 		}
+		v["addresses"] = s.plainAddresses()
 	}
 	return v
+}
+
+// plainAddresses are addresses without kind and MAC.
+func (s *Server) plainAddresses() map[string]any {
+	out := s.addresses()
+	for _, list := range out {
+		entries, _ := list.([]any)
+		for _, e := range entries {
+			if m, ok := e.(map[string]any); ok {
+				delete(m, "OS-EXT-IPS:type")
+				delete(m, "OS-EXT-IPS-MAC:mac_addr")
+			}
+		}
+	}
+	return out
 }
 
 // newer adds what later microversions brought.

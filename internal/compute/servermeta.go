@@ -256,7 +256,8 @@ func (svc *Service) serverDiagnostics(w http.ResponseWriter, r *http.Request) er
 	return api.WriteJSON(w, http.StatusOK, map[string]any{
 		"state": state, "driver": "ironic", "hypervisor": "ironic", "hypervisor_os": nil, "uptime": nil, "num_cpus": s.Flavor.VCPUs,
 		"num_nics": len(nics), "num_disks": 1, "config_drive": s.ConfigDrive, "memory_details": map[string]any{"maximum": s.Flavor.RAM, "used": nil},
-		"cpu_details": []any{}, "nic_details": nics, "disk_details": []any{},
+		"cpu_details": []any{}, "nic_details": []any{}, // their counters are in the machine
+		"disk_details": []any{},
 	})
 }
 

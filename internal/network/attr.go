@@ -288,18 +288,6 @@ func dict(v any) (any, string) {
 	return m, ""
 }
 
-func anything(v any) (any, string) { return v, "" }
-
-// either takes what the first parser takes, else what the second does.
-func either(a, b parser) parser {
-	return func(v any) (any, string) {
-		if out, why := a(v); why == "" {
-			return out, ""
-		}
-		return b(v)
-	}
-}
-
 // show writes a value as Python would, near enough for a message.
 func show(v any) string {
 	switch x := v.(type) {

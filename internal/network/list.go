@@ -276,7 +276,7 @@ func matches(d doc, r *http.Request) bool {
 		if slices.Contains(listWords, key) {
 			continue
 		}
-		ok := false
+		var ok bool
 		switch test, isTag := tagFilters[key]; {
 		case isTag:
 			ok = test(d.strs("tags"), split(values))

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -325,7 +326,7 @@ func (s *Service) portChanged(id string) {
 
 // releasePort keeps ports that serve something and frees what others had of it.
 func releasePort(c *call, d doc) error {
-	if isRouterPort(d) && c.r.Method == "DELETE" && d.str("device_id") != "" {
+	if isRouterPort(d) && c.r.Method == http.MethodDelete && d.str("device_id") != "" {
 		if _, err := c.load(c.s.kinds["router"], d.str("device_id")); err == nil {
 			return api.Conflict("Port %s cannot be deleted directly via the port API: has device owner %s.", d.id(), d.str("device_owner")).Named("ServicePortInUse")
 		}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -748,15 +747,4 @@ func (s *Service) action(k *resource, fn func(c *call, d doc, in map[string]any)
 		}
 		return api.WriteJSON(w, http.StatusOK, out)
 	}
-}
-
-// system is a call of the service's own, outside of a request.
-func (s *Service) system(ctx context.Context, fn func(c *call) error) error {
-	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-		if err != nil {
-			return err
-		}
-		return fn(&call{s: s, tx: tx, r: r, who: &auth.Identity{Roles: []string{"admin"}}})
-	})
 }

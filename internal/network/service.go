@@ -176,7 +176,7 @@ func (s *Service) resourceRoutes(k *resource) []api.Route {
 func withJSONSuffix(routes []api.Route) []api.Route {
 	out := routes
 	for _, r := range routes {
-		if r.Method == "GET" && strings.HasPrefix(r.Pattern, "/v2.0/") && !strings.Contains(r.Pattern, "{") && !strings.HasSuffix(r.Pattern, "/") {
+		if r.Method == http.MethodGet && strings.HasPrefix(r.Pattern, "/v2.0/") && !strings.Contains(r.Pattern, "{") && !strings.HasSuffix(r.Pattern, "/") {
 			r.Pattern += ".json"
 			out = append(out, r)
 		}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/json"
 	"maps"
 )
 
@@ -58,15 +57,6 @@ func (d doc) id() string { return d.str("id") }
 func (d doc) project() string { return d.str("project_id") }
 
 func (d doc) clone() doc { return maps.Clone(d) }
-
-// into decodes an attribute into v.
-func (d doc) into(key string, v any) error {
-	b, err := json.Marshal(d[key])
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
-}
 
 // anys makes a list of JSON's type.
 func anys[T any](items []T) []any {
