@@ -16,18 +16,11 @@ import (
 
 // attachDeployment follows the deployment of a plan that runs.
 func (o *operator) attachDeployment(ctx context.Context, f *deployFlags) error {
-	frames := make(chan message, 256)
-	connected := make(chan error, 1)
 	lctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go o.listen(lctx, defaultQueue, frames, connected)
-	select {
-	case err := <-connected:
-		if err != nil {
-			return fmt.Errorf("queue %s: %w", defaultQueue, err)
-		}
-	case <-ctx.Done():
-		return ctx.Err()
+	frames, err := o.messages(lctx)
+	if err != nil {
+		return err
 	}
 	id, began, err := o.runningDeployment(ctx, f.stack)
 	if err != nil {

@@ -46,21 +46,30 @@ func (r *outcome) failed(name string) error {
 	return fmt.Errorf("workflow %s failed:%s", name, text)
 }
 
-// workflow starts an execution and follows it to its end. Its messages are shown (show nil: they are not).
-// The subscription is made before the start, so that no message is missed.
-func (o *operator) workflow(ctx context.Context, name string, input map[string]any, show *progress) (*outcome, error) {
+// messages subscribes to the queue and returns what comes until ctx is done.
+func (o *operator) messages(ctx context.Context) (<-chan message, error) {
 	frames := make(chan message, 256)
 	connected := make(chan error, 1)
-	lctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go o.listen(lctx, defaultQueue, frames, connected)
+	go o.listen(ctx, defaultQueue, frames, connected)
 	select {
 	case err := <-connected:
 		if err != nil {
 			return nil, fmt.Errorf("queue %s: %w", defaultQueue, err)
 		}
+		return frames, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// workflow starts an execution and follows it to its end. Its messages are shown (show nil: they are not).
+// The subscription is made before the start, so that no message is missed.
+func (o *operator) workflow(ctx context.Context, name string, input map[string]any, show *progress) (*outcome, error) {
+	lctx, stop := context.WithCancel(ctx)
+	defer stop()
+	frames, err := o.messages(lctx)
+	if err != nil {
+		return nil, err
 	}
 	text, err := json.Marshal(input)
 	if err != nil {

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -122,15 +120,8 @@ func newOvercloudDelete(a *app) *cobra.Command {
 			if len(args) == 1 {
 				stack = args[0]
 			}
-			if !yes {
-				_, _ = fmt.Fprintf(a.stdout, "Are you sure you want to delete the overcloud %s [y/N]? ", stack)
-				line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if err != nil && line == "" {
-					return errors.New("not deleted: give -y to delete without being asked")
-				}
-				if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-					return errors.New("not deleted")
-				}
+			if err := confirm(cmd, yes, "Are you sure you want to delete the overcloud "+stack); err != nil {
+				return err
 			}
 			ctx := cmd.Context()
 			o, err := a.operator(ctx)
