@@ -38,9 +38,9 @@ CREATE TABLE network_allocations (
 	port_id TEXT NOT NULL REFERENCES network_resources (id) DEFERRABLE INITIALLY DEFERRED,
 	PRIMARY KEY (subnet_id, address)
 );
-INSERT INTO network_allocations (subnet_id, address, port_id) SELECT subnet_id, address, port_id FROM network_addresses;
 CREATE INDEX network_allocations_port ON network_allocations (port_id);
 CREATE INDEX network_allocations_address ON network_allocations (address);
+INSERT INTO network_allocations (subnet_id, address, port_id) SELECT subnet_id, address, port_id FROM network_addresses;
 CREATE TABLE network_segments (
 	physical_network TEXT NOT NULL,
 	segmentation_id BIGINT NOT NULL,
