@@ -143,9 +143,8 @@ func guestPrograms(tree fs.FS) ([]cpio.Record, error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
-		defer f.Close()
 		libs, err := f.ImportedLibraries()
-		if err != nil {
+		if err = errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
 		for _, lib := range libs {

@@ -61,7 +61,7 @@ func (r *run) command(ctx context.Context, c Command) error {
 			return nil
 		}
 	}
-	changed := true
+	var changed bool
 	for attempt := 0; ; attempt++ {
 		changed, err = r.attempt(ctx, c)
 		if err == nil {
