@@ -138,11 +138,11 @@ func (s *Service) putQuotas(w http.ResponseWriter, r *http.Request) error {
 			if _, ok := have[name]; !ok {
 				return api.Invalid("Unrecognized attribute(s) '%s'", name).Named("HTTPBadRequest")
 			}
-			n, why := integer(math.MinInt32, math.MaxInt32)(v)
+			n, why := integer(-1, math.MaxInt32)(v)
 			if why != "" {
 				return badInput(name, why)
 			}
-			bound := max(-1, int64(n.(float64)))
+			bound := int64(n.(float64))
 			if check && !force && bound >= 0 {
 				used, err := c.count(name, r.PathValue("project"))
 				if err != nil {
