@@ -247,6 +247,7 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		AccessIPv4  *string           `json:"accessIPv4"`
 		AccessIPv6  *string           `json:"accessIPv6"`
 		Ephemeral   bool              `json:"preserve_ephemeral"`
+		DiskConfig  *string           `json:"OS-DCF:diskConfig"`
 	}
 	if err := api.DecodeJSON(args, &in); err != nil {
 		return err
@@ -273,7 +274,7 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		}
 		s.ImageID, s.Status, s.Task, s.Deploying, s.Fault = image, statusRebuild, taskRebuilding, false, nil
 		s.KeepEphemeral = in.Ephemeral
-		for dst, v := range map[*string]*string{&s.Name: in.Name, &s.AccessIPv4: in.AccessIPv4, &s.AccessIPv6: in.AccessIPv6, &s.UserData: in.UserData} {
+		for dst, v := range map[*string]*string{&s.Name: in.Name, &s.AccessIPv4: in.AccessIPv4, &s.AccessIPv6: in.AccessIPv6, &s.UserData: in.UserData, &s.DiskConfig: in.DiskConfig} {
 			if v != nil {
 				*dst = *v
 			}
@@ -304,6 +305,7 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 	if api.AtLeast(r, "2.54") {
 		v["key_name"] = nullable(s.KeyName)
 	}
+	delete(v, "OS-EXT-SRV-ATTR:user_data") // user_data tells it here
 	if api.AtLeast(r, "2.57") {
 		v["user_data"] = nullable(s.UserData)
 	}
