@@ -16,7 +16,7 @@ import (
 // TestDiscovery: a machine that nobody knows boots the ramdisk, which tells what
 // it runs on, and a node is made of it once, to which a rule gives credentials.
 func TestDiscovery(t *testing.T) {
-	h := newHouse(t)
+	h := newHouse(t, "redfish")
 	const unknown = "52:54:00:99:00:01"
 	get := func(path string) (int, string) {
 		t.Helper()

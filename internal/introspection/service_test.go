@@ -50,8 +50,11 @@ type house struct {
 	image   []byte
 }
 
-func newHouse(t *testing.T) *house {
+// newHouse is an undercloud with a machine; enroll is the hardware type of
+// machines that are discovered.
+func newHouse(t *testing.T, enroll ...string) *house {
 	t.Helper()
+	driver := strings.Join(enroll, "")
 	srv := identitytest.Start(t)
 	if os.Getenv("TEST_LOG") != "" {
 		srv.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -74,14 +77,14 @@ func newHouse(t *testing.T) *house {
 	h.check(err)
 	srv.Mount("/network", neutron.Handler())
 	ironic, err := baremetal.New(baremetal.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/baremetal", NodeURL: h.node.URL, CacheDir: t.TempDir(), SyncInterval: -1, Discovery: true,
+		BaseURL: srv.URL + "/baremetal", NodeURL: h.node.URL, CacheDir: t.TempDir(), SyncInterval: -1, Discovery: driver != "",
 		PowerPoll: 10 * time.Millisecond, AgentPoll: 10 * time.Millisecond, CloudRetry: 20 * time.Millisecond, PowerTimeout: 5 * time.Second})
 	h.check(err)
 	h.bm = ironic
 	srv.Mount("/baremetal", ironic.Handler())
 	mux.Handle("/baremetal/", http.StripPrefix("/baremetal", ironic.NodeHandler()))
 	inspector, err := service.New(service.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/introspection", NodeURL: h.node.URL, Retry: 20 * time.Millisecond, EnrollDriver: "redfish"})
+		BaseURL: srv.URL + "/introspection", NodeURL: h.node.URL, Retry: 20 * time.Millisecond, EnrollDriver: driver})
 	h.check(err)
 	srv.Mount("/introspection", inspector.Handler())
 	mux.Handle("/introspection/", http.StripPrefix("/introspection", inspector.NodeHandler()))
