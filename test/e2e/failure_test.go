@@ -197,7 +197,8 @@ func TestBrokenImageAndScriptOnAContainerMachine(t *testing.T) {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--output-directory", cache)
+	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--profile", "small", "--output-directory", cache,
+		"--cache-directory", filepath.Join(filepath.Dir(cache), "build"))
 	h.tripleo(5*time.Minute, "overcloud", "image", "upload", "--image-path", cache)
 	h.tripleo(time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.tripleo(time.Minute, "overcloud", "node", "provide", "--all-manageable")
