@@ -51,7 +51,7 @@ YAML
 # What the undercloud's process has used so far, in seconds of a processor.
 undercloud_seconds() {
   local pid
-  pid=$(pgrep -f "^$tripleo undercloud up .*--data-dir $dir/undercloud" | head -n 1)
+  pid=$(pgrep -o -f "^$tripleo undercloud up .*--data-dir $dir/undercloud")
   [ -n "$pid" ] || { echo 0; return; }
   awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$pid/stat"
 }
@@ -72,7 +72,7 @@ register_nodes() {
 }
 
 introspect_nodes() {
-  if openstack baremetal node list --provision-state manageable -f value -c UUID | grep -q .; then
+  if [ -n "$(openstack baremetal node list --provision-state manageable -f value -c UUID)" ]; then
     "$tripleo" overcloud node introspect --all-manageable --provide
   else
     echo "no node is manageable: all were introspected before"
@@ -251,7 +251,7 @@ YAML
     echo "the services above do not belong to Nova" >&2
     return 1
   fi
-  comm -13 "$dir/before" "$dir/after" | grep -q ' nova-compute' || { echo "nova-compute did not take the setting" >&2; return 1; }
+  comm -13 "$dir/before" "$dir/after" | grep ' nova-compute' >/dev/null || { echo "nova-compute did not take the setting" >&2; return 1; }
   ask_guest two
 }
 
