@@ -232,6 +232,7 @@ func (r *run) prepare() error {
 		slices.Sort(r.deps[name])
 		addUses(u)
 	}
+	r.implyEdges()
 	if cycle := hot.FindCycle(r.names, r.deps); cycle != nil {
 		return &hot.Error{Pos: r.t.Resource(cycle[0]).Pos, Path: "resources." + cycle[0], Msg: fmt.Sprintf("circular dependency: %v", cycle)}
 	}
@@ -241,6 +242,37 @@ func (r *run) prepare() error {
 	}
 	addUses(u)
 	return nil
+}
+
+// implyEdges adds what types need of each other without saying so, unless the
+// template wants it the other way round.
+func (r *run) implyEdges() {
+	for _, name := range r.names {
+		for _, d := range r.ev.Implied(r.t.Resource(name)) {
+			if r.enabled[d] && d != name && !slices.Contains(r.deps[name], d) && !leads(r.deps, d, name) {
+				r.deps[name] = append(r.deps[name], d)
+			}
+		}
+		slices.Sort(r.deps[name])
+	}
+}
+
+// leads says whether a depends on b, directly or not.
+func leads(deps map[string][]string, a, b string) bool {
+	seen := map[string]bool{}
+	todo := []string{a}
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if n == b {
+			return true
+		}
+		if !seen[n] {
+			seen[n] = true
+			todo = append(todo, deps[n]...)
+		}
+	}
+	return false
 }
 
 // later puts fn into the next transaction.
