@@ -355,7 +355,8 @@ func claim(want []*nic, have []*Map, r *Resource) []*Map {
 	}
 	take(func(w *nic, i *Map) bool { return w.port != "" && str(i, "port_id") == w.port })
 	take(func(w *nic, i *Map) bool { // exact ones first
-		return w.port == "" && w.network != "" && str(i, "net_id") == w.network && (w.ip != "" || w.subnet != "") && w.addressed(i) && w.own == hasText(ours, str(i, "port_id"))
+		return w.port == "" && w.network != "" && str(i, "net_id") == w.network && (w.ip != "" || w.subnet != "") && w.addressed(i) &&
+			(submap(w.entry, "port_extra_properties") == nil || hasText(ours, str(i, "port_id"))) // a port of Nova's has none of them
 	})
 	take(func(w *nic, i *Map) bool {
 		return w.port == "" && str(i, "net_id") == w.network && w.ip == "" && w.subnet == "" && !w.own
