@@ -69,31 +69,25 @@ func (p *process) kill() error {
 }
 
 // find returns the QEMU that runs on a machine's folder, nil if there is none.
+// It looks at the processes themselves: a lab that was killed just after it had
+// started one leaves no pid file yet.
 func find(dir string) (*process, error) {
-	b, err := os.ReadFile(filepath.Join(dir, pidFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("pid file: %w", err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 1 {
-		return nil, nil //nolint:nilerr // half written by a QEMU that died: nobody
-	}
-	p, err := openProcess(pid)
-	if errors.Is(err, unix.ESRCH) {
-		return nil, nil
-	}
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
 	if err != nil {
 		return nil, err
 	}
-	// The number may belong to somebody else by now.
-	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-	if err != nil || !sameFile(cwd, dir) || !isQEMU(pid) {
-		return nil, nil //nolint:nilerr // it is gone
+	for _, link := range links {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil || !isQEMU(pid) || !sameFile(link, dir) {
+			continue //nolint:nilerr // somebody else's process, or gone
+		}
+		p, err := openProcess(pid)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		return p, err
 	}
-	return p, nil
+	return nil, nil
 }
 
 func sameFile(a, b string) bool {
