@@ -280,7 +280,7 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 	if err != nil {
 		return err
 	}
-	id, err := b.groupID(r.Context(), in.Name)
+	id, shown, err := b.group(r.Context(), in.Name)
 	if err != nil {
 		return err
 	}
@@ -303,9 +303,9 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 		if s.SecurityGroups == nil {
 			s.SecurityGroups = []string{"default"}
 		}
-		s.SecurityGroups = slices.DeleteFunc(s.SecurityGroups, func(n string) bool { return n == in.Name })
+		s.SecurityGroups = slices.DeleteFunc(s.SecurityGroups, func(n string) bool { return n == shown })
 		if add {
-			s.SecurityGroups = append(s.SecurityGroups, in.Name)
+			s.SecurityGroups = append(s.SecurityGroups, shown)
 		}
 		return nil
 	})
@@ -317,16 +317,29 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 }
 
 func (b *build) groupID(ctx context.Context, name string) (string, error) {
+	id, _, err := b.group(ctx, name)
+	return id, err
+}
+
+// group finds a security group by id or name, and how the server shows it: by
+// its name, which is what Nova shows, or by its id where two share the name.
+func (b *build) group(ctx context.Context, ref string) (id, shown string, err error) {
 	all, err := b.groupsOf(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, g := range all {
-		if g.ID == name || g.Name == name {
-			return g.ID, nil
+		if g.ID != ref && g.Name != ref {
+			continue
 		}
+		for _, other := range all {
+			if other.ID != g.ID && other.Name == g.Name {
+				return g.ID, g.ID, nil
+			}
+		}
+		return g.ID, g.Name, nil
 	}
-	return "", api.NotFound("Security group %s not found for project %s.", name, b.s.ProjectID)
+	return "", "", api.NotFound("Security group %s not found for project %s.", ref, b.s.ProjectID)
 }
 
 func (b *build) groupsOf(ctx context.Context) ([]groups.SecGroup, error) {

@@ -382,10 +382,12 @@ func (svc *Service) checkNetworks(r *http.Request, s *Server) error {
 		return nil
 	}
 	b := &build{svc: svc, s: s, session: session, neutron: neutron}
-	for _, name := range s.SecurityGroups {
-		if _, err := b.groupID(r.Context(), name); err != nil {
-			return api.Invalid("Security group %s not found for project %s.", name, s.ProjectID).Wrap(err)
+	for i, ref := range s.SecurityGroups {
+		_, shown, err := b.group(r.Context(), ref)
+		if err != nil {
+			return api.Invalid("Security group %s not found for project %s.", ref, s.ProjectID).Wrap(err)
 		}
+		s.SecurityGroups[i] = shown
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 type shell struct {
 	t  *testing.T
 	sh *clienttest.Shell
+
+	kept map[string]string // what run kept, by name
 }
 
 func startShell(t *testing.T, env ...string) shell {
@@ -32,20 +34,19 @@ func startShell(t *testing.T, env ...string) shell {
 			env = append(env, strings.ReplaceAll(v, "'", ""))
 		}
 	}
-	return shell{t, clienttest.Start(t, env...)}
+	return shell{t, clienttest.Start(t, env...), map[string]string{}}
 }
 
 // run runs commands, one a line; "$name" stands for what "name=" before a line
 // kept: the id that it printed.
 func (s shell) run(script string) {
 	s.t.Helper()
-	kept := map[string]string{}
 	for line := range strings.Lines(script) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		for name, v := range kept {
+		for name, v := range s.kept {
 			line = strings.ReplaceAll(line, "$"+name, v)
 		}
 		name, rest, keep := strings.Cut(line, ":= ")
@@ -68,7 +69,7 @@ func (s shell) run(script string) {
 			s.t.Errorf("openstack %s: exit %d, printed %q; errors: %s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
 		}
 		if keep {
-			kept[strings.TrimSpace(strings.Split(name, "/")[0])] = strings.TrimSpace(r.Stdout)
+			s.kept[strings.TrimSpace(strings.Split(name, "/")[0])] = strings.TrimSpace(r.Stdout)
 		}
 	}
 }
@@ -261,10 +262,16 @@ aggregate set --property x=y agg
 aggregate unset --property x agg
 aggregate list
 aggregate show agg
-server create --wait --flavor fl --image img --network net --key-name k --property a=b v1
+web := security group create web
+server create --wait --flavor fl --image img --network net --key-name k --property a=b --security-group $web v1
 server create --wait --flavor fl --image img --network net --availability-zone rack1 v2
 server list --long --all-projects
-server show v1
+groups/security_groups := server show v1
+`)
+	if got := s.kept["groups"]; got != "[{'name': 'web'}]" {
+		t.Errorf("a server made with the id of group web shows %q, want its name", got)
+	}
+	s.run(`
 server set --name v1b --property c=d --tag t v1
 server unset --property c --tag t v1b
 server lock v1b
@@ -278,9 +285,8 @@ server remove port v1b extra
 server add network v1b net
 server remove network v1b net
 server add fixed ip v1b net
-security group create web
+server remove security group v1b $web
 server add security group v1b web
-server remove security group v1b web
 server event list v1b
 server rebuild --wait --image img v1b
 server migration list
