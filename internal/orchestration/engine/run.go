@@ -260,16 +260,16 @@ func (r *run) implyEdges() {
 // leads says whether a depends on b, directly or not.
 func leads(deps map[string][]string, a, b string) bool {
 	seen := map[string]bool{}
-	todo := []string{a}
-	for len(todo) > 0 {
-		n := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	pending := []string{a}
+	for len(pending) > 0 {
+		n := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
 		if n == b {
 			return true
 		}
 		if !seen[n] {
 			seen[n] = true
-			todo = append(todo, deps[n]...)
+			pending = append(pending, deps[n]...)
 		}
 	}
 	return false
