@@ -77,8 +77,10 @@ func (c call) decode(v any) error {
 type command struct {
 	// async commands answer at once and go on in the background; the others are answered when they are done.
 	async bool
-	run   func(ctx context.Context, c call) (any, error)
+	run   commandFunc
 }
+
+type commandFunc func(ctx context.Context, c call) (any, error)
 
 // executor runs one command at a time and remembers the results.
 type executor struct {
@@ -104,17 +106,17 @@ type entry struct {
 func newExecutor(a *agent) *executor {
 	x := &executor{a: a, work: make(chan *entry, 1), action: make(chan Action, 1), newID: uuid.NewString}
 	x.table = map[string]command{
-		"clean.get_clean_steps":        {false, a.getCleanSteps},
-		"clean.execute_clean_step":     {true, a.executeCleanStep},
-		"deploy.get_deploy_steps":      {false, a.getDeploySteps},
-		"deploy.execute_deploy_step":   {true, a.executeDeployStep},
+		"clean.get_clean_steps":        {false, a.listSteps("clean")},
+		"clean.execute_clean_step":     {true, a.executeStep("clean")},
+		"deploy.get_deploy_steps":      {false, a.listSteps("deploy")},
+		"deploy.execute_deploy_step":   {true, a.executeStep("deploy")},
 		"image.install_bootloader":     {true, a.installBootloader},
 		"log.collect_system_logs":      {false, a.collectSystemLogs},
 		"poll.get_hardware_info":       {false, a.getHardwareInfo},
 		"poll.set_node_info":           {false, a.setNodeInfo},
 		"rescue.finalize_rescue":       {false, a.finalizeRescue},
-		"service.get_service_steps":    {false, a.getServiceSteps},
-		"service.execute_service_step": {true, a.executeServiceStep},
+		"service.get_service_steps":    {false, a.listSteps("service")},
+		"service.execute_service_step": {true, a.executeStep("service")},
 		"standby.cache_image":          {true, a.cacheImage},
 		"standby.prepare_image":        {true, a.prepareImage},
 		"standby.get_partition_uuids":  {false, a.getPartitionUUIDs},

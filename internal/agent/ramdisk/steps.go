@@ -87,63 +87,34 @@ func (a *agent) stepParams(c call) (stepParams, error) {
 	return p, nil
 }
 
-func (a *agent) getCleanSteps(_ context.Context, c call) (any, error) {
-	if _, err := a.stepParams(c); err != nil {
-		return nil, err
+// listSteps answers get_<kind>_steps. The steps of kind service, which are done to a machine that carries an instance,
+// are those of a deployment: nothing that takes its disks away by itself, hence no step has a priority.
+func (a *agent) listSteps(kind string) commandFunc {
+	return func(_ context.Context, c call) (any, error) {
+		if _, err := a.stepParams(c); err != nil {
+			return nil, err
+		}
+		steps := deploySteps()
+		if kind == "clean" {
+			steps = cleanSteps()
+		}
+		return map[string]any{kind + "_steps": map[string]any{managerClass: steps}, "hardware_manager_version": managers()}, nil
 	}
-	return map[string]any{"clean_steps": map[string]any{managerClass: cleanSteps()}, "hardware_manager_version": managers()}, nil
 }
 
-func (a *agent) getDeploySteps(_ context.Context, c call) (any, error) {
-	if _, err := a.stepParams(c); err != nil {
-		return nil, err
+// executeStep answers execute_<kind>_step.
+func (a *agent) executeStep(kind string) commandFunc {
+	return func(ctx context.Context, c call) (any, error) {
+		p, err := a.stepParams(c)
+		if err != nil {
+			return nil, err
+		}
+		result, err := a.runStep(ctx, p, c, kind)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{kind + "_result": result, kind + "_step": p.RawStep}, nil
 	}
-	return map[string]any{"deploy_steps": map[string]any{managerClass: deploySteps()}, "hardware_manager_version": managers()}, nil
-}
-
-func (a *agent) executeCleanStep(ctx context.Context, c call) (any, error) {
-	p, err := a.stepParams(c)
-	if err != nil {
-		return nil, err
-	}
-	result, err := a.runStep(ctx, p, c, "clean")
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"clean_result": result, "clean_step": p.RawStep}, nil
-}
-
-func (a *agent) executeDeployStep(ctx context.Context, c call) (any, error) {
-	p, err := a.stepParams(c)
-	if err != nil {
-		return nil, err
-	}
-	result, err := a.runStep(ctx, p, c, "deploy")
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"deploy_result": result, "deploy_step": p.RawStep}, nil
-}
-
-// getServiceSteps lists what may be done to a machine that carries an instance: nothing that takes its disks away
-// by itself, hence no step has a priority.
-func (a *agent) getServiceSteps(_ context.Context, c call) (any, error) {
-	if _, err := a.stepParams(c); err != nil {
-		return nil, err
-	}
-	return map[string]any{"service_steps": map[string]any{managerClass: deploySteps()}, "hardware_manager_version": managers()}, nil
-}
-
-func (a *agent) executeServiceStep(ctx context.Context, c call) (any, error) {
-	p, err := a.stepParams(c)
-	if err != nil {
-		return nil, err
-	}
-	result, err := a.runStep(ctx, p, c, "deploy")
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"service_result": result, "service_step": p.RawStep}, nil
 }
 
 func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) (any, error) {
@@ -157,7 +128,7 @@ func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) 
 		return nil, a.eachDisk(func(d disk.Device, i int) error {
 			return disk.Erase(ctx, d, func(percent int) { c.progress((100*i + percent) / n) })
 		})
-	case name == "write_image" && kind == "deploy":
+	case name == "write_image" && kind != "clean":
 		return a.prepareImage(ctx, call{params: p.Step.Args, progress: c.progress})
 	default:
 		return nil, commandErr("HardwareManagerMethodNotFound", http.StatusBadRequest, "No HardwareManager found to handle method",
