@@ -414,11 +414,13 @@ func checkProfiles(c *checker) error {
 		if role.count == 0 || f == nil || profile == "" {
 			continue
 		}
+		// Roles of one profile share its nodes.
 		if have[profile] < role.count {
-			c.fail("role %s wants %d nodes of profile %s (flavor %s), there are %d", role.name, role.count, profile, role.flavor, have[profile])
+			c.fail("role %s wants %d nodes of profile %s (flavor %s), there are %d for it", role.name, role.count, profile, role.flavor, have[profile])
 		} else {
 			c.ok("role %s: %d nodes of profile %s", role.name, have[profile], profile)
 		}
+		have[profile] = max(have[profile]-role.count, 0)
 	}
 	return nil
 }
