@@ -566,6 +566,34 @@ func untar(t *testing.T, text string) map[string]string {
 	}
 }
 
+// TestServiceSteps: a machine that carries an instance offers no step that runs by itself, does those it is told to, and
+// refuses those of cleaning.
+func TestServiceSteps(t *testing.T) {
+	i := newIronic(t)
+	m := start(t, i, nil)
+	m.beat(i)
+	node := map[string]any{"uuid": nodeUUID}
+	steps := m.command("service.get_service_steps", map[string]any{"node": node, "ports": []any{}})
+	all, _ := steps.Result["service_steps"].(map[string]any)[managerClass].([]any)
+	if len(all) == 0 {
+		t.Fatalf("no service steps: %+v", steps)
+	}
+	for _, s := range all {
+		if s := s.(map[string]any); s["priority"] != 0.0 {
+			t.Errorf("step %v has priority %v", s["step"], s["priority"])
+		}
+	}
+	step := map[string]any{"step": "erase_devices_metadata", "interface": "deploy"}
+	got := m.command("service.execute_service_step", map[string]any{"step": step, "node": node, "ports": []any{}})
+	if got.Status != statusSucceeded || !cmp.Equal(got.Result["service_step"], any(step)) {
+		t.Errorf("%+v, %+v", got, got.Error)
+	}
+	got = m.command("service.execute_service_step", map[string]any{"step": map[string]any{"step": "erase_devices"}, "node": node, "ports": []any{}})
+	if got.Status == statusSucceeded {
+		t.Errorf("a step of cleaning was done to a machine in service: %+v", got)
+	}
+}
+
 func TestCleaning(t *testing.T) {
 	i := newIronic(t)
 	m := start(t, i, nil)
