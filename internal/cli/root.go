@@ -31,8 +31,8 @@ type exitError struct{ code int }
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 // Main runs the command line args (without the program's name) and returns
-// the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 when
-// interrupted.
+// the exit code: 0 for success, 1 for a failure or wrong usage, what the command
+// says of itself (exitError), 130 when interrupted.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -80,5 +80,25 @@ func newRoot(a *app) *cobra.Command {
 		return nil
 	}
 	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a), newValidationCommand(a))
+	for _, c := range root.Commands() {
+		refuseUnknown(c)
+	}
 	return root
+}
+
+// refuseUnknown makes a verb that a group of commands does not have an error, which cobra does for the root only: a
+// script with a mistyped verb must not take the group's help for success.
+func refuseUnknown(group *cobra.Command) {
+	for _, c := range group.Commands() {
+		refuseUnknown(c)
+	}
+	if !group.HasSubCommands() || group.Runnable() {
+		return
+	}
+	group.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q: run '%s --help'", args[0], cmd.CommandPath(), cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
 }

@@ -106,6 +106,20 @@ func TestClientVerbs(t *testing.T) {
 }
 
 // TestListingVerbsHaveFormats: what lists or shows takes -f and -c.
+// TestUnknownVerbs: a mistyped verb fails at every depth; a group alone shows its help.
+func TestUnknownVerbs(t *testing.T) {
+	for _, line := range []string{"nosuch", "overcloud nosuch", "overcloud node nosuch", "overcloud container image prepare", "lab nosuch"} {
+		var out, errs strings.Builder
+		if code := Main(strings.Fields(line), &out, &errs); code != 1 || !strings.Contains(errs.String(), "unknown command") {
+			t.Errorf("tripleo %s: exit %d, %s", line, code, errs.String())
+		}
+	}
+	var out, errs strings.Builder
+	if code := Main([]string{"overcloud", "node"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "introspect") {
+		t.Errorf("a group's help: exit %d, %s%s", code, out.String(), errs.String())
+	}
+}
+
 func TestListingVerbsHaveFormats(t *testing.T) {
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
