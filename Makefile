@@ -13,7 +13,7 @@ FAST       := $(shell $(GO) list ./... 2>/dev/null | grep -v /test/e2e)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: deps
 deps: ## install the Debian packages that builds, the lab and the tests need (only what is missing)
