@@ -48,6 +48,8 @@ func (n *nova) part(path string, r *http.Request, reply func(int, any)) bool {
 		}
 		s["nics"] = append(nics, a)
 		reply(200, body)
+	case what == "os-security-groups":
+		reply(200, map[string]any{"security_groups": s["groups"]})
 	case what == "action":
 		return n.action(s, body, reply)
 	default:
@@ -61,10 +63,15 @@ func (n *nova) action(s, body map[string]any, reply func(int, any)) bool {
 		n.actions = append(n.actions, name)
 		m, _ := args.(map[string]any)
 		switch name {
+		case "addSecurityGroup", "removeSecurityGroup":
+			n.actions[len(n.actions)-1] += " " + m["name"].(string)
 		case "resize":
 			if s["unresizable"] == true {
 				reply(400, map[string]any{"badRequest": map[string]any{"code": 400, "message": "a machine has the hardware it has"}})
 				return true
+			}
+			if s["goes back"] == true { // no host had room
+				break
 			}
 			s["status"], s["next"] = "VERIFY_RESIZE", m["flavorRef"]
 		case "confirmResize":
@@ -151,6 +158,56 @@ func TestServerUpdate(t *testing.T) {
 	}
 	if slices.ContainsFunc(u.ports(), func(p ports.Port) bool { return p.ID == own }) {
 		t.Error("the server's own port is still there")
+	}
+}
+
+// TestServerUpdateThatNovaTakesBack: a resize after which the server has the flavor it had is a failure.
+func TestServerUpdateThatNovaTakesBack(t *testing.T) {
+	u := newUndercloud(t)
+	u.ctlplane()
+	template := func(flavor string) map[string]any {
+		return map[string]any{"template": fmt.Sprintf(updatable, "one", flavor, "[]", "{}", "[{port: {get_resource: p}}]")}
+	}
+	id := u.createStack("s", template("baremetal"))
+	s := u.boot(1, "ACTIVE")[0]
+	u.stack("s", "CREATE_COMPLETE")
+	u.nova.mu.Lock()
+	s["flavor"], s["goes back"] = map[string]any{"id": "f1"}, true
+	u.nova.mu.Unlock()
+	if code, out := u.request("PUT", "stacks/s/"+id, template("control")); code != 202 {
+		t.Fatal(code, out)
+	}
+	if reason := u.stack("s", "UPDATE_FAILED")["stack_status_reason"].(string); !strings.Contains(reason, "with the flavor it had") {
+		t.Error(reason)
+	}
+}
+
+// TestServerUpdateOfSecurityGroups: a group may be named by id or by name, and stays if it is named either way.
+func TestServerUpdateOfSecurityGroups(t *testing.T) {
+	u := newUndercloud(t)
+	u.ctlplane()
+	template := func(groups string) map[string]any {
+		return map[string]any{"template": fmt.Sprintf(updatable, "one", "baremetal", "[]", "{}", "[{port: {get_resource: p}}]") + "      security_groups: " + groups + "\n"}
+	}
+	id := u.createStack("s", template("[]"))
+	s := u.boot(1, "ACTIVE")[0]
+	u.stack("s", "CREATE_COMPLETE")
+	u.nova.mu.Lock()
+	s["groups"] = []any{
+		map[string]any{"id": "0b6c0b1e-5a7d-4d2a-9a51-0c5f3ad0c001", "name": "web"},
+		map[string]any{"id": "0b6c0b1e-5a7d-4d2a-9a51-0c5f3ad0c002", "name": "db"},
+		map[string]any{"id": "0b6c0b1e-5a7d-4d2a-9a51-0c5f3ad0c003", "name": "old"},
+	}
+	u.nova.actions = nil
+	u.nova.mu.Unlock()
+	if code, out := u.request("PUT", "stacks/s/"+id, template("[0b6c0b1e-5a7d-4d2a-9a51-0c5f3ad0c001, db, new]")); code != 202 {
+		t.Fatal(code, out)
+	}
+	u.stack("s", "UPDATE_COMPLETE")
+	u.nova.mu.Lock()
+	defer u.nova.mu.Unlock()
+	if want := []string{"addSecurityGroup new", "removeSecurityGroup 0b6c0b1e-5a7d-4d2a-9a51-0c5f3ad0c003"}; !slices.Equal(u.nova.actions, want) {
+		t.Errorf("actions %q, want %q", u.nova.actions, want)
 	}
 }
 

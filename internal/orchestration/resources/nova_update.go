@@ -141,25 +141,28 @@ func serverAction(ctx context.Context, r *Resource, c client, name string, args 
 	return c.call(ctx, "POST", "servers/"+r.PhysicalID+"/action", yaml11.MapOf(name, args))
 }
 
-func updateSecurityGroups(ctx context.Context, r *Resource, c client, s *Map) error {
-	have := map[string]bool{}
-	for _, g := range items(s, "security_groups") {
-		have[str(g, "name")] = true
+// updateSecurityGroups gives the server the groups of the property and no others. The property may name a group
+// by its name or its id, hence both are asked for: the server itself shows names only.
+func updateSecurityGroups(ctx context.Context, r *Resource, c client, _ *Map) error {
+	shown, err := c.call(ctx, "GET", "servers/"+r.PhysicalID+"/os-security-groups", nil)
+	if err != nil {
+		return cannot("list the security groups of", r, err)
 	}
-	want := r.Props.Strs("security_groups")
-	for _, g := range want {
-		if have[g] {
+	have, want := items(shown, "security_groups"), r.Props.Strs("security_groups")
+	is := func(g *Map, ref string) bool { return str(g, "id") == ref || str(g, "name") == ref }
+	for _, ref := range want {
+		if slices.ContainsFunc(have, func(g *Map) bool { return is(g, ref) }) {
 			continue
 		}
-		if _, err := serverAction(ctx, r, c, "addSecurityGroup", yaml11.MapOf("name", g)); err != nil && status(err) != http.StatusConflict {
+		if _, err := serverAction(ctx, r, c, "addSecurityGroup", yaml11.MapOf("name", ref)); err != nil && status(err) != http.StatusConflict {
 			return cannot("give a security group to", r, err)
 		}
 	}
-	for g := range have {
-		if slices.Contains(want, g) {
+	for _, g := range have {
+		if slices.ContainsFunc(want, func(ref string) bool { return is(g, ref) }) {
 			continue
 		}
-		if _, err := serverAction(ctx, r, c, "removeSecurityGroup", yaml11.MapOf("name", g)); err != nil && !isNotFound(err) {
+		if _, err := serverAction(ctx, r, c, "removeSecurityGroup", yaml11.MapOf("name", str(g, "id"))); err != nil && !isNotFound(err) {
 			return cannot("take a security group from", r, err)
 		}
 	}
@@ -187,9 +190,13 @@ func resizeServer(ctx context.Context, r *Resource, c client, s *Map) (Step, err
 		_, err := serverAction(ctx, r, c, "confirmResize", nil)
 		return again, err
 	}
-	if str(submap(s, "flavor"), "id") == want || r.Data["resized"] == want {
+	if str(submap(s, "flavor"), "id") == want {
 		delete(r.Data, "resized")
 		return Done(), nil
+	}
+	if r.Data["resized"] == want { // it was asked for, and Nova went back
+		delete(r.Data, "resized")
+		return Step{}, Failed("Resizing server %s to flavor %s failed: its status is %s with the flavor it had", r.PhysicalID, want, str(s, "status"))
 	}
 	if _, err := serverAction(ctx, r, c, "resize", yaml11.MapOf("flavorRef", want)); err != nil {
 		return Step{}, cannot("resize", r, err)
