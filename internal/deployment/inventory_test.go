@@ -142,3 +142,37 @@ func compareWorkflow(t *testing.T, name string, w *yaml11.OrderedMap, post, in, 
 		t.Errorf("%s posts a message: %t, the original: %s", name, posts, post)
 	}
 }
+
+// TestLongScriptsHaveTime: what runs on servers for long has more time than a deployment's usual ten minutes, and what
+// runs others' configs passes their time on.
+func TestLongScriptsHaveTime(t *testing.T) {
+	books, err := Workbooks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"tripleo.deployment.v1 deploy_on_server deploy_config":      "<% $.timeout %>",
+		"tripleo.deployment.v1 deploy_on_servers deploy_on_servers": "<% $.timeout %>",
+		"tripleo.package_update.v1 update_nodes update_node":        "7200",
+		"tripleo.support.v1 collect_logs collect_logs_on_servers":   "<% $.timeout %>",
+		"tripleo.support.v1 upload_logs upload_logs":                "<% $.timeout %>",
+		"tripleo.support.v1 fetch_logs collect_logs_on_servers":     "<% $.timeout %>",
+		"tripleo.support.v1 fetch_logs upload_logs_on_servers":      "<% $.timeout %>",
+	}
+	for _, b := range books {
+		m := mustMap(t, b.YAML)
+		for name, timeout := range want {
+			f := strings.Fields(name)
+			if f[0] != b.Name {
+				continue
+			}
+			if got := text(m, "workflows", f[1], "tasks", f[2], "input", "timeout"); got != timeout {
+				t.Errorf("%s: timeout %q, want %q", name, got, timeout)
+			}
+			delete(want, name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no workbook has %v", want)
+	}
+}
