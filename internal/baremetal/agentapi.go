@@ -255,6 +255,8 @@ func (n *Node) expectsRamdisk() bool {
 	switch step := n.Run.Step; step {
 	case "power-on", "wait-agent", "wait-data", "list-steps", "write-image", "bootloader", "clean-steps", "service-steps", "finalize":
 		return n.Run.Flow != flowUnrescue
+	case "steps-" + groupDown, "steps-" + groupBooted:
+		return false // the disk is the instance's by now
 	default:
 		return strings.HasPrefix(step, "steps-")
 	}

@@ -152,6 +152,21 @@ func TestDeploySteps(t *testing.T) {
 	}
 }
 
+// TestLateDeployStepsLeaveTheInstance: what restarts the machine after the
+// ramdisk is gone starts the instance, and waits for nobody's heartbeat.
+func TestLateDeployStepsLeaveTheInstance(t *testing.T) {
+	h := newHarness(t, nil)
+	m, id := h.enroll()
+	h.prepareDeploy(id)
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "active", "deploy_steps": [
+		{"interface": "power", "step": "reboot", "priority": 30}, {"interface": "power", "step": "reboot", "priority": 10},
+		{"interface": "power", "step": "wait", "priority": 5}]}`, 202)
+	h.untilState(id, "active")
+	if s := m.Seen(); s.Ramdisks != 1 || s.Power != "On" || s.Boot["BootSourceOverrideTarget"] != "Hdd" {
+		t.Errorf("%d ramdisks booted, the machine is %s and boots %v", s.Ramdisks, s.Power, s.Boot)
+	}
+}
+
 func TestCustomAgentWritesNoImage(t *testing.T) {
 	h := newHarness(t, nil)
 	m, id := h.enroll()

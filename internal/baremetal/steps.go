@@ -296,7 +296,7 @@ func (w *work) powerStep(ctx context.Context, st HWStep) outcome {
 		}
 		sec, timed := st.Args["seconds"].(float64)
 		if !timed { // until the ramdisk is heard of again
-			if w.n.Run.Heartbeat.After(w.n.Run.Sent) || !w.n.usesRamdisk() {
+			if w.n.Run.Heartbeat.After(w.n.Run.Sent) || !w.n.ramdiskRuns() {
 				return done()
 			}
 			return again(time.Minute)
@@ -345,7 +345,9 @@ const (
 func (w *work) startReboot(ctx context.Context) outcome {
 	return brokenOr(w.save(ctx, func(n *Node) {
 		n.Run.Phase, n.Run.Sent, n.Run.LastTry = phaseOff, time.Time{}, ""
-		n.expectRamdisk()
+		if n.ramdiskRuns() {
+			n.expectRamdisk()
+		}
 	}), again(0))
 }
 
@@ -358,7 +360,7 @@ func (w *work) rebootPhase(ctx context.Context) outcome {
 		if out := powerOff(ctx, w); out.kind != stepDone {
 			return out
 		}
-		if w.n.usesRamdisk() {
+		if w.n.ramdiskRuns() {
 			if out := bootPXE(ctx, w); out.kind != stepDone {
 				return out
 			}
@@ -370,7 +372,7 @@ func (w *work) rebootPhase(ctx context.Context) outcome {
 		}
 		return next(phaseWait)
 	default:
-		if w.n.usesRamdisk() && w.n.Run.Heartbeat.IsZero() {
+		if w.n.ramdiskRuns() && w.n.Run.Heartbeat.IsZero() {
 			return again(time.Minute) // the heartbeat wakes the job
 		}
 		w.s.cacheBIOS(ctx, w.n, w.log)
@@ -381,6 +383,18 @@ func (w *work) rebootPhase(ctx context.Context) outcome {
 // usesRamdisk says that the run boots the ramdisk.
 func (n *Node) usesRamdisk() bool {
 	return n.Interfaces["deploy"] != "fake" && n.Interfaces["deploy"] != "ramdisk" && (n.Run == nil || !n.Run.NoRamdisk)
+}
+
+// ramdiskRuns says that the ramdisk runs at the run's present hardware step: a
+// deployment's last steps come after its end, when the machine is the instance's.
+func (n *Node) ramdiskRuns() bool {
+	if !n.usesRamdisk() {
+		return false
+	}
+	if r := n.Run; r != nil && r.Index < len(r.Steps) {
+		return r.Steps[r.Index].Group != groupDown && r.Steps[r.Index].Group != groupBooted
+	}
+	return true
 }
 
 // listSteps asks the ramdisk's agent for its steps: an automated cleaning runs
