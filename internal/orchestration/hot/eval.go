@@ -32,6 +32,12 @@ type Evaluator struct {
 	T     *Template
 	S     Scope
 	conds map[string]*condState
+	keys  map[*Expr]string // what implied.key has found out
+	*spending
+}
+
+// spending is what an Evaluator has computed, alone and by those it makes of itself.
+type spending struct {
 	spent int // bytes computed by functions so far
 	yaqls int // YAQL expressions evaluated so far
 	yaql  YaqlBudget
@@ -55,7 +61,7 @@ type condState struct {
 
 // NewEvaluator returns an evaluator of t in s.
 func NewEvaluator(t *Template, s Scope) *Evaluator {
-	return &Evaluator{T: t, S: s, conds: map[string]*condState{}, yaql: YaqlBudget{Steps: maxYaqlSteps}}
+	return &Evaluator{T: t, S: s, conds: map[string]*condState{}, keys: map[*Expr]string{}, spending: &spending{yaql: YaqlBudget{Steps: maxYaqlSteps}}}
 }
 
 // Value computes e. A nil expression is nil. The error is an *Error with the place of the fault.

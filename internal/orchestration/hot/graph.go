@@ -139,10 +139,11 @@ func (ev *Evaluator) attrUse(e *Expr, u *Uses) {
 
 // staticEvaluator computes with parameters only; attributes and resources are Unknown.
 func staticEvaluator(ev *Evaluator) *Evaluator {
-	if s, ok := ev.S.(staticScope); ok {
-		return &Evaluator{T: ev.T, S: s, conds: ev.conds}
+	static := *ev
+	if _, ok := ev.S.(staticScope); !ok {
+		static.S = staticScope{ev.S}
 	}
-	return &Evaluator{T: ev.T, S: staticScope{ev.S}, conds: ev.conds}
+	return &static
 }
 
 type staticScope struct{ Scope }

@@ -1,9 +1,6 @@
 package hot
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Implied names the resources that r needs though it does not refer to them, as
 // Heat's own types say of each other: a port needs the subnets of its network,
@@ -111,14 +108,22 @@ func (im implied) key(e *Expr, names ...string) string {
 				return "r:" + name
 			}
 		}
-		v, err := staticEvaluator(im.ev).Value(p)
-		if err != nil {
-			return "" // what is wrong with it is said elsewhere
+		if _, ok := im.ev.keys[p]; !ok {
+			im.ev.keys[p] = im.value(p)
 		}
-		if s, ok := v.(string); ok && s != "" {
-			return fmt.Sprint("v:", s)
-		}
-		return ""
+		return im.ev.keys[p]
+	}
+	return ""
+}
+
+// value is the key of a property that names no resource.
+func (im implied) value(p *Expr) string {
+	v, err := staticEvaluator(im.ev).Value(p)
+	if err != nil {
+		return "" // what is wrong with it is said elsewhere
+	}
+	if s, ok := v.(string); ok && s != "" {
+		return "v:" + s
 	}
 	return ""
 }

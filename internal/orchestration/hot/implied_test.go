@@ -22,6 +22,8 @@ resources:
   server: {type: OS::Nova::Server, properties: {flavor: f, networks: [{network: {get_resource: other}}, {port: {get_resource: port}}]}}
   router: {type: OS::Neutron::Router, properties: {external_gateway_info: {network: {get_param: public}}}}
   link: {type: OS::Neutron::RouterInterface, properties: {router_id: {get_resource: router}, subnet: {get_resource: subnet}}}
+  computed: {type: OS::Neutron::Subnet, properties: {network: "n1999000", cidr: 10.0.2.0/24}}
+  computed port: {type: OS::Neutron::Port, properties: {network: {yaql: {expression: "'n' + str(range(2000).sum())", data: {}}}}}
   routes: {type: OS::Neutron::ExtraRouteSet, properties: {router: {get_resource: router}, routes: []}}
   address: {type: OS::Neutron::FloatingIP, properties: {floating_network: public, port_id: {get_resource: port}}}
 `))
@@ -35,7 +37,7 @@ resources:
 			got[r.Name] = names
 		}
 	}
-	want := map[string][]string{"port": {"subnet"}, "server": {"elsewhere"}, "routes": {"link"}, "address": {"link", "router"}}
+	want := map[string][]string{"port": {"subnet"}, "server": {"elsewhere"}, "routes": {"link"}, "address": {"link", "router"}, "computed port": {"computed"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
