@@ -30,6 +30,7 @@ type Identity struct {
 	TrustID       string   // the trust the token was made from
 	TrustorID     string   // who gave that trust
 	AppCredID     string
+	OAuthID       string       // the OAuth access token it was made with
 	Restricted    bool         // made from an application credential that may not make or delete others, nor trusts
 	AccessRules   []AccessRule // the only requests an application credential may make; nil: any
 	AuditID       string       // unique for each token

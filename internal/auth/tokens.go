@@ -64,6 +64,7 @@ type claims struct {
 	TrustID           string   `json:"ti,omitempty"`
 	TrustorID         string   `json:"tor,omitempty"`
 	AppCredID         string   `json:"ac,omitempty"`
+	OAuthID           string   `json:"oa,omitempty"`
 	ParentAuditID     string   `json:"pa,omitempty"`
 
 	Restricted  bool          `json:"res,omitempty"`
@@ -236,7 +237,7 @@ func (t *Tokens) Issue(id *Identity) error {
 		ProjectDomainID: id.ProjectDomainID, ProjectDomainName: id.ProjectDomainName,
 		DomainID: id.DomainID, DomainName: id.DomainName, System: id.System,
 		Roles: id.Roles, Methods: id.Methods, TrustID: id.TrustID, TrustorID: id.TrustorID,
-		AppCredID: id.AppCredID, ParentAuditID: id.ParentAuditID, Restricted: id.Restricted, AccessRules: rulesClaim(id.AccessRules),
+		AppCredID: id.AppCredID, OAuthID: id.OAuthID, ParentAuditID: id.ParentAuditID, Restricted: id.Restricted, AccessRules: rulesClaim(id.AccessRules),
 		IssuedMicro: id.IssuedAt.UnixMicro(),
 	})
 	ring := t.keys.Load()
@@ -294,7 +295,7 @@ func (t *Tokens) Parse(token string) (*Identity, error) {
 		ProjectDomainID: c.ProjectDomainID, ProjectDomainName: c.ProjectDomainName,
 		DomainID: c.DomainID, DomainName: c.DomainName, System: c.System,
 		Roles: c.Roles, Methods: c.Methods, TrustID: c.TrustID, TrustorID: c.TrustorID,
-		AppCredID: c.AppCredID, AuditID: c.ID, ParentAuditID: c.ParentAuditID, Token: token, ExpiresAt: c.ExpiresAt.UTC(),
+		AppCredID: c.AppCredID, OAuthID: c.OAuthID, AuditID: c.ID, ParentAuditID: c.ParentAuditID, Token: token, ExpiresAt: c.ExpiresAt.UTC(),
 		Restricted: c.Restricted,
 	}
 	if c.AccessRules != nil {

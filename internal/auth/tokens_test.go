@@ -23,7 +23,7 @@ func openTokens(t *testing.T) *Tokens {
 func sample(now time.Time) *Identity {
 	return &Identity{
 		UserID: "u", UserName: "alice", UserDomainID: "default", ProjectID: "p", Roles: []string{"member", "reader"},
-		Methods: []string{"password"}, AuditID: "audit", TrustID: "t", TrustorID: "o",
+		Methods: []string{"password"}, AuditID: "audit", TrustID: "t", TrustorID: "o", OAuthID: "a",
 		IssuedAt: now.Truncate(time.Microsecond).UTC(), ExpiresAt: now.Add(time.Hour).Truncate(time.Second).UTC(),
 	}
 }

@@ -197,15 +197,29 @@ func (s *Service) byToken(r *http.Request, p *principal, token string) (string, 
 	if err != nil {
 		return "", api.NotFound("Could not find token.").Wrap(err) // as Keystone: 401 is for who did not prove a user
 	}
-	if id.TrustID != "" {
-		return "", api.Forbidden("a token made from a trust cannot be exchanged for another")
-	}
-	if id.AppCredID != "" {
-		return "", api.Forbidden("a token made from an application credential cannot be exchanged for another")
+	if delegated(id) {
+		return "", api.Forbidden("a token made from a trust, an application credential or by OAuth cannot be exchanged for another")
 	}
 	p.parent = id
 	p.expires = id.ExpiresAt // a chain of tokens ends when its first one does
 	return id.UserID, nil
+}
+
+// delegated says whether a token has only what its user gave away: by a trust,
+// an application credential or OAuth.
+func delegated(c *auth.Identity) bool {
+	return c.TrustID != "" || c.AppCredID != "" || c.OAuthID != ""
+}
+
+// notByOAuth keeps who acts by OAuth from making what lasts longer, or may do
+// more, than their access token.
+func notByOAuth(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if caller(r).OAuthID != "" {
+			return api.Forbidden("A token by OAuth cannot make trusts or credentials.")
+		}
+		return handler(w, r)
+	}
 }
 
 // issue makes the token for a principal in the scope the request asks for.

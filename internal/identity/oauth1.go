@@ -251,6 +251,7 @@ func (s *Service) scopeOAuth(tx *store.Tx, id *auth.Identity, t *oauthToken) err
 		return err
 	}
 	held = slices.DeleteFunc(held, func(h role) bool { return !slices.Contains(t.roles, h.ID) })
+	id.OAuthID = t.id
 	return setRoles(id, held)
 }
 

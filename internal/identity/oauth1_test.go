@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+
 	"github.com/tripleo/tripleo/internal/identity/identitytest"
 )
 
@@ -128,5 +131,129 @@ func TestOAuth(t *testing.T) {
 	}
 	if code, _ := token("n4"); code != http.StatusUnauthorized {
 		t.Errorf("after it was taken back: %d", code)
+	}
+}
+
+// oauthConsumer asks as a consumer does.
+type oauthConsumer struct {
+	t             *testing.T
+	s             *identitytest.Server
+	admin         *gophercloud.ServiceClient
+	key, secret   string
+	user, project string // admin's
+	nonce         int
+}
+
+func newConsumer(t *testing.T, s *identitytest.Server) *oauthConsumer {
+	t.Helper()
+	session := s.Admin()
+	c := &oauthConsumer{t: t, s: s, admin: must[*gophercloud.ServiceClient](t)(session.Identity()), user: session.UserID, project: session.ProjectID}
+	_, made := call(t, c.admin, http.MethodPost, "OS-OAUTH1/consumers", map[string]any{"consumer": map[string]any{}})
+	doc := made["consumer"].(map[string]any)
+	c.key, c.secret = doc["id"].(string), doc["secret"].(string)
+	return c
+}
+
+// send signs and sends a POST with the token of by, which may be nil.
+func (c *oauthConsumer) send(path, body string, by url.Values, verifier string) (*http.Response, string) {
+	c.t.Helper()
+	address, more := c.s.AuthURL+path, map[string]string{}
+	if verifier != "" {
+		more["oauth_verifier"] = verifier
+	}
+	c.nonce++
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, address, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", signed(http.MethodPost, address, fmt.Sprint("nonce", c.nonce), c.key, c.secret, by.Get("oauth_token"), by.Get("oauth_token_secret"), more))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Requested-Project-Id", c.project)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return res, string(b)
+}
+
+func (c *oauthConsumer) values(path string, by url.Values, verifier string) url.Values {
+	c.t.Helper()
+	res, text := c.send(path, "", by, verifier)
+	q, err := url.ParseQuery(text)
+	if err != nil || res.StatusCode != http.StatusCreated {
+		c.t.Fatalf("%s: %d %s", path, res.StatusCode, text)
+	}
+	return q
+}
+
+func (c *oauthConsumer) request() url.Values { return c.values("/OS-OAUTH1/request_token", nil, "") }
+
+// access is an access token with role reader of admin.
+func (c *oauthConsumer) access() url.Values {
+	c.t.Helper()
+	q := c.request()
+	status, doc := call(c.t, c.admin, http.MethodPut, "OS-OAUTH1/authorize/"+q.Get("oauth_token"), readerRole())
+	if status != http.StatusOK {
+		c.t.Fatalf("authorize: %d %v", status, doc)
+	}
+	return c.values("/OS-OAUTH1/access_token", q, doc["token"].(map[string]any)["oauth_verifier"].(string))
+}
+
+func readerRole() map[string]any {
+	return map[string]any{"roles": []any{map[string]any{"name": "reader"}}}
+}
+
+// token is one made with an access token.
+func (c *oauthConsumer) token(access url.Values) string {
+	c.t.Helper()
+	res, text := c.send("/auth/tokens", `{"auth": {"identity": {"methods": ["oauth1"], "oauth1": {}}}}`, access, "")
+	if res.StatusCode != http.StatusCreated {
+		c.t.Fatalf("token by OAuth: %d %s", res.StatusCode, text)
+	}
+	return res.Header.Get("X-Subject-Token")
+}
+
+// bearer is a client with a token.
+func (c *oauthConsumer) bearer(token string) *gophercloud.ServiceClient {
+	c.t.Helper()
+	p := must[*gophercloud.ProviderClient](c.t)(openstack.NewClient(c.s.AuthURL))
+	p.SetToken(token)
+	return &gophercloud.ServiceClient{ProviderClient: p, Endpoint: c.s.AuthURL + "/"}
+}
+
+// TestOAuthStaysSmall: a token by OAuth is not exchanged for what the user did
+// not give, neither at once nor by way of a trust or a credential.
+func TestOAuthStaysSmall(t *testing.T) {
+	c := newConsumer(t, identitytest.Start(t))
+	token := c.token(c.access())
+	mine := c.bearer(token)
+	rescope := func(scope any) map[string]any {
+		return map[string]any{"auth": map[string]any{"identity": map[string]any{"methods": []string{"token"}, "token": map[string]any{"id": token}}, "scope": scope}}
+	}
+	trust := map[string]any{"trustor_user_id": c.user, "trustee_user_id": c.user, "project_id": c.project, "impersonation": true, "roles": []any{map[string]any{"name": "admin"}}}
+	credential := map[string]any{"type": "ec2", "user_id": c.user, "project_id": c.project, "blob": `{"access": "a", "secret": "s"}`}
+	_, made := call(t, c.admin, http.MethodPost, "credentials", map[string]any{"credential": credential})
+	id := made["credential"].(map[string]any)["id"].(string)
+	for _, tc := range []struct {
+		what, method, path string
+		body               any
+	}{
+		{"the user's roles on the project", http.MethodPost, "auth/tokens", rescope(map[string]any{"project": map[string]any{"id": c.project}})},
+		{"the system", http.MethodPost, "auth/tokens", rescope(map[string]any{"system": map[string]any{"all": true}})},
+		{"no scope", http.MethodPost, "auth/tokens", rescope("unscoped")},
+		{"an application credential", http.MethodPost, "users/" + c.user + "/application_credentials", map[string]any{"application_credential": map[string]any{"name": "x"}}},
+		{"a trust", http.MethodPost, "OS-TRUST/trusts", map[string]any{"trust": trust}},
+		{"an EC2 credential", http.MethodPost, "users/" + c.user + "/credentials/OS-EC2", map[string]any{"tenant_id": c.project}},
+		{"a credential", http.MethodPost, "credentials", map[string]any{"credential": credential}},
+		{"a known secret in a credential", http.MethodPatch, "credentials/" + id, map[string]any{"credential": map[string]any{"blob": `{"access": "a", "secret": "known"}`}}},
+	} {
+		if status, doc := call(t, mine, tc.method, tc.path, tc.body); status != http.StatusForbidden {
+			t.Errorf("%s: %d %v, expected 403", tc.what, status, doc)
+		}
 	}
 }

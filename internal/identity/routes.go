@@ -44,7 +44,7 @@ func (s *Service) routes() []api.Route {
 		on(put, "/OS-OAUTH1/authorize/{id}", "authorize_request_token", nil, s.authorizeRequestToken),
 		on(get, "/OS-TRUST/trusts", "list_trusts", s.aboutTrust, s.listTrusts),
 		on(get, "/OS-TRUST/trusts/{$}", "list_trusts", s.aboutTrust, s.listTrusts),
-		on(post, "/OS-TRUST/trusts", "create_trust", s.aboutTrust, s.createTrust),
+		on(post, "/OS-TRUST/trusts", "create_trust", s.aboutTrust, notByOAuth(s.createTrust)),
 		on(get, "/OS-TRUST/trusts/{id}", "get_trust", s.aboutTrust, s.getTrust),
 		on(del, "/OS-TRUST/trusts/{id}", "delete_trust", s.aboutTrust, s.deleteTrust),
 		on(get, "/OS-TRUST/trusts/{id}/roles", "get_trust", s.aboutTrust, s.trustRoles),
@@ -90,6 +90,9 @@ func (e *entity) routes() []api.Route {
 		create, listAll, show = e.s.createProject, e.s.listProjects, e.s.getProject
 		update, remove = e.s.domainToo(update), e.s.domainToo(remove)
 	}
+	if e == e.s.entities.credentials {
+		create, update = notByOAuth(create), notByOAuth(update)
+	}
 	return []api.Route{
 		on(createMethod, createAt, "create_"+e.singular, e.fromBody, create),
 		on(get, all, "list_"+e.plural, list, listAll),
@@ -117,14 +120,14 @@ func (s *Service) userRoutes() []api.Route {
 		on(get, "/groups/{id}/users/{user}", "check_user_in_group", member, s.groupMember),
 		on(del, "/groups/{id}/users/{user}", "remove_user_from_group", member, s.groupMember),
 
-		on(post, creds, "create_application_credential", pathUser, s.createAppCred),
+		on(post, creds, "create_application_credential", pathUser, notByOAuth(s.createAppCred)),
 		on(get, creds, "list_application_credentials", pathUser, s.listAppCreds),
 		on(get, creds+"/{id}", "get_application_credential", s.aboutAppCred, s.oneAppCred),
 		on(del, creds+"/{id}", "delete_application_credential", s.aboutAppCred, s.oneAppCred),
 		on(get, rules, "list_access_rules", pathUser, s.listAccessRules),
 		on(get, rules+"/{id}", "get_access_rule", pathUser, s.oneAccessRule),
 		on(del, rules+"/{id}", "delete_access_rule", pathUser, s.oneAccessRule),
-		on(post, ec2, "ec2_create_credential", pathUser, s.createEC2),
+		on(post, ec2, "ec2_create_credential", pathUser, notByOAuth(s.createEC2)),
 		on(get, ec2, "ec2_list_credentials", pathUser, s.listEC2),
 		on(get, ec2+"/{access}", "ec2_get_credential", s.aboutEC2, s.oneEC2),
 		on(del, ec2+"/{access}", "ec2_delete_credential", s.aboutEC2, s.oneEC2),
