@@ -178,15 +178,46 @@ func (s *Service) updateEventTrigger(w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	t.updated = s.cfg.Now()
+	made, dropped, err := s.takeOver(r, t)
+	if err != nil {
+		return err
+	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec(`UPDATE workflow_event_triggers SET name = ?, scope = ?, workflow_id = ?, input = ?, params = ?, updated_at = ? WHERE id = ?`,
-			t.name, t.scope, t.workflowID, t.input, t.params, store.At(t.updated), t.id)
+		_, err := tx.Exec(`UPDATE workflow_event_triggers SET name = ?, scope = ?, workflow_id = ?, input = ?, params = ?, caller = ?, updated_at = ? WHERE id = ?`,
+			t.name, t.scope, t.workflowID, t.input, t.params, store.JSON(t.caller), store.At(t.updated), t.id)
 		return err
 	})
+	if err != nil {
+		dropped = made
+	}
+	if dropped != "" {
+		s.eng.DropTrust(context.WithoutCancel(r.Context()), dropped)
+	}
 	if err != nil {
 		return err
 	}
 	return api.WriteJSON(w, http.StatusOK, t.doc())
+}
+
+// takeOver makes who changes a trigger the one it acts for, unless that is an administrator or the same user with the same rights:
+// nobody steers what acts with the rights of another. It returns the trusts to drop when the change fails, and
+// when it is made.
+func (s *Service) takeOver(r *http.Request, t *eventTrigger) (made, old string, err error) {
+	id := identity(r)
+	if id.IsAdmin() || id.UserID == t.caller.UserID && !t.caller.Admin {
+		return "", "", nil
+	}
+	was := t.caller
+	if t.caller, err = s.caller(r.Context(), id, time.Time{}); err != nil {
+		return "", "", err
+	}
+	if t.caller.Owned {
+		made = t.caller.TrustID
+	}
+	if was.Owned {
+		old = was.TrustID
+	}
+	return made, old, nil
 }
 
 func (s *Service) deleteEventTrigger(w http.ResponseWriter, r *http.Request) error {

@@ -191,6 +191,29 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%d executions after a failure, want 3", n)
 	}
 	b.call("other", "DELETE", "/v2/event_triggers/"+tr["id"].(string), nil, 404)
+	callerOf := func() (c engine.Caller) {
+		err := b.svc.cfg.DB.View(t.Context(), func(tx *store.Tx) error {
+			return tx.Get([]any{store.JSON(&c)}, `SELECT caller FROM workflow_event_triggers WHERE id = ?`, tr["id"])
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	mine := callerOf()
+	theirs := mine
+	theirs.UserID, theirs.Admin = "u-admin", true
+	err := b.svc.cfg.DB.Tx(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(`UPDATE workflow_event_triggers SET caller = ? WHERE id = ?`, store.JSON(theirs), tr["id"])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.call("member", "PUT", "/v2/event_triggers/"+tr["id"].(string), map[string]any{"workflow_input": map[string]any{}}, 200)
+	if c := callerOf(); c != mine {
+		t.Errorf("a trigger that a member changed acts for %+v, want %+v", c, mine)
+	}
 	b.call("member", "DELETE", "/v2/event_triggers/"+tr["id"].(string), nil, 204)
 }
 
