@@ -18,4 +18,9 @@ func TestValidationCommands(t *testing.T) {
 	if _, err := tripleo(t, "validation", "run", "no-such-validation"); err == nil || !strings.Contains(err.Error(), "there are") {
 		t.Errorf("a validation that does not exist: %v", err)
 	}
+	for _, verb := range []string{"run", "list"} {
+		if out, err := tripleo(t, "validation", verb, "--group", "pre-deploymnet"); err == nil || !strings.Contains(err.Error(), `no group of validations "pre-deploymnet"`) {
+			t.Errorf("validation %s of a group that does not exist: %v\n%s", verb, err, out)
+		}
+	}
 }

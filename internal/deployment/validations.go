@@ -66,6 +66,15 @@ func (v *validation) view() *yaml11.OrderedMap {
 // listValidations returns the validations of some groups, of all if groups is empty: [{id, name, groups, description, metadata}].
 func listValidations(_ *run, in input) (any, error) {
 	groups := in.list("groups")
+	var known []string
+	for _, g := range groupDescriptions() {
+		known = append(known, g[0])
+	}
+	for _, g := range groups {
+		if !slices.Contains(known, fmt.Sprint(g)) {
+			return nil, fmt.Errorf("there is no group of validations %q; there are %s", fmt.Sprint(g), strings.Join(known, ", "))
+		}
+	}
 	out := []any{}
 	for _, v := range validations() {
 		if len(groups) == 0 || slices.ContainsFunc(v.groups, func(g string) bool { return slices.Contains(groups, any(g)) }) {
