@@ -141,8 +141,12 @@ func (s *Service) createRequestToken(w http.ResponseWriter, r *http.Request) err
 }
 
 // authorizeRequestToken answers PUT /OS-OAUTH1/authorize/{id}: the caller gives
-// some of their own roles on the project.
+// some of their own roles on the project, which who acts by a delegation may
+// not do.
 func (s *Service) authorizeRequestToken(w http.ResponseWriter, r *http.Request) error {
+	if delegated(caller(r)) {
+		return api.Forbidden("Cannot authorize a request token with a token issued via delegation.")
+	}
 	var in struct {
 		Roles []struct {
 			ID   string `json:"id"`

@@ -257,3 +257,33 @@ func TestOAuthStaysSmall(t *testing.T) {
 		}
 	}
 }
+
+// TestOAuthDelegates: only the user authorizes a request token, nobody to whom
+// they gave some of their roles.
+func TestOAuthDelegates(t *testing.T) {
+	c := newConsumer(t, identitytest.Start(t))
+	service := must[*cloudSession](t)(c.s.Cloud.Service(t.Context()))
+	_, made := call(t, c.admin, http.MethodPost, "OS-TRUST/trusts", map[string]any{"trust": map[string]any{
+		"trustor_user_id": c.user, "trustee_user_id": service.UserID, "project_id": c.project, "impersonation": true, "roles": []any{map[string]any{"name": "reader"}},
+	}})
+	byTrust := must[*cloudSession](t)(c.s.Cloud.Trust(t.Context(), made["trust"].(map[string]any)["id"].(string)))
+	_, made = call(t, c.admin, http.MethodPost, "users/"+c.user+"/application_credentials", map[string]any{"application_credential": map[string]any{
+		"name": "x", "unrestricted": true,
+	}})
+	cred := made["application_credential"].(map[string]any)
+	byCred := must[*gophercloud.ProviderClient](t)(openstack.NewClient(c.s.AuthURL))
+	if err := openstack.Authenticate(t.Context(), byCred, gophercloud.AuthOptions{
+		IdentityEndpoint: c.s.AuthURL, ApplicationCredentialID: cred["id"].(string), ApplicationCredentialSecret: cred["secret"].(string),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for what, token := range map[string]string{"a trust": byTrust.Provider.Token(), "an application credential": byCred.Token(), "OAuth": c.token(c.access())} {
+		path := "OS-OAUTH1/authorize/" + c.request().Get("oauth_token")
+		if status, doc := call(t, c.bearer(token), http.MethodPut, path, readerRole()); status != http.StatusForbidden {
+			t.Errorf("by %s: %d %v, expected 403", what, status, doc)
+		}
+		if status, doc := call(t, c.admin, http.MethodPut, path, readerRole()); status != http.StatusOK {
+			t.Errorf("by the user after %s: %d %v", what, status, doc)
+		}
+	}
+}
