@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,15 +32,22 @@ func remember(root *cobra.Command, home string, now time.Time, args []string) er
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s %s %s\n", now.Format(time.DateTime), strings.ReplaceAll(verb, " ", "-"), strings.Join(withoutSecrets(rest), " "))
+	_, err = fmt.Fprintf(f, "%s %s %s\n", now.Format(time.DateTime), strings.ReplaceAll(verb, " ", "-"), strings.Join(withoutSecrets(verb, rest), " "))
 	return errors.Join(err, f.Close())
 }
 
-// withoutSecrets hides the values of flags that have passwords.
-func withoutSecrets(args []string) []string {
+// userInfo is the part of a URL that has a name and a password.
+var userInfo = regexp.MustCompile(`://[^/?#\s]*@`)
+
+// withoutSecrets hides the values of flags that have passwords, parameters that are given in the line, and what URLs
+// say about users.
+func withoutSecrets(verb string, args []string) []string {
 	out := slices.Clone(args)
 	for i, a := range out {
+		out[i] = userInfo.ReplaceAllString(a, "://***@")
 		switch {
+		case verb == "overcloud parameters set" && isInline(a):
+			out[i] = "***"
 		case strings.HasPrefix(a, "--credentials="):
 			out[i] = "--credentials=***"
 		case a == "--credentials" && i+1 < len(out):

@@ -253,7 +253,7 @@ func (o *operator) dropContainer(ctx context.Context, name string) error {
 
 // decodeArgument reads JSON or YAML that is given as text, or in a file of that name.
 func decodeArgument(what, arg string) (*yaml11.OrderedMap, error) {
-	if strings.ContainsAny(arg, "{:\n") && !strings.HasSuffix(arg, ".yaml") && !strings.HasSuffix(arg, ".json") {
+	if isInline(arg) {
 		return parseMapping(what, []byte(arg))
 	}
 	text, err := readFile(arg)
@@ -261,4 +261,9 @@ func decodeArgument(what, arg string) (*yaml11.OrderedMap, error) {
 		return nil, err
 	}
 	return parseMapping(arg, []byte(text))
+}
+
+// isInline tells an argument that is data itself from the name of a file.
+func isInline(arg string) bool {
+	return strings.ContainsAny(arg, "{:\n") && !strings.HasSuffix(arg, ".yaml") && !strings.HasSuffix(arg, ".json")
 }

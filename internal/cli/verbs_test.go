@@ -298,13 +298,17 @@ func mentioned(t *testing.T) []string {
 func TestHistory(t *testing.T) {
 	home := t.TempDir()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, args := range [][]string{{"overcloud", "node", "discover", "--ip", "192.0.2.1", "--credentials", "admin:s3cr3t", "--credentials=u:s3cr3t"}, {"workflow", "lint", "x"}, {"no", "verb"}, {"overcloud", "plan", "list"}} {
+	for _, args := range [][]string{{"overcloud", "node", "discover", "--ip", "192.0.2.1", "--credentials", "admin:s3cr3t", "--credentials=u:s3cr3t"}, {"workflow", "lint", "x"}, {"no", "verb"}, {"overcloud", "plan", "list"},
+		{"overcloud", "plan", "create", "--source-url", "https://me:s3cr3t@example.org/x.git@main", "p"}, {"overcloud", "plan", "create", "--source-url=git://s3cr3t@example.org/", "p"},
+		{"overcloud", "parameters", "set", "p", "{AdminPassword: s3cr3t}"}, {"overcloud", "parameters", "set", "p", "more.yaml"}} {
 		if err := remember(newRoot(&app{}), home, at, args); err != nil {
 			t.Fatal(err)
 		}
 	}
 	text, err := readFile(filepath.Join(home, ".tripleo", "history"))
-	want := "2026-01-02 03:04:05 overcloud-node-discover --ip 192.0.2.1 --credentials *** --credentials=***\n2026-01-02 03:04:05 overcloud-plan-list \n"
+	want := "2026-01-02 03:04:05 overcloud-node-discover --ip 192.0.2.1 --credentials *** --credentials=***\n2026-01-02 03:04:05 overcloud-plan-list \n" +
+		"2026-01-02 03:04:05 overcloud-plan-create --source-url https://***@example.org/x.git@main p\n2026-01-02 03:04:05 overcloud-plan-create --source-url=git://***@example.org/ p\n" +
+		"2026-01-02 03:04:05 overcloud-parameters-set p ***\n2026-01-02 03:04:05 overcloud-parameters-set p more.yaml\n"
 	if err != nil || text != want {
 		t.Errorf("%v\n%s", err, cmp.Diff(want, text))
 	}

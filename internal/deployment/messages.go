@@ -6,7 +6,7 @@ import (
 
 // hiddenInputs are inputs of workflows that hold secrets or are large: they are left out of messages.
 func hiddenInputs() []string {
-	return []string{"nodes_json", "credentials", "ssh_private_key", "user_inputs", "plan_environment", "parameters"}
+	return []string{"nodes_json", "credentials", "ssh_private_key", "user_inputs", "plan_environment", "parameters", "source_url"}
 }
 
 // messagePayload is the payload of a message: both layouts that clients read, the `execution` map and the ids.
