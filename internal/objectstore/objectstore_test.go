@@ -48,10 +48,23 @@ func start(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Mount("/object-store", svc.Handler())
+	s.Mount("/object-store", oneLineHeaders(t, svc.Handler()))
 	s.Mount("/node", svc.NodeHandler())
 	admin := s.Admin()
 	return &env{Server: s, t: t, service: svc, blobs: blobs, admin: admin, account: "/v1/AUTH_" + admin.ProjectID}
+}
+
+// oneLineHeaders fails the test when the service sets a header of several lines: net/http writes it as one, so
+// that no client can tell.
+func oneLineHeaders(t *testing.T, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		for name, values := range w.Header() {
+			if strings.ContainsAny(name+strings.Join(values, ""), "\r\n") {
+				t.Errorf("%s %s is answered with header %q: %q", r.Method, r.URL, name, values)
+			}
+		}
+	})
 }
 
 type reply struct {
