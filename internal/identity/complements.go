@@ -71,6 +71,7 @@ func (e *entities) complements(s *Service) {
 			}
 			return nil
 		},
+		deleting: s.consumerDeleting,
 		// The secret is told once, to who made the consumer.
 		hide: func(doc document) { delete(doc, "secret") },
 	}

@@ -256,6 +256,9 @@ func (s *Service) scopeOAuth(tx *store.Tx, id *auth.Identity, t *oauthToken) err
 	}
 	held = slices.DeleteFunc(held, func(h role) bool { return !slices.Contains(t.roles, h.ID) })
 	id.OAuthID = t.id
+	if !t.expires.IsZero() && t.expires.Before(id.ExpiresAt) {
+		id.ExpiresAt = t.expires.Truncate(time.Second) // it cannot be taken back once its access token is gone
+	}
 	return setRoles(id, held)
 }
 
@@ -305,19 +308,37 @@ func (s *Service) getAccessToken(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, document{"access_token": s.oauthDoc(t)})
 }
 
+// deleteAccessToken ends an access token and the tokens made with it.
 func (s *Service) deleteAccessToken(w http.ResponseWriter, r *http.Request) error {
 	err := s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		t, err := s.usersToken(tx, r)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(`DELETE FROM identity_oauth_tokens WHERE id = ?`, t.id)
-		return err
+		if _, err := tx.Exec(`DELETE FROM identity_oauth_tokens WHERE id = ?`, t.id); err != nil {
+			return err
+		}
+		return s.revoke(tx, "oauth", t.id)
 	})
 	if err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// consumerDeleting ends the tokens made with a consumer's access tokens, which
+// go with their consumer.
+func (s *Service) consumerDeleting(tx *store.Tx, doc document) error {
+	ids, err := stringsOf(tx, `SELECT id FROM identity_oauth_tokens WHERE consumer_id = ? AND kind = ?`, doc["id"], oauthAccessToken)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := s.revoke(tx, "oauth", id); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

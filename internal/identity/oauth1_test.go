@@ -18,6 +18,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack"
 
 	"github.com/tripleo/tripleo/internal/identity/identitytest"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // signed makes the Authorization header of a request as RFC 5849 says.
@@ -285,5 +286,43 @@ func TestOAuthDelegates(t *testing.T) {
 		if status, doc := call(t, c.admin, http.MethodPut, path, readerRole()); status != http.StatusOK {
 			t.Errorf("by the user after %s: %d %v", what, status, doc)
 		}
+	}
+}
+
+// TestOAuthTakenBack: with an access token, or its consumer, go the tokens made
+// with it, and only those; and they end when it does.
+func TestOAuthTakenBack(t *testing.T) {
+	c := newConsumer(t, identitytest.Start(t))
+	alive := func(token string) bool {
+		_, err := c.s.Tokens.Validate(t.Context(), token)
+		return err == nil
+	}
+	one, other := c.access(), c.access()
+	first, second := c.token(one), c.token(other)
+	if status, _ := call(t, c.admin, http.MethodDelete, "users/"+c.user+"/OS-OAUTH1/access_tokens/"+one.Get("oauth_token"), nil); status != http.StatusNoContent {
+		t.Fatalf("delete the access token: %d", status)
+	}
+	if alive(first) || !alive(second) {
+		t.Errorf("after one access token is deleted: its token is valid: %t, that of the other: %t", alive(first), alive(second))
+	}
+	until := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+	if err := c.s.DB.Tx(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(`UPDATE identity_oauth_tokens SET expires_at = ?`, store.At(until))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	third := c.token(other)
+	if id, err := c.s.Tokens.Validate(t.Context(), third); err != nil || !id.ExpiresAt.Equal(until) {
+		t.Errorf("a token of an access token that ends at %s: %v, %v", until, id, err)
+	}
+	if status, _ := call(t, c.admin, http.MethodDelete, "OS-OAUTH1/consumers/"+c.key, nil); status != http.StatusNoContent {
+		t.Fatalf("delete the consumer: %d", status)
+	}
+	if alive(second) || alive(third) {
+		t.Error("a token is valid though its consumer is deleted")
+	}
+	if !alive(c.admin.Token()) {
+		t.Error("the user's own token ended with the consumer")
 	}
 }

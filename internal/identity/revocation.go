@@ -14,8 +14,8 @@ const topicRevocations = "identity/revocations"
 
 // revocations is what ends tokens before their time. A key names the tokens
 // ("audit/ID", "chain/ID", "user/ID", "project/ID", "domain/ID", "trust/ID",
-// "appcred/ID", "grant/USER/TARGET"); those issued at or before the moment
-// kept with it are void.
+// "appcred/ID", "oauth/ID", "grant/USER/TARGET"); those issued at or before
+// the moment kept with it are void.
 type revocations struct {
 	mu     sync.RWMutex
 	before map[string]time.Time
@@ -43,7 +43,7 @@ func (v *revocations) has(id *auth.Identity) bool {
 	}
 	return hit("audit", id.AuditID) || hit("chain", id.ParentAuditID) || hit("chain", id.AuditID) ||
 		hit("user", id.UserID) || hit("user", id.TrustorID) || hit("project", id.ProjectID) || hit("domain", id.DomainID) ||
-		hit("domain", id.UserDomainID) || hit("trust", id.TrustID) || hit("appcred", id.AppCredID) ||
+		hit("domain", id.UserDomainID) || hit("trust", id.TrustID) || hit("appcred", id.AppCredID) || hit("oauth", id.OAuthID) ||
 		grant(id.ProjectID) || grant(id.DomainID) || grant(system)
 }
 
