@@ -1,6 +1,8 @@
 package baremetal
 
 import (
+	"cmp"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -69,13 +71,49 @@ func summaryFields() []string {
 	return []string{"instance_uuid", "maintenance", "power_state", "provision_state", "uuid", "name", "resource_class", "links"}
 }
 
-func nodeFilter(r *http.Request) (filter, error) {
+// relatives finds the node whose children are asked for, by name or UUID, and
+// the chassis: the lists of those that are not there are no empty ones.
+func (s *Service) relatives(r *http.Request) (parent, chassis string, err error) {
+	ident, chassis := cmp.Or(r.PathValue("node"), r.URL.Query().Get("parent_node")), r.PathValue("chassis")
+	if ident == "" && chassis == "" {
+		return "", "", nil
+	}
+	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
+		if ident != "" {
+			n, err := nodeByIdent(tx, ident)
+			if err != nil {
+				return err
+			}
+			parent = n.UUID
+		}
+		if chassis == "" {
+			return nil
+		}
+		chassis = strings.ToLower(chassis)
+		var id int64
+		err := tx.Get([]any{&id}, `SELECT id FROM baremetal_chassis WHERE uuid = ?`, chassis)
+		if errors.Is(err, store.ErrNotFound) {
+			return api.NotFound("Chassis %s could not be found.", chassis).Wrap(err)
+		}
+		return err
+	})
+	return parent, chassis, err
+}
+
+func (s *Service) nodeFilter(r *http.Request) (filter, error) {
 	q := r.URL.Query()
 	var f filter
+	parent, chassis, err := s.relatives(r)
+	if err != nil {
+		return f, err
+	}
 	for _, k := range []string{"chassis_uuid", "driver", "resource_class", "fault", "conductor_group", "owner", "lessee", "parent_node"} {
 		if v := q.Get(k); v != "" {
 			if err := fieldKnown(k, fieldSince(), minor(r)); err != nil {
 				return f, err
+			}
+			if k == "parent_node" {
+				v = parent
 			}
 			f.add(k+" = ?", v)
 		}
@@ -83,8 +121,8 @@ func nodeFilter(r *http.Request) (filter, error) {
 	if v := q.Get("fault"); v != "" && !has([]string{faultPower, faultClean, "rescue abort failure", "none"}, v) {
 		return f, api.Invalid("Unrecognized fault %q is specified, valid faults are: power failure, clean failure, rescue abort failure, none", v)
 	}
-	if v := r.PathValue("chassis"); v != "" {
-		f.add("chassis_uuid = ?", v)
+	if chassis != "" {
+		f.add("chassis_uuid = ?", chassis)
 	}
 	if v := q.Get("shard"); v != "" {
 		var shards []any
@@ -93,7 +131,7 @@ func nodeFilter(r *http.Request) (filter, error) {
 		}
 		f.add("shard IN "+store.In(len(shards)), shards...)
 	}
-	if err := childFilter(r, &f); err != nil {
+	if err := childFilter(r, parent, &f); err != nil {
 		return f, err
 	}
 	if v := q.Get("instance_uuid"); v != "" {
@@ -139,12 +177,12 @@ func nodeFilter(r *http.Request) (filter, error) {
 
 // childFilter hides child nodes, unless they are asked for, from clients that
 // know of them (1.83).
-func childFilter(r *http.Request, f *filter) error {
+func childFilter(r *http.Request, parent string, f *filter) error {
 	if minor(r) < 83 {
 		return nil
 	}
-	if id := r.PathValue("node"); id != "" { // GET …/children
-		f.add("parent_node = ?", id)
+	if r.PathValue("node") != "" { // GET …/children
+		f.add("parent_node = ?", parent)
 		return nil
 	}
 	all, err := wantBool("include_children", r.URL.Query().Get("include_children"))
@@ -192,7 +230,7 @@ func (s *Service) writeNodes(w http.ResponseWriter, r *http.Request, detail bool
 	if err != nil {
 		return err
 	}
-	f, err := nodeFilter(r)
+	f, err := s.nodeFilter(r)
 	if err != nil {
 		return err
 	}
