@@ -41,6 +41,10 @@ func (n *Node) expectRamdisk() {
 	}
 }
 
+// ramdiskGone notes that the machine is off: what runs on it next is not known
+// to be the ramdisk that was heard of last.
+func (n *Node) ramdiskGone() { delete(n.DriverInternalInfo, "agent_last_heartbeat") }
+
 // fastTrack says that the node's ramdisk is to be kept running between its
 // tasks: the option fast_track, or driver_info of that name.
 func (s *Service) fastTrack(n *Node) bool {
@@ -302,7 +306,10 @@ func shutdown(ctx context.Context, w *work) outcome {
 		return w.bmcTrouble(ctx, err)
 	}
 	if p == drivers.PowerOff {
-		return brokenOr(w.save(ctx, func(n *Node) { n.PowerState = p }), done())
+		return brokenOr(w.save(ctx, func(n *Node) {
+			n.PowerState = p
+			n.ramdiskGone()
+		}), done())
 	}
 	now := w.s.now()
 	force, _ := wantBool("", w.n.DriverInfo["deploy_forces_oob_reboot"])

@@ -83,7 +83,7 @@ func (s *Service) flow(n *Node) flow {
 		return flow{name: flowUnrescue, event: "unrescue", steps: []step{
 			{name: "power-off", state: states.Unrescuing, limit: powerLimit, run: powerOff},
 			{name: "network-tenant", state: states.Unrescuing, limit: networkLimit, run: networkTenant},
-			{name: "boot-disk", state: states.Unrescuing, limit: powerLimit, run: bootDisk},
+			{name: "boot-disk", state: states.Unrescuing, limit: powerLimit, run: bootInstance},
 			{name: "power-on", state: states.Unrescuing, limit: powerLimit, run: powerOn},
 		}}
 	case flowUndeploy:
@@ -336,8 +336,14 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 	if err != nil {
 		return w.bmcTrouble(ctx, err)
 	}
+	reached := func(n *Node) {
+		n.PowerState = want
+		if want == drivers.PowerOff {
+			n.ramdiskGone()
+		}
+	}
 	if p == want {
-		return brokenOr(w.save(ctx, func(n *Node) { n.PowerState = p }), done())
+		return brokenOr(w.save(ctx, reached), done())
 	}
 	now := w.s.now()
 	if sent := w.n.Run.Sent; sent.IsZero() || now.Sub(sent) >= w.s.cfg.PowerRetry {
@@ -349,7 +355,7 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 			return w.bmcTrouble(ctx, err)
 		}
 		if p, err := m.Power(ctx); err == nil && p == want { // many are there at once
-			return brokenOr(w.save(ctx, func(n *Node) { n.PowerState = p }), done())
+			return brokenOr(w.save(ctx, reached), done())
 		}
 	}
 	return again(w.s.cfg.PowerPoll)
@@ -378,6 +384,14 @@ func (n *Node) networkDevice() string {
 
 func bootDisk(ctx context.Context, w *work) outcome {
 	return w.setBootDevice(ctx, drivers.DeviceDisk, true)
+}
+
+// bootInstance has the machine boot what its instance lives on.
+func bootInstance(ctx context.Context, w *work) outcome {
+	if w.n.Interfaces["deploy"] == "ramdisk" {
+		return bootPXEAlways(ctx, w)
+	}
+	return bootDisk(ctx, w)
 }
 
 func (w *work) setBootDevice(ctx context.Context, device string, persistent bool) outcome {

@@ -197,6 +197,19 @@ func TestRamdiskDeploy(t *testing.T) {
 	if s := m.Seen(); s.Args["role"] != "kiosk" || s.Boot["BootSourceOverrideTarget"] != "Pxe" || s.Boot["BootSourceOverrideEnabled"] != "Continuous" {
 		t.Errorf("the machine boots %v with %v", s.Boot, s.Args)
 	}
+	h.must("PUT", "/v1/nodes/"+id+"/maintenance", `{}`, 202)
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/rescue_interface", "value": "agent"}]`, 200)
+	h.must("DELETE", "/v1/nodes/"+id+"/maintenance", ``, 202)
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "rescue", "rescue_password": "let me in"}`, 202)
+	h.untilState(id, "rescue")
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "unrescue"}`, 202)
+	h.untilState(id, "active")
+	for m.Seen().Args["role"] != "kiosk" && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if s := m.Seen(); s.Args["role"] != "kiosk" || s.Boot["BootSourceOverrideTarget"] != "Pxe" || s.Boot["BootSourceOverrideEnabled"] != "Continuous" {
+		t.Errorf("after unrescue the machine boots %v with %v", s.Boot, s.Args)
+	}
 }
 
 // TestFastTrack: a ramdisk that runs serves the next task without a boot.
@@ -214,6 +227,11 @@ func TestFastTrack(t *testing.T) {
 	h.untilState(id, "active")
 	if s := m.Seen(); s.Ramdisks != 1 || len(s.Disk) == 0 {
 		t.Errorf("%d ramdisks booted, %d bytes on disk", s.Ramdisks, len(s.Disk))
+	}
+	h.verb(id, nodes.TargetRebuild) // by now the instance runs, however lately the ramdisk was heard of
+	h.untilState(id, "active")
+	if s := m.Seen(); s.Ramdisks != 2 {
+		t.Errorf("%d ramdisks booted by the end of a rebuild, want one for it", s.Ramdisks)
 	}
 }
 
@@ -308,10 +326,14 @@ func TestVolumesShardsAndChildren(t *testing.T) {
 		return out
 	}
 	for query, want := range map[string][]string{"": {"n"}, "?include_children=True": {"n", "dpu"}, "?parent_node=" + n.UUID: {"dpu"},
-		"?include_children=True&shard=s1,s2": {"dpu"}, "?sharded=False": {"n"}, "/" + n.UUID + "/children": {"dpu"}} {
+		"?include_children=True&shard=s1,s2": {"dpu"}, "?sharded=False": {"n"}, "/" + n.UUID + "/children": {"dpu"},
+		"?parent_node=n": {"dpu"}, "/n/children": {"dpu"}} {
 		if got := names(query); !slices.Equal(got, want) {
 			t.Errorf("nodes%s: %v, want %v", query, got, want)
 		}
+	}
+	for _, p := range []string{"/v1/nodes/nobody/children", "/v1/nodes?parent_node=nobody", "/v1/chassis/nothing/nodes", "/v1/chassis/nothing/nodes/detail"} {
+		h.must("GET", p, "", 404)
 	}
 	if l := h.must("GET", "/v1/shards", "", 200)["shards"].([]any); len(l) != 2 {
 		t.Errorf("shards %v", l)

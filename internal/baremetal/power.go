@@ -114,12 +114,15 @@ func (s *Service) powerReached(ctx context.Context, n *Node, state drivers.Power
 				n.Power.Phase, n.Power.Began, n.Power.Sent = "on", s.now(), time.Time{}
 			}
 			n.PowerState = state
+			n.ramdiskGone()
 			return nil
 		})
 		return err
 	}
 	return s.endPower(ctx, n, func(_ *store.Tx, n *Node) error {
-		n.PowerState = state
+		if n.PowerState = state; state == drivers.PowerOff {
+			n.ramdiskGone()
+		}
 		return nil
 	})
 }
@@ -244,7 +247,9 @@ func (s *Service) synced(ctx context.Context, seen *Node, state drivers.Power, c
 			} else if n.PowerState != state {
 				event = fmt.Sprintf("power state changed from %q to %q outside of this service", n.PowerState, state)
 			}
-			n.PowerState = state
+			if n.PowerState = state; state == drivers.PowerOff {
+				n.ramdiskGone()
+			}
 		}
 		if event == "" {
 			return nil

@@ -63,7 +63,12 @@ func (n *Node) bootsInstance() bool {
 	if n.Interfaces["deploy"] != "ramdisk" || n.DriverInternalInfo["ramdisk_boot"] == nil {
 		return false
 	}
-	return n.ProvisionState == states.Active || n.ProvisionState == states.Deploying
+	switch n.ProvisionState {
+	case states.Active, states.Deploying, states.Unrescuing:
+		return true
+	default:
+		return false
+	}
 }
 
 func (n *Node) instanceBoot() ramdiskBoot {
