@@ -298,7 +298,10 @@ func (s *Service) transition(r *http.Request, to string, from ...string) error {
 			if m.status == f {
 				m.status = to
 				s.cfg.Bus.PublishTx(tx, "image/"+m.id)
-				return s.save(tx, m)
+				if err := s.save(tx, m); err != nil {
+					return err
+				}
+				return s.tell(tx, m, "image.update")
 			}
 		}
 		return api.Conflict("Image status transition from %s to %s is not allowed", m.status, to)

@@ -85,6 +85,11 @@ func (s *Service) importImage(w http.ResponseWriter, r *http.Request) error {
 		if err := s.save(tx, m); err != nil {
 			return err
 		}
+		if m.status == "active" {
+			if err := s.tell(tx, m, "image.upload", "image.activate"); err != nil {
+				return err
+			}
+		}
 		return s.startTask(tx, r, m.id, "api_image_import", req)
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // tell notifies of a change of an image, as Glance does: image.create, .update,
-// .prepare, .upload, .activate, .delete on exchange glance.
+// .upload, .activate, .delete on exchange glance.
 func (s *Service) tell(tx *store.Tx, m *image, events ...string) error {
 	for _, event := range events {
 		err := s.cfg.Bus.Tell(tx, notify.Notification{Exchange: "glance", Topic: "notifications", EventType: event, Publisher: "image.tripleo", Project: m.owner,
