@@ -17,6 +17,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
 
+	"github.com/tripleo/tripleo/internal/identity"
 	"github.com/tripleo/tripleo/internal/identity/identitytest"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -324,5 +325,40 @@ func TestOAuthTakenBack(t *testing.T) {
 	}
 	if !alive(c.admin.Token()) {
 		t.Error("the user's own token ended with the consumer")
+	}
+}
+
+// TestOAuthExpired: request and access tokens are kept until they expire, no
+// longer: each would keep the key that it is encrypted with.
+func TestOAuthExpired(t *testing.T) {
+	c := newConsumer(t, identitytest.Start(t))
+	c.access()
+	c.request()
+	left := func() (kinds []string) {
+		t.Helper()
+		if err := c.s.DB.View(t.Context(), func(tx *store.Tx) error {
+			return tx.Each(func(scan func(...any) error) error {
+				var kind string
+				err := scan(&kind)
+				kinds = append(kinds, kind)
+				return err
+			}, `SELECT kind FROM identity_oauth_tokens ORDER BY kind`)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return kinds
+	}
+	for _, tc := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{7 * time.Hour, []string{"access", "request"}},
+		{9 * time.Hour, []string{"access"}},
+		{25 * time.Hour, nil},
+	} {
+		second(t, c.s, identity.Config{Now: func() time.Time { return time.Now().Add(tc.after) }})
+		if got := left(); !slices.Equal(got, tc.want) {
+			t.Errorf("after %s there are %v, expected %v", tc.after, got, tc.want)
+		}
 	}
 }

@@ -52,7 +52,8 @@ func (e *entity) owner(doc document) string { return e.singular + "/" + str(doc[
 const resealBatch = 100
 
 // reseal encrypts everything with the newest key, which it makes when its time
-// has come, and removes keys that nothing needs any more.
+// has come, and removes expired tokens of OAuth and keys that nothing needs any
+// more.
 func (s *Service) reseal(ctx context.Context) error {
 	newest, err := s.cfg.Keys.Rotate(s.now(), s.cfg.KeyLife)
 	if err != nil {
@@ -79,7 +80,10 @@ func (s *Service) reseal(ctx context.Context) error {
 			return err
 		}
 	}
-	err = s.db.View(ctx, func(tx *store.Tx) error { // these live for a day at most and keep their key
+	err = s.db.Tx(ctx, func(tx *store.Tx) error { // these live for a day at most and keep their key
+		if _, err := tx.Exec(`DELETE FROM identity_oauth_tokens WHERE expires_at <> 0 AND expires_at <= ?`, store.At(s.now())); err != nil {
+			return err
+		}
 		ids, err := stringsOf(tx, `SELECT DISTINCT key_id FROM identity_oauth_tokens WHERE key_id IS NOT NULL`)
 		for _, id := range ids {
 			used[id] = true
