@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -93,6 +94,13 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 		}
 		req = only[0]
 	}
+	if slices.ContainsFunc(b.s.Ports, func(p ServerPort) bool { return p.ID == req.Port }) {
+		return api.Conflict("Port %s is still in use.", req.Port)
+	}
+	// The ports are changed as the service, which sees those of every project.
+	if err := svc.checkNetworks(r, &Server{ID: b.s.ID, ProjectID: b.s.ProjectID, Networks: []NetworkRequest{req}}); err != nil {
+		return err
+	}
 	p, err := b.attachOne(r.Context(), req)
 	if err != nil {
 		return err
@@ -112,6 +120,9 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 
 func (b *build) attachOne(ctx context.Context, req NetworkRequest) (*ServerPort, error) {
 	made, err := b.port(ctx, len(b.s.Networks), req, nil)
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return nil, e
+	}
 	if refused(err) {
 		return nil, api.Invalid("Cannot give server %s the port: %s", b.s.Name, reason(err)).Wrap(err)
 	}
@@ -121,6 +132,8 @@ func (b *build) attachOne(ctx context.Context, req NetworkRequest) (*ServerPort,
 	if err := b.attach(ctx, made.ID); err != nil {
 		if req.Port == "" {
 			_ = ports.Delete(ctx, b.neutron, made.ID).ExtractErr() // nobody knows of it but us
+		} else {
+			_ = b.letGo(ctx, made.ID) // or its owner could not use it again
 		}
 		if refused(err) {
 			return nil, api.Invalid("Cannot attach a port to node %s: %s", b.label(), reason(err)).Wrap(err)
@@ -178,8 +191,7 @@ func (b *build) release(ctx context.Context, p *ServerPort) error {
 	if p.Ours {
 		err = ports.Delete(ctx, b.neutron, p.ID).ExtractErr()
 	} else {
-		none := ""
-		_, err = ports.Update(ctx, b.neutron, p.ID, ports.UpdateOpts{DeviceID: &none, DeviceOwner: &none}).Extract()
+		err = b.letGo(ctx, p.ID)
 	}
 	if err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 		return fmt.Errorf("release port %s: %w", p.ID, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
 
+	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/jobs"
 )
 
@@ -56,8 +58,19 @@ func (b *build) connect(ctx context.Context) (jobs.Result, bool, error) {
 	return jobs.Result{}, true, b.save(ctx)
 }
 
-// refused says whether the other service will never take the request as it is.
+// letGo makes a port nobody's again.
+func (b *build) letGo(ctx context.Context, portID string) error {
+	none := ""
+	_, err := ports.Update(ctx, b.neutron, portID, ports.UpdateOpts{DeviceID: &none, DeviceOwner: &none}).Extract()
+	return err
+}
+
+// refused says whether the other service will never take the request as it is,
+// or we will not, for what the other service has.
 func refused(err error) bool {
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return e.Status() < http.StatusInternalServerError
+	}
 	for _, code := range []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusForbidden} {
 		if gophercloud.ResponseCodeIs(err, code) {
 			return true
@@ -79,8 +92,16 @@ func (b *build) portName(i int) string { return fmt.Sprintf("%s-%d", b.s.Name, i
 func (b *build) port(ctx context.Context, i int, req NetworkRequest, have []ports.Port) (*ports.Port, error) {
 	owner := "compute:nova"
 	if req.Port != "" {
-		p, err := ports.Update(ctx, b.neutron, req.Port, ports.UpdateOpts{DeviceID: &b.s.ID, DeviceOwner: &owner}).Extract()
+		p, err := ports.Get(ctx, b.neutron, req.Port).Extract()
 		if err != nil {
+			return nil, fmt.Errorf("get port %s: %w", req.Port, err)
+		}
+		if p.DeviceID != "" && p.DeviceID != b.s.ID {
+			return nil, api.Conflict("Port %s is still in use.", req.Port)
+		}
+		// The revision keeps two servers from taking one port.
+		opts := ports.UpdateOpts{DeviceID: &b.s.ID, DeviceOwner: &owner, RevisionNumber: &p.RevisionNumber}
+		if p, err = ports.Update(ctx, b.neutron, req.Port, opts).Extract(); err != nil {
 			return nil, fmt.Errorf("bind port %s: %w", req.Port, err)
 		}
 		return p, nil
@@ -190,8 +211,7 @@ func (b *build) disconnect(ctx context.Context) error {
 		if !given[p.ID] {
 			err = ports.Delete(ctx, b.neutron, p.ID).ExtractErr()
 		} else {
-			none := ""
-			_, err = ports.Update(ctx, b.neutron, p.ID, ports.UpdateOpts{DeviceID: &none, DeviceOwner: &none}).Extract()
+			err = b.letGo(ctx, p.ID)
 		}
 		if err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 			return fmt.Errorf("release port %s: %w", p.ID, err)

@@ -344,6 +344,7 @@ func (svc *Service) networkRequests(r *http.Request, raw json.RawMessage) ([]Net
 		if n.UUID == "" && n.Port == "" {
 			return nil, api.Invalid("networks[%d] names neither a network (uuid) nor a port", i)
 		}
+		reqs[i].Ours = false // only we say so
 	}
 	if len(reqs) > 0 {
 		return reqs, nil
@@ -364,10 +365,11 @@ func (svc *Service) checkNetworks(r *http.Request, s *Server) error {
 	}
 	for _, n := range s.Networks {
 		var err error
+		var p *ports.Port
 		what, id := "Network", n.UUID
 		if n.Port != "" {
 			what, id = "Port", n.Port
-			_, err = ports.Get(r.Context(), neutron, n.Port).Extract()
+			p, err = ports.Get(r.Context(), neutron, n.Port).Extract()
 		} else {
 			_, err = networks.Get(r.Context(), neutron, n.UUID).Extract()
 		}
@@ -376,6 +378,16 @@ func (svc *Service) checkNetworks(r *http.Request, s *Server) error {
 		}
 		if err != nil {
 			return fmt.Errorf("look for %s %s: %w", what, id, err)
+		}
+		if p == nil {
+			continue
+		}
+		// Whoever owns a network sees the ports that others have on it.
+		if id := caller(r); p.ProjectID != id.ProjectID && !id.HasRole("admin", "service") {
+			return api.Invalid("Port %s not usable for instance %s.", p.ID, s.ID)
+		}
+		if p.DeviceID != "" && p.DeviceID != s.ID {
+			return api.Conflict("Port %s is still in use.", p.ID)
 		}
 	}
 	if len(s.SecurityGroups) == 0 {
