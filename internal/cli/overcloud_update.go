@@ -214,7 +214,7 @@ func (o *operator) runOnNodes(ctx context.Context, r *nodeRun, known []string) e
 	}
 	for _, b := range books {
 		_, _ = fmt.Fprintf(o.a.stdout, "Running %s on %s\n", b, firstNonEmpty(r.nodes, r.roles))
-		if _, err := o.run(ctx, "tripleo.package_update.v1.update_nodes", map[string]any{"node_user": r.user, "nodes": firstNonEmpty(r.nodes, r.roles), "playbook": b,
+		if _, err := o.run(ctx, "tripleo.package_update.v1.update_nodes", map[string]any{"container": r.stack, "node_user": r.user, "nodes": firstNonEmpty(r.nodes, r.roles), "playbook": b,
 			"inventory_file": inventory, "skip_tags": r.skipTags, "ansible_queue_name": defaultQueue}); err != nil {
 			return err
 		}

@@ -373,3 +373,30 @@ func TestLabel(t *testing.T) {
 		}
 	}
 }
+
+func TestMatchServers(t *testing.T) {
+	servers := mustList(t, "[{id: c2, name: overcloud-novacompute-1}, {id: c1, name: overcloud-novacompute-0}, {id: k, name: overcloud-controller-0.example.org}]")
+	roles := mustMap(t, "{Controller: [k], Compute: [c1, c2], ObjectStorage: []}")
+	for _, c := range []struct {
+		roles         *yaml11.OrderedMap
+		wanted        string
+		found, absent string
+	}{
+		{roles, "all", "k c1 c2", ""},
+		{roles, "Compute", "c1 c2", ""},
+		{roles, "compute,overcloud-controller-0,Compute", "c1 c2 k", ""},
+		{roles, "overcloud-novacompute-1,c2", "c2", ""},
+		{roles, "ObjectStorage,nobody,Controller", "k", "ObjectStorage nobody"},
+		{nil, "Controller", "k", ""},
+		{nil, "Compute", "", "Compute"},
+	} {
+		out, missing := matchServers(servers, c.roles, stringList(c.wanted))
+		var ids []string
+		for _, s := range out {
+			ids = append(ids, text(s, "id"))
+		}
+		if got := strings.Join(ids, " "); got != c.found || strings.Join(missing, " ") != c.absent {
+			t.Errorf("%s: %s, missing %v", c.wanted, got, missing)
+		}
+	}
+}

@@ -210,17 +210,26 @@ func fernetScript(keys *yaml11.OrderedMap) (string, error) {
 	return sb.String(), nil
 }
 
-// updateTargets resolves what `nodes` of update_nodes names (server names, short host names, roles' names in them, or
-// all; with commas) to servers, in the order of their names: {servers: [{id, name}], playbook: the playbook is there}.
+// updateTargets resolves what `nodes` of update_nodes names (server names, short host names, roles, or all; with commas)
+// to servers of the plan's stack, in the order of their names: {servers: [{id, name}], playbook: the playbook is there}.
 func updateTargets(r *run, in input) (any, error) {
 	wanted := stringList(in.value("nodes"))
-	servers, err := r.servers()
+	c := &checker{run: r, plan: firstText(in.str("container"), "overcloud")}
+	st, err := r.findStack(c.plan)
 	if err != nil {
 		return nil, err
 	}
-	out, missing := matchServers(servers, wanted)
+	if st == nil {
+		return nil, fmt.Errorf("there is no stack %s", c.plan)
+	}
+	servers, err := c.stackServers()
+	if err != nil {
+		return nil, err
+	}
+	roles, _ := dig(outputs(st), "ServerIdData", "server_ids").(*yaml11.OrderedMap)
+	out, missing := matchServers(servers, roles, wanted)
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("there are no servers named %s", strings.Join(missing, ", "))
+		return nil, fmt.Errorf("stack %s has no servers named %s", c.plan, strings.Join(missing, ", "))
 	}
 	found := false
 	if names, err := r.listObjects(overcloudConfigContainer); err == nil {
@@ -231,23 +240,33 @@ func updateTargets(r *run, in input) (any, error) {
 	return yaml11.MapOf("servers", out, "playbook", found), nil
 }
 
-func matchServers(servers []any, wanted []string) (out []any, missing []string) {
+// matchServers finds the wanted ones; roles maps a role to the ids of its servers. Without such an output of the stack
+// a role is known by the names of its servers.
+func matchServers(servers []any, roles *yaml11.OrderedMap, wanted []string) (out []any, missing []string) {
 	out = []any{}
 	taken := map[string]bool{}
 	sorted := slices.Clone(servers)
 	slices.SortFunc(sorted, func(a, b any) int { return strings.Compare(text(a, "name"), text(b, "name")) })
 	for _, w := range wanted {
 		ok := false
+		var ofRole []any
+		isRole := false
+		for role, ids := range roles.All() {
+			if strings.EqualFold(role, w) {
+				ofRole, isRole = ids.([]any)
+			}
+		}
 		for _, s := range sorted {
-			name := text(s, "name")
+			id, name := text(s, "id"), text(s, "name")
 			short, _, _ := strings.Cut(name, ".")
-			if w != "all" && w != "overcloud" && !strings.EqualFold(w, name) && !strings.EqualFold(w, short) && w != text(s, "id") && !strings.Contains(name, "-"+strings.ToLower(w)+"-") {
+			byRole := slices.Contains(ofRole, any(id)) || !isRole && strings.Contains(name, "-"+strings.ToLower(w)+"-")
+			if w != "all" && w != "overcloud" && !strings.EqualFold(w, name) && !strings.EqualFold(w, short) && w != id && !byRole {
 				continue
 			}
 			ok = true
-			if !taken[name] {
-				taken[name] = true
-				out = append(out, yaml11.MapOf("id", text(s, "id"), "name", name))
+			if !taken[id] {
+				taken[id] = true
+				out = append(out, yaml11.MapOf("id", id, "name", name))
 			}
 		}
 		if !ok {

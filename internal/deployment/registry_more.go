@@ -13,7 +13,7 @@ func planTable() []row {
 		{"tripleo.plan.check_networks", "Check entries of network_data.yaml", []actions.Param{req("networks")}, checkNetworksInput},
 		{"tripleo.parameters.deprecated", "Deprecated and unused parameters of a plan", []actions.Param{plan}, deprecatedParameters},
 		{"tripleo.parameters.fernet_targets", "Servers and script for a plan's fernet keys", []actions.Param{plan}, fernetTargets},
-		{"tripleo.package_update.targets", "Servers to update", []actions.Param{req("nodes"), opt("playbook", "")}, updateTargets},
+		{"tripleo.package_update.targets", "Servers to update", []actions.Param{req("nodes"), opt("playbook", ""), plan}, updateTargets},
 		{"tripleo.plan.folder", "The entries of all YAML files of a plan's folder", []actions.Param{plan, req("folder")}, planFolder},
 		{"tripleo.plan.write_file", "Write a value as YAML into a plan", []actions.Param{plan, req("object"), req("content")}, writePlanFile},
 		{"tripleo.plan.update_from_dir", "Put the changed files of a folder into a plan", []actions.Param{req("container"), req("templates_dir")}, planUpdateFromDir},
