@@ -38,7 +38,10 @@ func inspectRedfish(ctx context.Context, w *work) outcome {
 		if n.Properties == nil {
 			n.Properties = map[string]any{}
 		}
-		n.Properties["cpus"], n.Properties["cpu_arch"] = strconv.Itoa(h.CPUs), h.Arch
+		n.Properties["cpus"] = strconv.Itoa(h.CPUs)
+		if h.Arch != "" {
+			n.Properties["cpu_arch"] = h.Arch
+		}
 		n.Properties["memory_mb"] = strconv.Itoa(h.MemoryMB)
 		if gb := smallestDiskGB(h.Disks); gb > 0 {
 			n.Properties["local_gb"] = strconv.FormatInt(gb, 10)
@@ -71,10 +74,14 @@ func (s *Service) noteHardware(ctx context.Context, node string, h drivers.Hardw
 		disks = append(disks, map[string]any{"name": d.Name, "model": d.Model, "serial": d.Serial, "size": d.Size, "rotational": d.Rotational})
 	}
 	for _, n := range h.NICs {
-		nics = append(nics, map[string]any{"name": n.Name, "mac_address": n.MAC, "has_carrier": n.Enabled})
+		nic := map[string]any{"name": n.Name, "mac_address": n.MAC}
+		if n.Carrier != nil {
+			nic["has_carrier"] = *n.Carrier
+		}
+		nics = append(nics, nic)
 	}
 	inventory := map[string]any{
-		"cpu":           map[string]any{"count": h.CPUs, "architecture": h.Arch, "model_name": h.CPUModel},
+		"cpu":           map[string]any{"count": h.CPUs, "architecture": nilIfEmpty(h.Arch), "model_name": h.CPUModel},
 		"memory":        map[string]any{"physical_mb": h.MemoryMB},
 		"disks":         disks,
 		"interfaces":    nics,

@@ -106,7 +106,7 @@ type HardwareDisk struct {
 // HardwareNIC is a network card as a controller tells it.
 type HardwareNIC struct {
 	Name, MAC string
-	Enabled   bool
+	Carrier   *bool // nil: the controller does not tell
 }
 
 // Ask runs fn on a machine as something it may be: an Interrupter, a

@@ -311,10 +311,9 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 		if h.CPUModel == "" {
 			h.CPUModel = c.Model
 		}
-		h.Arch = redfishArch(string(c.InstructionSet))
-	}
-	if h.Arch == "" {
-		h.Arch = "x86_64"
+		if a := redfishArch(string(c.InstructionSet)); a != "" {
+			h.Arch = a
+		}
 	}
 	if h.Disks, err = redfishDisks(sys); err != nil {
 		return h, s.info.wrap("read the storage", err)
@@ -328,18 +327,25 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 		if mac == "" {
 			mac = n.PermanentMACAddress
 		}
-		h.NICs = append(h.NICs, HardwareNIC{Name: n.ID, MAC: strings.ToLower(mac), Enabled: n.Status.State == "" || n.Status.State == schemas.EnabledState})
+		card := HardwareNIC{Name: n.ID, MAC: strings.ToLower(mac)}
+		if n.LinkStatus != "" {
+			up := n.LinkStatus == schemas.LinkUpLinkStatus
+			card.Carrier = &up
+		}
+		h.NICs = append(h.NICs, card)
 	}
 	d, err := s.BootDevice(ctx)
 	h.BootMode = d.Mode
 	return h, err
 }
 
+// redfishArch is the architecture as the kernel calls it, "" if the controller
+// does not tell it.
 func redfishArch(set string) string {
 	switch set {
 	case "ARM-A64":
 		return "aarch64"
-	case "x86-64", "x86", "":
+	case "x86-64", "x86":
 		return "x86_64"
 	default:
 		return strings.ToLower(set)
