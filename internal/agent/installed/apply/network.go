@@ -52,6 +52,9 @@ func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
 		}
 	}
 	changes, err := a.putNetwork(ctx, files, stale)
+	if err == nil {
+		err = a.deleteDevices(ctx, stale)
+	}
 	if err == nil && trial {
 		err = a.reachable(ctx)
 	}
@@ -61,9 +64,11 @@ func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
 	if ctx.Err() != nil {
 		return changes, err // the journal stays: who starts next decides
 	}
-	if back := a.rollBack(ctx, before); back != nil {
+	left, back := a.rollBack(ctx, before)
+	if back != nil {
 		return changes, errors.Join(err, fmt.Errorf("and the old network could not be put back: %w", back))
 	}
+	err = errors.Join(err, left)
 	if err := a.Host.PutState(networkRefused, []byte(sum+" "+a.Host.Now().Add(refusedFor).UTC().Format(time.RFC3339))); err != nil {
 		return changes, err
 	}
@@ -104,7 +109,8 @@ func (a *Applier) RecoverNetwork(ctx context.Context) (rolledBack bool, err erro
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	return true, a.rollBack(ctx, before)
+	left, err := a.rollBack(ctx, before)
+	return true, errors.Join(err, left)
 }
 
 // networkBefore returns what the files to be changed are now (nil: not there), and which of ours are not wanted any more.
@@ -171,24 +177,30 @@ func (a *Applier) putNetwork(ctx context.Context, files []host.FileSpec, stale [
 	if err := a.networkctl(ctx, "reload"); err != nil {
 		return changes, err
 	}
-	// networkd leaves interfaces alone whose .netdev went.
-	for _, p := range stale {
-		if name, ok := strings.CutSuffix(strings.TrimPrefix(path.Base(p), networkdPrefix), ".netdev"); ok {
-			if err := a.networkctl(ctx, "delete", name); err != nil {
-				return changes, err
-			}
-		}
-	}
 	return append(changes, "systemd-networkd reloaded"), nil
 }
 
-// rollBack puts the files of before back.
-func (a *Applier) rollBack(ctx context.Context, before map[string]*string) error {
+// deleteDevices removes the interfaces whose .netdev went: networkd leaves them
+// alone. One that networkd never made, say because the trial ended early, is no error.
+func (a *Applier) deleteDevices(ctx context.Context, stale []string) error {
+	var errs []error
+	for _, p := range stale {
+		name, ok := strings.CutSuffix(strings.TrimPrefix(path.Base(p), networkdPrefix), ".netdev")
+		if ok && a.Host.Exists("/sys/class/net/"+name) {
+			errs = append(errs, a.networkctl(ctx, "delete", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rollBack puts the files of before back, which ends the trial; left says which
+// interfaces of the trial could not be removed.
+func (a *Applier) rollBack(ctx context.Context, before map[string]*string) (left, err error) {
 	var files []host.FileSpec
 	var stale []string
 	for p, text := range before {
 		if path.Dir(p) != networkdDir || !strings.HasPrefix(path.Base(p), networkdPrefix) {
-			return fmt.Errorf("%s: %s is none of our files", networkJournal, p)
+			return nil, fmt.Errorf("%s: %s is none of our files", networkJournal, p)
 		}
 		if text == nil {
 			stale = append(stale, p)
@@ -197,9 +209,10 @@ func (a *Applier) rollBack(ctx context.Context, before map[string]*string) error
 		}
 	}
 	if _, err := a.putNetwork(ctx, files, stale); err != nil {
-		return err
+		return nil, err
 	}
-	return a.dropJournal()
+	left = a.deleteDevices(ctx, stale)
+	return left, a.dropJournal()
 }
 
 func (a *Applier) putJournal(before map[string]*string) error {
