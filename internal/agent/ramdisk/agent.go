@@ -15,6 +15,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/rescue"
 )
 
 // Action is what the machine shall do when the agent is finished.
@@ -79,6 +80,9 @@ type agent struct {
 	cached     string // id of the image on the disk
 	cachedDisk string
 	layout     disk.Layout
+
+	rescueMu sync.Mutex
+	rescue   *rescue.Server // nil: nobody is let in
 }
 
 func (a *agent) node() Node {

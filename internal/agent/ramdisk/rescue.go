@@ -10,6 +10,8 @@ import (
 	"github.com/tripleo/tripleo/internal/agent/rescue"
 )
 
+const rescueOpen = "rescue is open to user " + rescue.User
+
 // finalizeRescue opens the machine to the operator: the command of
 // ironic-python-agent's extension "rescue".
 func (a *agent) finalizeRescue(ctx context.Context, c call) (any, error) {
@@ -23,6 +25,14 @@ func (a *agent) finalizeRescue(ctx context.Context, c call) (any, error) {
 	if a.o.ListenRescue == nil {
 		return nil, commandErr("IncompatibleHardwareMethodError", http.StatusInternalServerError, "Rescue is not possible", errors.New("this agent runs where it opens no SSH"))
 	}
+	a.rescueMu.Lock()
+	defer a.rescueMu.Unlock()
+	if a.rescue != nil { // asked for again: the port is taken by ours
+		if err := a.rescue.SetPassword(p.Password, !p.Hashed); err != nil {
+			return nil, invalidParams("%w", err)
+		}
+		return rescueOpen, nil
+	}
 	s := &rescue.Server{Password: p.Password, Plain: !p.Hashed, Shell: []string{"/bin/sh"}, Log: a.log}
 	if err := s.Check(); err != nil {
 		return nil, invalidParams("%w", err)
@@ -32,12 +42,15 @@ func (a *agent) finalizeRescue(ctx context.Context, c call) (any, error) {
 		return nil, commandErr("RescueError", http.StatusInternalServerError, "Cannot listen for SSH", err)
 	}
 	installApplets(ctx)
+	a.rescue = s
 	go func() {
-		if err := s.Serve(context.WithoutCancel(ctx), l); err != nil { // until the machine reboots
-			a.log.Error("rescue ended", "err", err)
-		}
+		err := s.Serve(context.WithoutCancel(ctx), l) // until the machine reboots
+		a.log.Error("rescue ended", "err", err)
+		a.rescueMu.Lock()
+		defer a.rescueMu.Unlock()
+		a.rescue = nil
 	}()
-	return "rescue is open to user " + rescue.User, nil
+	return rescueOpen, nil
 }
 
 // installApplets gives a ramdisk with busybox its commands.

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/GehirnInc/crypt"
@@ -27,6 +28,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // User is the name to log in with, as ironic-python-agent's ramdisks have it.
@@ -37,6 +39,7 @@ const (
 	loginTimeout = time.Minute
 	maxTries     = 3
 	triesPause   = time.Second // after a wrong password
+	endWait      = 2 * time.Second
 )
 
 // Server is the SSH server.
@@ -47,6 +50,19 @@ type Server struct {
 	// Shell is the command of a session without one, its arguments included.
 	Shell []string
 	Log   *slog.Logger
+
+	mu sync.Mutex // of the password, which may change while it serves
+}
+
+// SetPassword has the server take another password from now on.
+func (s *Server) SetPassword(password string, plain bool) error {
+	if err := (&Server{Password: password, Plain: plain}).Check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Password, s.Plain = password, plain
+	return nil
 }
 
 // Check says whether the password is usable.
@@ -62,13 +78,16 @@ func (s *Server) Check() error {
 
 // matches compares in constant time.
 func (s *Server) matches(password []byte) bool {
+	s.mu.Lock()
+	want, plain := s.Password, s.Plain
+	s.mu.Unlock()
 	switch {
-	case s.Plain:
-		return subtle.ConstantTimeCompare([]byte(s.Password), password) == 1
-	case strings.HasPrefix(s.Password, "$2"):
-		return bcrypt.CompareHashAndPassword([]byte(s.Password), password) == nil
+	case plain:
+		return subtle.ConstantTimeCompare([]byte(want), password) == 1
+	case strings.HasPrefix(want, "$2"):
+		return bcrypt.CompareHashAndPassword([]byte(want), password) == nil
 	default:
-		return crypt.NewFromHash(s.Password).Verify(s.Password, password) == nil
+		return crypt.NewFromHash(want).Verify(want, password) == nil
 	}
 }
 
@@ -176,7 +195,7 @@ func (s *session) run(ctx context.Context, reqs <-chan *ssh.Request) {
 			ok = s.terminal(r.Payload)
 		case "window-change":
 			if w := windowSize(r.Payload); w != nil && s.tty != nil {
-				ok = pty.Setsize(s.tty, w) == nil
+				ok = resize(s.tty, w) == nil
 			}
 		case "env":
 			var e struct{ Name, Value string }
@@ -240,11 +259,18 @@ func (s *session) start(ctx context.Context, r *ssh.Request, end func()) bool {
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append([]string{"HOME=/", "USER=root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, s.env...)
-	cmd.Dir, cmd.WaitDelay = "/", 2*time.Second
+	cmd.Dir, cmd.WaitDelay = "/", endWait
+	// What the command started goes with it; with a terminal it leads a session of its own.
+	cmd.Cancel = func() error {
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+		return os.ErrProcessDone
+	}
 	if s.size == nil {
 		return s.plain(cmd, end)
 	}
-	tty, err := pty.StartWithSize(cmd, s.size)
+	tty, err := startOnTerminal(cmd, s.size)
 	if err != nil {
 		_, _ = fmt.Fprintf(s.ch.Stderr(), "cannot start %s: %v\r\n", command[0], err)
 		s.finish(err)
@@ -255,14 +281,53 @@ func (s *session) start(ctx context.Context, r *ssh.Request, end func()) bool {
 	go func() {
 		_, _ = io.Copy(tty, s.ch)
 	}()
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(s.ch, tty) // ends with EIO when the last process of the terminal has
+	}()
 	go func() {
 		defer end()
-		_, _ = io.Copy(s.ch, tty) // ends with EIO when the last process of the terminal has
 		err := cmd.Wait()
-		_ = tty.Close()
+		select {
+		case <-copied:
+		case <-time.After(endWait): // somebody in the background holds the terminal
+		}
+		_ = tty.Close() // hangs up on who is left
 		s.finish(err)
 	}()
 	return true
+}
+
+// startOnTerminal starts the command on a new terminal. Closing what it returns
+// ends a read of it, which package pty's own file, in blocking mode, does not do.
+func startOnTerminal(cmd *exec.Cmd, w *pty.Winsize) (*os.File, error) {
+	tty, err := pty.StartWithSize(cmd, w)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tty.Close() }()
+	fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		return nil, errors.Join(err, cmd.Cancel(), cmd.Wait())
+	}
+	return os.NewFile(uintptr(fd), tty.Name()), nil
+}
+
+// resize tells the terminal its size, and leaves its file non-blocking.
+func resize(tty *os.File, w *pty.Winsize) error {
+	c, err := tty.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = c.Control(func(fd uintptr) {
+		set = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: w.Rows, Col: w.Cols})
+	})
+	return errors.Join(err, set)
 }
 
 func (s *session) plain(cmd *exec.Cmd, end func()) bool {
@@ -272,6 +337,7 @@ func (s *session) plain(cmd *exec.Cmd, end func()) bool {
 		return false
 	}
 	cmd.Stdout, cmd.Stderr = s.ch, s.ch.Stderr()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		_, _ = fmt.Fprintf(s.ch.Stderr(), "cannot start %s: %v\n", cmd.Path, err)
 		s.finish(err)
@@ -299,7 +365,7 @@ func (s *session) finish(err error) {
 		if exit.ExitCode() < 0 { // a signal
 			code = 255
 		}
-	case err != nil:
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // it ended well, its children hold the channel
 		code = 127
 	}
 	_, _ = s.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)})) //nolint:gosec // 0 to 255

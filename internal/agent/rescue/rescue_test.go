@@ -1,13 +1,17 @@
 package rescue_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/GehirnInc/crypt/sha256_crypt"
 	"golang.org/x/crypto/bcrypt"
@@ -112,5 +116,87 @@ func TestSessions(t *testing.T) {
 	}
 	if _, err := client.Dial("tcp", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "only sessions") {
 		t.Errorf("forwarding: %v", err)
+	}
+}
+
+// TestSessionsEndWithTheirClient: what runs in them is killed, also what ignores
+// a hang-up or holds the terminal in the background, and the server is free again.
+func TestSessionsEndWithTheirClient(t *testing.T) {
+	pids := filepath.Join(t.TempDir(), "pids")
+	server := &rescue.Server{Password: "secret", Plain: true}
+	addr := serve(t, server)
+	for _, tty := range []bool{false, true} {
+		client, err := dial(addr, "rescue", "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := client.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tty {
+			if err := s.RequestPty("vt100", 24, 80, ssh.TerminalModes{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := s.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start("trap '' HUP; sleep 600 & echo $! >>" + pids + "; echo ready; wait; sleep 600"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || strings.TrimSpace(line) != "ready" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		_ = client.Close()
+	}
+	data, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for _, pid := range strings.Fields(string(data)) {
+		for {
+			b, err := os.ReadFile("/proc/" + pid + "/cmdline")
+			if err != nil || !strings.Contains(string(b), "sleep") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("process %s survives its client", pid)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if err := server.SetPassword("other", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(addr, "rescue", "secret"); err == nil {
+		t.Error("the password of before is let in")
+	}
+	client, err := dial(addr, "rescue", "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Close()
+}
+
+// TestTerminalEndsWithItsShell, though somebody in the background holds it.
+func TestTerminalEndsWithItsShell(t *testing.T) {
+	client, err := dial(serve(t, &rescue.Server{Password: "secret", Plain: true}), "rescue", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	s, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RequestPty("vt100", 24, 80, ssh.TerminalModes{}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := s.Run("trap '' HUP; setsid sleep 15 & exit 0"); err != nil || time.Since(began) > 10*time.Second {
+		t.Errorf("it ended after %s, %v", time.Since(began), err)
 	}
 }
