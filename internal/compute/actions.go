@@ -262,7 +262,7 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 	if err != nil {
 		return err
 	}
-	if err := svc.checkImage(r.Context(), image, &had.Flavor); err != nil {
+	if err := svc.checkImage(r, image, &had.Flavor); err != nil {
 		return err
 	}
 	s, err := svc.change(r, func(tx *store.Tx, s *Server) error {

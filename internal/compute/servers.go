@@ -1,7 +1,6 @@
 package compute
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -297,12 +296,14 @@ func (svc *Service) checkRefs(r *http.Request, s *Server, flavorRef string) erro
 	if err != nil {
 		return err
 	}
-	return svc.checkImage(ctx, s.ImageID, &s.Flavor)
+	return svc.checkImage(r, s.ImageID, &s.Flavor)
 }
 
-// checkImage says whether an image can be written on machines of a flavor.
-func (svc *Service) checkImage(ctx context.Context, id string, f *Flavor) error {
-	session, err := svc.cfg.Cloud.Service(ctx)
+// checkImage says whether an image can be written on machines of a flavor. The
+// caller has to see it: the bare-metal service sees those of every project.
+func (svc *Service) checkImage(r *http.Request, id string, f *Flavor) error {
+	ctx := r.Context()
+	session, err := svc.cfg.Cloud.Token(ctx, caller(r).Token)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,14 +27,13 @@ import (
 )
 
 // undercloud is Keystone, Neutron and Nova as they are, an Ironic with one node
-// that deploys at once, and a Glance with an image of the project that has its
-// id for a name.
+// that deploys at once, and a Glance with one image.
 type undercloud struct {
 	*testing.T
 	*identitytest.Server
 	svc    *compute.Service
 	ironic *ironic
-	owner  string // of the image; "": anybody's
+	owner  atomic.Value // the image's project; unset: anybody
 }
 
 func newUndercloud(t *testing.T) *undercloud {
@@ -65,7 +65,8 @@ func (u *undercloud) glance(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, err := u.Tokens.Validate(r.Context(), r.Header.Get("X-Auth-Token"))
-	if err != nil || u.owner != "" && id.ProjectID != u.owner && !id.HasRole("service") {
+	owner, private := u.owner.Load().(string)
+	if err != nil || private && id.ProjectID != owner && !id.HasRole("service") {
 		http.NotFound(w, r)
 		return
 	}
@@ -241,8 +242,9 @@ func TestOnlyOwnFreePortsAreAttached(t *testing.T) {
 	elsewhere := "another server"
 	must[*ports.Port](t)(ports.Update(t.Context(), member.neutron, port, ports.UpdateOpts{DeviceID: &elsewhere}).Extract())
 	status(t, "port of another server", member.attach(id, attachinterfaces.CreateOpts{PortID: port}), 409)
+	flavor, _ := must[*servers.Server](t)(servers.Get(t.Context(), member.nova, id).Extract()).Flavor["id"].(string)
 	_, err := servers.Create(t.Context(), member.nova, servers.CreateOpts{
-		Name: "s2", ImageRef: imageID, FlavorRef: must[*servers.Server](t)(servers.Get(t.Context(), member.nova, id).Extract()).Flavor["id"].(string),
+		Name: "s2", ImageRef: imageID, FlavorRef: flavor,
 		Networks: []servers.Network{{Port: port}},
 	}, nil).Extract()
 	status(t, "new server with the port of another", err, 409)
@@ -261,3 +263,18 @@ func TestOnlyOwnFreePortsAreAttached(t *testing.T) {
 	status(t, "port that the server has", member.attach(id, attachinterfaces.CreateOpts{PortID: port}), 409)
 }
 
+func TestOnlyImagesThatTheCallerSeesAreBooted(t *testing.T) {
+	u := newUndercloud(t)
+	member := u.as(u.User("m", "p1", "member"))
+	id := member.boot([]servers.Network{{UUID: member.network("mine", "192.0.2.0/24")}})
+	u.owner.Store("another project")
+	flavor, _ := must[*servers.Server](t)(servers.Get(t.Context(), member.nova, id).Extract()).Flavor["id"].(string)
+	_, err := servers.Create(t.Context(), member.nova, servers.CreateOpts{Name: "s2", ImageRef: imageID, FlavorRef: flavor, Networks: "none"}, nil).Extract()
+	status(t, "new server of a hidden image", err, 400)
+	_, err = servers.Rebuild(t.Context(), member.nova, id, servers.RebuildOpts{ImageRef: imageID}).Extract()
+	status(t, "rebuild of a hidden image", err, 400)
+	u.owner.Store(member.session.ProjectID)
+	if _, err := servers.Rebuild(t.Context(), member.nova, id, servers.RebuildOpts{ImageRef: imageID}).Extract(); err != nil {
+		t.Error(err)
+	}
+}
