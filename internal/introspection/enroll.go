@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/ports"
 
@@ -28,12 +31,16 @@ func (s *Service) enroll(ctx context.Context, ironic *ironic, data map[string]an
 	}
 	info := map[string]any{}
 	inv, _ := data["inventory"].(map[string]any)
-	if addr, _ := inv["bmc_address"].(string); addr != "" && addr != "0.0.0.0" {
+	if addr, ok := controllerAddr(inv["bmc_address"]); ok {
 		switch s.cfg.EnrollDriver {
 		case "ipmi":
-			info["ipmi_address"] = addr
+			info["ipmi_address"] = addr.String()
 		case "redfish":
-			info["redfish_address"] = "https://" + addr
+			host := addr.String()
+			if addr.Is6() {
+				host = "[" + host + "]"
+			}
+			info["redfish_address"] = "https://" + host
 		}
 	}
 	made, err := nodes.Create(ctx, ironic.c, nodes.CreateOpts{Driver: s.cfg.EnrollDriver, DriverInfo: info}).Extract()
@@ -42,11 +49,26 @@ func (s *Service) enroll(ctx context.Context, ironic *ironic, data map[string]an
 	}
 	for _, mac := range macs {
 		if _, err := ports.Create(ctx, ironic.c, ports.CreateOpts{NodeUUID: made.UUID, Address: mac}).Extract(); err != nil {
-			// Another report of the same machine was first: its node is the one.
-			err = fmt.Errorf("port %s: %w", mac, briefly(err))
-			return nil, errors.Join(api.Conflict("the machine is being enrolled already").Wrap(err), nodes.Delete(ctx, ironic.c, made.UUID).ExtractErr())
+			cause, text := fmt.Errorf("port %s: %w", mac, briefly(err)), api.Unavailable("the bare metal service does not take port %s of the unknown machine", mac)
+			if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+				// Another report of the same machine was first: its node is the one.
+				text = api.Conflict("the machine is being enrolled already")
+			}
+			// Half a node must not stay, also when the ramdisk has hung up.
+			return nil, errors.Join(text.Wrap(cause), nodes.Delete(context.WithoutCancel(ctx), ironic.c, made.UUID).ExtractErr())
 		}
 	}
 	s.log.Info("unknown machine enrolled", "node", made.UUID, "macs", macs, "driver", s.cfg.EnrollDriver)
 	return ironic.node(ctx, made.UUID)
+}
+
+// controllerAddr reads the address of a controller as a machine reports it,
+// which is anybody's word: only an address is taken.
+func controllerAddr(v any) (netip.Addr, bool) {
+	text, _ := v.(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.IsUnspecified() || addr.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return addr.Unmap(), true
 }
