@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,8 +27,11 @@ const (
 // process is a running QEMU, ours or one of an earlier lab.
 type process struct {
 	pid  int
-	fd   int           // pidfd_open(2): names the process even when its number is used again
 	done chan struct{} // closed when it has ended
+
+	mu     sync.Mutex
+	fd     int  // pidfd_open(2): names the process even when its number is used again
+	closed bool // fd, which may be another file's number by now
 }
 
 // openProcess watches a process until it ends.
@@ -45,6 +49,9 @@ func openProcess(pid int) (*process, error) {
 				break
 			}
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.closed = true
 		_ = unix.Close(fd)
 	}()
 	return p, nil
@@ -52,12 +59,7 @@ func openProcess(pid int) (*process, error) {
 
 // kill ends the process and waits for its end.
 func (p *process) kill() error {
-	select {
-	case <-p.done:
-		return nil
-	default:
-	}
-	if err := unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EBADF) {
+	if err := p.signal(unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill QEMU %d: %w", p.pid, err)
 	}
 	select {
@@ -66,6 +68,19 @@ func (p *process) kill() error {
 	case <-time.After(killWait):
 		return fmt.Errorf("QEMU %d survives SIGKILL for %s", p.pid, killWait)
 	}
+}
+
+// signal sends a signal; a process that has ended needs none.
+func (p *process) signal(sig unix.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(p.fd, sig, nil, 0); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil
 }
 
 // find returns the QEMU that runs on a machine's folder, nil if there is none.
