@@ -222,6 +222,16 @@ func notByOAuth(handler func(http.ResponseWriter, *http.Request) error) func(htt
 	}
 }
 
+// notDelegated keeps who acts by what a user gave away from changing what has all of the user's power.
+func notDelegated(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if delegated(caller(r)) {
+			return api.Forbidden("A token by a trust, an application credential or OAuth cannot change credentials.")
+		}
+		return handler(w, r)
+	}
+}
+
 // issue makes the token for a principal in the scope the request asks for.
 func (s *Service) issue(r *http.Request, p *principal, rawScope json.RawMessage) (*auth.Identity, error) {
 	scope, err := parseScope(rawScope)

@@ -47,16 +47,9 @@ func (s *Service) createEC2(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	doc := document{"id": ec2ID(blob.Access), "user_id": user, "project_id": in.TenantID, "type": "ec2", "blob": string(text), "trust_id": nil}
-	c := caller(r)
-	switch {
-	case c.TrustID != "":
-		doc["trust_id"] = c.TrustID
-	case c.AppCredID != "":
-		doc["app_cred_id"] = c.AppCredID // what it signs may do no more than what made it
-	}
-	if c.UserID == user && (c.TrustID != "" || c.AppCredID != "") && c.ProjectID != in.TenantID {
-		return api.Forbidden("a delegated token makes EC2 credentials for its own project only")
+	doc := document{"id": ec2ID(blob.Access), "user_id": user, "project_id": in.TenantID, "type": "ec2", "blob": string(text)}
+	if err := bindCredential(caller(r), doc); err != nil {
+		return err
 	}
 	err = s.db.Tx(r.Context(), func(tx *store.Tx) error {
 		if _, err := s.entities.users.get(tx, user); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
@@ -117,8 +118,8 @@ func (e *entities) catalog(s *Service) {
 	}
 	e.credentials = &entity{
 		s: s, singular: "credential", plural: "credentials", table: "identity_credentials",
-		fields:   []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}, {name: keyColumn}},
-		incoming: s.credentialIncoming, sealed: "blob",
+		fields: []field{idField(), {name: "user_id", required: true}, {name: "project_id"}, {name: "type", required: true}, {name: "blob", required: true}, {name: "trust_id"}, {name: keyColumn}},
+		asked:  credentialAsked, incoming: s.credentialIncoming, sealed: "blob",
 		listed: func(r *http.Request, doc document) bool {
 			return caller(r).UserID == doc["user_id"] || s.rules.Allows("cloud_reader", caller(r), nil)
 		},
@@ -368,7 +369,43 @@ func (s *Service) endpointIncoming(tx *store.Tx, _, doc document) error {
 	return nil
 }
 
-func (s *Service) credentialIncoming(tx *store.Tx, _, doc document) error {
+// credentialAsked has a new credential bound to what its maker acts by, which is not the client's to say, and keeps
+// credentials from being given to others. With an EC2 credential one signs as its user.
+func credentialAsked(r *http.Request, doc document) error {
+	c := caller(r)
+	if r.Method == http.MethodPatch {
+		if u, ok := doc["user_id"]; ok && u != c.UserID && !c.IsAdmin() {
+			return api.Forbidden("credential.user_id cannot be changed to another user")
+		}
+		return nil
+	}
+	return bindCredential(c, doc)
+}
+
+// bindCredential makes what is signed with a credential do no more than the token that made it.
+func bindCredential(c *auth.Identity, doc document) error {
+	doc["trust_id"] = nil
+	delete(doc, "app_cred_id")
+	switch {
+	case c.TrustID != "":
+		doc["trust_id"] = c.TrustID
+	case c.AppCredID != "":
+		doc["app_cred_id"] = c.AppCredID
+	default:
+		return nil
+	}
+	if doc["type"] == "ec2" && c.UserID == doc["user_id"] && c.ProjectID != doc["project_id"] {
+		return api.Forbidden("a delegated token makes EC2 credentials for its own project only")
+	}
+	return nil
+}
+
+func (s *Service) credentialIncoming(tx *store.Tx, old, doc document) error {
+	for _, k := range []string{"trust_id", "app_cred_id"} {
+		if old != nil && doc[k] != old[k] {
+			return api.Invalid("credential.%s cannot be changed", k)
+		}
+	}
 	if _, err := s.entities.users.get(tx, str(doc["user_id"])); err != nil {
 		return api.Invalid("user %v does not exist", doc["user_id"]).Wrap(err)
 	}

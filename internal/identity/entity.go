@@ -48,7 +48,8 @@ type entity struct {
 	putID                   bool   // made by PUT under an id of the client's choice
 	inDomain                bool   // belongs to a domain, by default the caller's
 	fields                  []field
-	listed                  func(r *http.Request, doc document) bool // whether a list shows a document; nil: each
+	listed                  func(r *http.Request, doc document) bool  // whether a list shows a document; nil: each
+	asked                   func(r *http.Request, doc document) error // of what a request says, before it is looked at
 	incoming                func(tx *store.Tx, old, doc document) error
 	changed                 func(tx *store.Tx, old, doc document) error // after update
 	deleting                func(tx *store.Tx, doc document) error
@@ -226,6 +227,9 @@ func (e *entity) decode(r *http.Request) (document, error) {
 		return nil, api.Invalid("%q is null, expected an object", e.singular)
 	}
 	delete(doc, "links")
+	if e.asked != nil {
+		return doc, e.asked(r, doc)
+	}
 	return doc, nil
 }
 

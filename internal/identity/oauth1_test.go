@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -287,6 +288,46 @@ func TestOAuthDelegates(t *testing.T) {
 		if status, doc := call(t, c.admin, http.MethodPut, path, readerRole()); status != http.StatusOK {
 			t.Errorf("by the user after %s: %d %v", what, status, doc)
 		}
+	}
+}
+
+// TestCredentialsStayWithTheirUser: what signs as a user is bound to what made it, and goes to nobody else.
+func TestCredentialsStayWithTheirUser(t *testing.T) {
+	c := newConsumer(t, identitytest.Start(t))
+	credential := func(more map[string]any) map[string]any {
+		doc := map[string]any{"type": "ec2", "user_id": c.user, "project_id": c.project, "blob": `{"access": "` + fmt.Sprint(more) + `", "secret": "s"}`}
+		maps.Copy(doc, more)
+		return map[string]any{"credential": doc}
+	}
+	status, made := call(t, c.admin, http.MethodPost, "credentials", credential(map[string]any{"trust_id": "another's", "app_cred_id": "another's"}))
+	doc, _ := made["credential"].(map[string]any)
+	if status != http.StatusCreated || doc["trust_id"] != nil || doc["app_cred_id"] != nil {
+		t.Fatalf("%d %v: the client says what a credential acts by", status, made)
+	}
+	own := "credentials/" + doc["id"].(string)
+	for _, k := range []string{"trust_id", "app_cred_id"} {
+		if status, doc := call(t, c.admin, http.MethodPatch, own, map[string]any{"credential": map[string]any{k: "another's"}}); status != http.StatusBadRequest {
+			t.Errorf("a change of %s: %d %v, expected 400", k, status, doc)
+		}
+	}
+	_, made = call(t, c.admin, http.MethodPost, "users/"+c.user+"/application_credentials", map[string]any{"application_credential": map[string]any{"name": "x", "unrestricted": true}})
+	cred := made["application_credential"].(map[string]any)
+	p := must[*gophercloud.ProviderClient](t)(openstack.NewClient(c.s.AuthURL))
+	if err := openstack.Authenticate(t.Context(), p, gophercloud.AuthOptions{
+		IdentityEndpoint: c.s.AuthURL, ApplicationCredentialID: cred["id"].(string), ApplicationCredentialSecret: cred["secret"].(string),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	byCred := c.bearer(p.Token())
+	if status, doc := call(t, byCred, http.MethodPatch, own, map[string]any{"credential": map[string]any{"blob": `{"access": "a", "secret": "known"}`}}); status != http.StatusForbidden {
+		t.Errorf("a secret set by an application credential: %d %v, expected 403", status, doc)
+	}
+	status, made = call(t, byCred, http.MethodPost, "credentials", credential(map[string]any{"app_cred_id": nil}))
+	if doc, _ := made["credential"].(map[string]any); status != http.StatusCreated || doc["app_cred_id"] != cred["id"] {
+		t.Errorf("%d %v: it is not bound to the application credential", status, made)
+	}
+	if status, doc := call(t, byCred, http.MethodPost, "credentials", credential(map[string]any{"project_id": "elsewhere"})); status != http.StatusForbidden {
+		t.Errorf("for another project: %d %v, expected 403", status, doc)
 	}
 }
 

@@ -91,7 +91,7 @@ func (e *entity) routes() []api.Route {
 		update, remove = e.s.domainToo(update), e.s.domainToo(remove)
 	}
 	if e == e.s.entities.credentials {
-		create, update = notByOAuth(create), notByOAuth(update)
+		create, update = notByOAuth(create), notDelegated(update)
 	}
 	return []api.Route{
 		on(createMethod, createAt, "create_"+e.singular, e.fromBody, create),
