@@ -137,7 +137,7 @@ func (a *ansibleRun) file(name, as string) (string, error) {
 // common adds the options that both programs have.
 func (a *ansibleRun) common() error {
 	in := a.in
-	if in.value("inventory") != nil {
+	if v := in.value("inventory"); v != nil && v != "" {
 		inv, err := a.file("inventory", "inventory.yaml")
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package deployment
 import (
 	"encoding/base64"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -397,6 +398,19 @@ func TestMatchServers(t *testing.T) {
 		}
 		if got := strings.Join(ids, " "); got != c.found || strings.Join(missing, " ") != c.absent {
 			t.Errorf("%s: %s, missing %v", c.wanted, got, missing)
+		}
+	}
+}
+
+// TestAnsibleWithoutInventory: an empty inventory is none, and not the run's folder.
+func TestAnsibleWithoutInventory(t *testing.T) {
+	for text, want := range map[string]bool{"{inventory: ''}": false, "{}": false, "{inventory: 'a,b,'}": true} {
+		a := &ansibleRun{in: input{mustMap(t, text)}, dir: t.TempDir()}
+		if err := a.common(); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Contains(a.args, "--inventory"); got != want {
+			t.Errorf("%s: %v", text, a.args)
 		}
 	}
 }
