@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -173,15 +172,10 @@ func stopUndercloud(ctx context.Context, dir string, pid int) error {
 }
 
 func newUndercloudBackup(a *app) *cobra.Command {
-	add, exclude := []string{"/home/stack/"}, []string(nil)
+	var add, exclude []string
 	cmd := a.verb("backup", "Copy the undercloud's database and files into a container", cobra.NoArgs, func(ctx context.Context, o *operator, _ []string) error {
-		var paths []string
-		for _, p := range add {
-			if !slices.Contains(exclude, p) && !slices.Contains(paths, p) {
-				paths = append(paths, p)
-			}
-		}
-		out, err := o.run(ctx, "tripleo.undercloud_backup.v1.backup", map[string]any{"sources_path": strings.Join(paths, ","), "queue_name": defaultQueue})
+		out, err := o.run(ctx, "tripleo.undercloud_backup.v1.backup", map[string]any{
+			"sources_path": strings.Join(append([]string{"/home/stack/"}, add...), ","), "exclude_path": strings.Join(exclude, ","), "queue_name": defaultQueue})
 		if err != nil {
 			return err
 		}
@@ -190,7 +184,7 @@ func newUndercloudBackup(a *app) *cobra.Command {
 		}
 		return err
 	})
-	cmd.Flags().StringArrayVar(&add, "add-path", add, "folder of the undercloud to copy, may be repeated; /home/stack/ is the undercloud's data folder")
-	cmd.Flags().StringArrayVar(&exclude, "exclude-path", nil, "folder not to copy, may be repeated")
+	cmd.Flags().StringArrayVar(&add, "add-path", nil, "folder to copy beside the undercloud's data folder, may be repeated")
+	cmd.Flags().StringArrayVar(&exclude, "exclude-path", nil, "folder not to copy with what is below it, may be repeated; /home/stack/ is the undercloud's data folder")
 	return cmd
 }

@@ -61,7 +61,7 @@ func nodeTable() []row {
 		{"tripleo.undercloud.get_free_space", "Is there room for a backup?", nil, freeSpace},
 		{"tripleo.undercloud.create_backup_dir", "Make a folder for a backup", nil, makeTempDir},
 		{"tripleo.undercloud.create_database_backup", "Copy the undercloud's database", []actions.Param{path, opt("dbuser", nil), opt("dbpassword", nil)}, databaseBackup},
-		{"tripleo.undercloud.create_file_system_backup", "Pack files of the undercloud", []actions.Param{req("sources_path"), path}, fileSystemBackup},
+		{"tripleo.undercloud.create_file_system_backup", "Pack files of the undercloud", []actions.Param{req("sources_path"), path, opt("exclude_path", "")}, fileSystemBackup},
 		{"tripleo.undercloud.upload_backup_to_swift", "Keep a backup in a container", []actions.Param{req("backup_path"), opt("container", "undercloud-backups"), opt("expire", 86400)}, uploadBackup},
 		{"tripleo.undercloud.remove_temp_dir", "Remove the folder of a backup", []actions.Param{path}, removeTempDir},
 	}

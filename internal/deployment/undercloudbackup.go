@@ -85,32 +85,30 @@ func databaseBackup(r *run, in input) (any, error) {
 	return yaml11.MapOf("msg", "Database dump created in "+file), nil
 }
 
-// fileSystemBackup packs the sources (a list of paths with commas) and what is in the folder, which is the copy of the
-// database, into one tarball: {path}. The default source of the original means the undercloud's data.
+// fileSystemBackup packs the sources (a list of paths with commas) without those of exclude_path, and what is in the folder,
+// which is the copy of the database, into one tarball: {path}.
 func fileSystemBackup(r *run, in input) (any, error) {
 	dir, err := r.backupPath(in, "path", "tripleo.undercloud.create_file_system_backup")
 	if err != nil {
 		return nil, err
 	}
-	var sources []string
-	for _, s := range strings.Split(in.str("sources_path"), ",") {
-		s = strings.TrimSpace(s)
-		switch {
-		case s == "" || s == stackHome || s+"/" == stackHome:
-			s = r.cfg.Undercloud.DataDir
-		case !filepath.IsAbs(s):
-			return nil, fmt.Errorf("sources_path: %s is no absolute path", s)
-		}
-		if s != "" && !slices.Contains(sources, s) {
-			sources = append(sources, s)
-		}
+	excluded, err := backupPaths(in, "exclude_path", r.cfg.Undercloud.DataDir)
+	if err != nil {
+		return nil, err
 	}
+	sources, err := backupPaths(in, "sources_path", r.cfg.Undercloud.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	sources = slices.DeleteFunc(sources, func(s string) bool {
+		return slices.ContainsFunc(excluded, func(x string) bool { return s == x || strings.HasPrefix(s, strings.TrimSuffix(x, "/")+"/") })
+	})
 	path := filepath.Join(dir, backupName+r.ac.Started.UTC().Format("20060102150405")+".tar")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	w := &backupWriter{r: r, own: r.cfg.WorkDir}
+	w := &backupWriter{r: r, own: r.cfg.WorkDir, excluded: excluded}
 	w.gz = gzip.NewWriter(f)
 	w.tar = tar.NewWriter(w.gz)
 	for _, s := range append(sources, dir) {
@@ -125,12 +123,34 @@ func fileSystemBackup(r *run, in input) (any, error) {
 	return yaml11.MapOf("msg", "File system backup created in "+path, "path", path), nil
 }
 
+// backupPaths are the clean paths of an input with commas; the original's default means the undercloud's data.
+func backupPaths(in input, key, data string) ([]string, error) {
+	var out []string
+	for _, s := range strings.Split(in.str(key), ",") {
+		s = strings.TrimSpace(s)
+		switch {
+		case s == stackHome || s+"/" == stackHome:
+			s = data
+		case s != "" && !filepath.IsAbs(s):
+			return nil, fmt.Errorf("%s: %s is no absolute path", key, s)
+		}
+		if s == "" {
+			continue
+		}
+		if s = filepath.Clean(s); !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
 type backupWriter struct {
-	r    *run
-	own  string // the actions' folder: left out of the data folder, but for the backup's own
-	gz   *gzip.Writer
-	tar  *tar.Writer
-	size int64
+	r        *run
+	own      string   // the actions' folder: left out of the data folder, but for the backup's own
+	excluded []string // clean paths that are left out with what is below them
+	gz       *gzip.Writer
+	tar      *tar.Writer
+	size     int64
 }
 
 // add packs a path with what is below it. The live database is left out: its consistent copy is in the backup's folder.
@@ -143,8 +163,10 @@ func (w *backupWriter) add(root, not string, copies bool) error {
 			return err
 		case w.r.ctx.Err() != nil:
 			return w.r.ctx.Err()
-		case d.IsDir() && path == w.own && root != path:
+		case d.IsDir() && root != path && (path == w.own || slices.Contains(w.excluded, path)):
 			return fs.SkipDir
+		case root != path && slices.Contains(w.excluded, path):
+			return nil
 		case path == not || !d.Type().IsRegular() || liveDatabase(d.Name()) && !copies:
 			return nil
 		}
