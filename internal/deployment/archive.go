@@ -30,14 +30,14 @@ func untar(data []byte, each func(name string, content []byte) error) error {
 		if err != nil {
 			return fmt.Errorf("tarball: %w", err)
 		}
+		total += h.Size // of all entries: what is passed over is unpacked, too
+		if count++; count > maxEntries || total > maxTarball || h.Size < 0 {
+			return fmt.Errorf("the tarball holds more than %d files or %d bytes", maxEntries, maxTarball)
+		}
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
 		name := path.Clean("/" + h.Name)[1:]
-		total += h.Size
-		if count++; count > maxEntries || total > maxTarball || h.Size < 0 {
-			return fmt.Errorf("the tarball holds more than %d files or %d bytes", maxEntries, maxTarball)
-		}
 		content, err := io.ReadAll(io.LimitReader(tr, h.Size))
 		if err != nil {
 			return fmt.Errorf("tarball: %s: %w", name, err)

@@ -53,6 +53,7 @@ func numbers(s string) ([]int, error) {
 func rangesToNumbers(s string) (string, error) {
 	var in []int
 	out := map[int]bool{}
+	left := maxNumbers
 	for _, part := range strings.Split(s, ",") {
 		part = strings.TrimSpace(part)
 		without := strings.HasPrefix(part, "^")
@@ -62,9 +63,10 @@ func rangesToNumbers(s string) (string, error) {
 		}
 		a, err1 := strconv.Atoi(strings.TrimSpace(from))
 		b, err2 := strconv.Atoi(strings.TrimSpace(to))
-		if err1 != nil || err2 != nil || a < 0 || b < a || b-a >= maxNumbers || len(in) > maxNumbers {
+		if err1 != nil || err2 != nil || a < 0 || b < a || b-a >= left {
 			return "", fmt.Errorf("%q is no number or range of the list %q", part, s)
 		}
+		left -= b - a + 1
 		for n := a; n <= b; n++ {
 			if without {
 				out[n] = true
