@@ -295,17 +295,17 @@ func (c *call) reallocate(p doc, asked []FixedIP) error {
 }
 
 // moveAuto follows a new MAC with the addresses made of it.
-func (c *call) moveAuto(p, old doc) error {
+func (c *call) moveAuto(p doc) error {
 	subs, err := c.children(c.s.kinds["subnet"], p.str("network_id"))
 	if err != nil {
 		return err
 	}
 	for _, sub := range subs {
-		i := slices.IndexFunc(fixedIPs(p), func(ip FixedIP) bool { return ip.SubnetID == sub.id() })
+		ips := fixedIPs(p)
+		i := slices.IndexFunc(ips, func(ip FixedIP) bool { return ip.SubnetID == sub.id() })
 		if !isAuto(sub) || i < 0 || isRouterPort(p) {
 			continue
 		}
-		ips := fixedIPs(old)
 		if err := c.giveBack(ips[i]); err != nil {
 			return err
 		}

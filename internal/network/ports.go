@@ -123,6 +123,9 @@ func preparePort(c *call, d, old doc) error {
 	if err := c.mayHave(d, n, old); err != nil {
 		return err
 	}
+	if err := c.mayServe(d, old); err != nil {
+		return err
+	}
 	if d.str("mac_address") == "" {
 		m, err := newMAC()
 		if err != nil {
@@ -160,7 +163,7 @@ func preparePort(c *call, d, old doc) error {
 		d["fixed_ips"] = fixedIPs(old)
 		return c.reallocate(d, asked)
 	case old.str("mac_address") != d.str("mac_address"):
-		return c.moveAuto(d, old)
+		return c.moveAuto(d)
 	}
 	return nil
 }
@@ -186,6 +189,23 @@ func (c *call) mayHave(d, n, old doc) error {
 		}
 	}
 	return nil
+}
+
+// mayServe keeps a port from being that of another project's router.
+func (c *call) mayServe(d, old doc) error {
+	device := d.str("device_id")
+	same := old != nil && old.str("device_id") == device && old.str("device_owner") == d.str("device_owner")
+	if c.admin() || device == "" || same {
+		return nil
+	}
+	r, err := c.load(c.s.kinds["router"], device)
+	if isNotFound(err) {
+		return nil
+	}
+	if err == nil && r.project() != c.who.ProjectID {
+		err = api.Conflict("The following device_id %s is not owned by your tenant or matches another tenants router.", device).Named("DeviceIDNotOwnedByTenant")
+	}
+	return err
 }
 
 func verbOf(old doc) string {

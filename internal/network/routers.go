@@ -185,12 +185,11 @@ func (c *call) makePort(given map[string]any, project string) (doc, error) {
 }
 
 func releaseRouter(c *call, d doc) error {
-	var n int
-	err := c.tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_resources WHERE kind = 'port' AND device_id = ? AND id <> ?`, d.id(), d.str("gw_port_id"))
+	have, err := c.interfaces(d.id())
 	if err != nil {
 		return err
 	}
-	if n > 0 {
+	if len(have) > 0 {
 		return api.Conflict("Router %s still has ports", d.id()).Named("RouterInUse")
 	}
 	if g := d.str("gw_port_id"); g != "" {

@@ -3,10 +3,12 @@ package network_test
 import (
 	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/routers"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
@@ -127,5 +129,48 @@ func TestOtherProjectsAndReadersAreKeptOut(t *testing.T) {
 	}
 	if err := networks.Delete(t.Context(), client("reader"), n.ID).ExtractErr(); !gophercloud.ResponseCodeIs(err, 403) {
 		t.Errorf("delete by a reader: %v, expected 403", err)
+	}
+}
+
+func TestPortsOfOtherProjectsDoNotHoldARouter(t *testing.T) {
+	client, _ := start(t, network.Config{})
+	router := must[*routers.Router](t)(routers.Create(t.Context(), client("member"), routers.CreateOpts{Name: "r"}).Extract())
+	other := client("other")
+	n := must[*networks.Network](t)(networks.Create(t.Context(), other, networks.CreateOpts{Name: "theirs"}).Extract())
+	for _, owner := range []string{"", "network:router_interface"} {
+		_, err := ports.Create(t.Context(), other, ports.CreateOpts{NetworkID: n.ID, DeviceID: router.ID, DeviceOwner: owner}).Extract()
+		if !gophercloud.ResponseCodeIs(err, 409) {
+			t.Errorf("new port with owner %q of another project's router: %v, expected 409", owner, err)
+		}
+	}
+	p := must[*ports.Port](t)(ports.Create(t.Context(), other, ports.CreateOpts{NetworkID: n.ID}).Extract())
+	if _, err := ports.Update(t.Context(), other, p.ID, ports.UpdateOpts{DeviceID: &router.ID}).Extract(); !gophercloud.ResponseCodeIs(err, 409) {
+		t.Errorf("port that becomes one of another project's router: %v, expected 409", err)
+	}
+	must[*ports.Port](t)(ports.Update(t.Context(), client("admin"), p.ID, ports.UpdateOpts{DeviceID: &router.ID}).Extract())
+	if err := routers.Delete(t.Context(), client("member"), router.ID).ExtractErr(); err != nil {
+		t.Errorf("delete of a router whose id a port has that is not its interface: %v", err)
+	}
+}
+
+func TestAddressesOfEverySubnetFollowANewMAC(t *testing.T) {
+	client, _ := start(t, network.Config{})
+	c := client("admin")
+	n := must[*networks.Network](t)(networks.Create(t.Context(), c, networks.CreateOpts{Name: "n"}).Extract())
+	for _, cidr := range []string{"2001:db8:1::/64", "2001:db8:2::/64"} {
+		must[*subnets.Subnet](t)(subnets.Create(t.Context(), c, subnets.CreateOpts{
+			NetworkID: n.ID, CIDR: cidr, IPVersion: gophercloud.IPv6, IPv6AddressMode: "slaac", IPv6RAMode: "slaac",
+		}).Extract())
+	}
+	p := must[*ports.Port](t)(ports.Create(t.Context(), c, ports.CreateOpts{NetworkID: n.ID, MACAddress: "52:54:00:00:00:01"}).Extract())
+	moved := "52:54:00:00:00:02"
+	p = must[*ports.Port](t)(ports.Update(t.Context(), c, p.ID, ports.UpdateOpts{MACAddress: &moved}).Extract())
+	var have []string
+	for _, ip := range p.FixedIPs {
+		have = append(have, ip.IPAddress)
+	}
+	slices.Sort(have)
+	if want := []string{"2001:db8:1:0:5054:ff:fe00:2", "2001:db8:2:0:5054:ff:fe00:2"}; !slices.Equal(have, want) {
+		t.Errorf("the port has %v, want %v", have, want)
 	}
 }
