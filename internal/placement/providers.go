@@ -86,6 +86,21 @@ func (w *world) root(p *provider) string {
 	return p.UUID
 }
 
+// within says whether p is the provider named, or below it.
+func (w *world) within(p *provider, id string) bool {
+	for range w.providers { // at most as deep as there are providers
+		if p.UUID == id {
+			return true
+		}
+		parent, err := w.provider(p.Parent)
+		if p.Parent == "" || err != nil {
+			break
+		}
+		p = parent
+	}
+	return false
+}
+
 // used sums what is allocated of a provider, by class.
 func (w *world) used(rp string, but *consumer) map[string]int {
 	out := map[string]int{}
@@ -379,7 +394,7 @@ func (in *providerBody) check(w *world, self string) error {
 		return nil
 	}
 	parent, err := w.provider(*in.Parent)
-	if err != nil || self != "" && (parent.UUID == self || w.root(parent) == self) {
+	if err != nil || self != "" && w.within(parent, self) {
 		return api.Invalid("parent provider %s does not exist, or is %s or below it", *in.Parent, self)
 	}
 	return nil
