@@ -2,14 +2,20 @@ package compute
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/provider"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -37,7 +43,7 @@ func (svc *Service) MetadataHandler() http.Handler {
 		if err := svc.serveMetadata(w, r); err != nil {
 			status := http.StatusInternalServerError
 			text := "the metadata cannot be read now"
-			if e, ok := err.(*api.Error); ok { //nolint:errorlint // made here, not wrapped
+			if e, ok := errors.AsType[*api.Error](err); ok {
 				status, text = e.Status(), e.Message
 			} else {
 				svc.cfg.Log.Error("metadata", "from", r.RemoteAddr, "error", err)
@@ -100,14 +106,39 @@ func (svc *Service) asking(r *http.Request) (*Server, error) {
 			s, err = serverOf(tx, p.DeviceID)
 			return err
 		})
-		if err == nil {
-			return s, nil
+		if isNotFound(err) {
+			continue
 		}
-		if !isNotFound(err) {
+		if err != nil {
 			return nil, err
+		}
+		// Any project may have the address on a network of its own, and may
+		// write any device_id on its ports.
+		if !slices.ContainsFunc(s.Ports, func(sp ServerPort) bool { return sp.ID == p.ID }) {
+			continue
+		}
+		wired, err := untagged(r.Context(), neutron, p.NetworkID)
+		if err != nil {
+			return nil, err
+		}
+		if wired {
+			return s, nil
 		}
 	}
 	return nil, api.NotFound("no server asks from %s", host)
+}
+
+// untagged says whether a network is the untagged one of a physical network,
+// as that is from which machines ask.
+func untagged(ctx context.Context, neutron *gophercloud.ServiceClient, id string) (bool, error) {
+	var n struct {
+		networks.Network
+		provider.NetworkProviderExt
+	}
+	if err := networks.Get(ctx, neutron, id).ExtractInto(&n); err != nil {
+		return false, fmt.Errorf("get network %s: %w", id, err)
+	}
+	return n.PhysicalNetwork != "" && n.SegmentationID == "", nil
 }
 
 func (svc *Service) openstackTree(w http.ResponseWriter, r *http.Request, s *Server, path []string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/compute"
@@ -276,5 +278,46 @@ func TestOnlyImagesThatTheCallerSeesAreBooted(t *testing.T) {
 	u.owner.Store(member.session.ProjectID)
 	if _, err := servers.Rebuild(t.Context(), member.nova, id, servers.RebuildOpts{ImageRef: imageID}).Extract(); err != nil {
 		t.Error(err)
+	}
+}
+
+// provisioning is the untagged network that machines ask for metadata from.
+type provisioning struct{ networks.CreateOpts }
+
+func (p provisioning) ToNetworkCreateMap() (map[string]any, error) {
+	return map[string]any{"network": map[string]any{
+		"name": p.Name, "shared": true, "provider:physical_network": "ctlplane", "provider:network_type": "flat",
+	}}, nil
+}
+
+func TestMetadataIsOfTheServerThatAsks(t *testing.T) {
+	u := newUndercloud(t)
+	admin, other := u.as(u.Admin()), u.as(u.User("o", "p2", "member"))
+	ctlplane := must[*networks.Network](t)(networks.Create(t.Context(), admin.neutron, provisioning{networks.CreateOpts{Name: "ctlplane"}}).Extract())
+	must[*subnets.Subnet](t)(subnets.Create(t.Context(), admin.neutron, subnets.CreateOpts{NetworkID: ctlplane.ID, CIDR: "192.168.24.0/24", IPVersion: gophercloud.IPv4}).Extract())
+	own := admin.network("own", "192.168.25.0/24")
+	id := admin.boot([]servers.Network{{UUID: ctlplane.ID}, {UUID: own}})
+
+	ask := func(from string) (int, string) {
+		r := httptest.NewRequest(http.MethodGet, "/openstack/latest/meta_data.json", nil)
+		r.RemoteAddr = from + ":1234"
+		w := httptest.NewRecorder()
+		u.svc.MetadataHandler().ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	addresses := map[string]string{}
+	pages := must[pagination.Page](t)(ports.List(admin.neutron, ports.ListOpts{DeviceID: id}).AllPages(t.Context()))
+	for _, p := range must[[]ports.Port](t)(ports.ExtractPorts(pages)) {
+		addresses[p.NetworkID] = p.FixedIPs[0].IPAddress
+	}
+	if code, body := ask(addresses[ctlplane.ID]); code != 200 || !strings.Contains(body, id) {
+		t.Errorf("the server gets %d %s", code, body)
+	}
+	if code, _ := ask(addresses[own]); code != 404 {
+		t.Errorf("from an address of a network without a wire: %d, expected 404", code)
+	}
+	fake := must[*ports.Port](t)(ports.Create(t.Context(), other.neutron, ports.CreateOpts{NetworkID: ctlplane.ID, DeviceID: id}).Extract())
+	if code, _ := ask(fake.FixedIPs[0].IPAddress); code != 404 {
+		t.Errorf("from a port that only says that it is the server's: %d, expected 404", code)
 	}
 }
