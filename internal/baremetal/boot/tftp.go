@@ -36,8 +36,13 @@ const (
 	maxWindow = 32
 	// maxTransfers bounds what goes on at once.
 	maxTransfers = 4096
-	tftpRetries  = 5
-	maxTFTP      = 1500 // bytes of a packet from a client
+	// maxHostTransfers bounds what one host has going on, so that none takes them all.
+	maxHostTransfers = 64
+	tftpRetries      = 5
+	// maxTimeout is the longest timeout, in seconds, that a client may ask for: a transfer whose client is gone stays
+	// for tftpRetries of them.
+	maxTimeout = 5
+	maxTFTP    = 1500 // bytes of a packet from a client
 )
 
 // The packets (RFC 1350, 5; RFC 2347) and error codes.
@@ -50,7 +55,7 @@ const (
 func (t *TFTP) Serve(ctx context.Context, conn net.PacketConn) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // transfers under way end with it
 	defer stop()
-	s := &tftpServer{TFTP: t, conn: conn, transfers: map[string]chan []byte{}, done: make(chan struct{})}
+	s := &tftpServer{TFTP: t, conn: conn, transfers: map[string]*running{}, hosts: map[string]int{}, done: make(chan struct{})}
 	defer s.wg.Wait()
 	defer close(s.done)
 	defer func() { _ = conn.Close() }()
@@ -74,7 +79,15 @@ type tftpServer struct {
 	done chan struct{}
 
 	mu        sync.Mutex
-	transfers map[string]chan []byte // by the client's address
+	transfers map[string]*running // by the client's address
+	hosts     map[string]int      // transfers by the client's host
+	count     int                 // of all
+}
+
+// running is a transfer under way.
+type running struct {
+	packets chan []byte
+	stop    chan struct{} // closed when another one takes its place
 }
 
 // take gives a packet to its transfer, or begins one.
@@ -85,32 +98,47 @@ func (s *tftpServer) take(p []byte, peer net.Addr) {
 	key := peer.String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ch, known := s.transfers[key]
+	old, known := s.transfers[key]
 	op := binary.BigEndian.Uint16(p)
+	host, _, err := net.SplitHostPort(key)
+	if err != nil {
+		host = key
+	}
 	switch {
 	case known && op != opRead:
 		select {
-		case ch <- p:
+		case old.packets <- p:
 		default: // it asks again
 		}
-	case known: // a repeated request: its answer is on its way
 	case op != opRead && op != opError:
 		s.refuse(peer, codeIllegal, "this server only gives files")
-	case op == opRead && len(s.transfers) >= maxTransfers:
+	case op == opRead && (s.count >= maxTransfers || s.hosts[host] >= maxHostTransfers):
 		s.refuse(peer, codeFull, "too many transfers, try again")
 	case op == opRead:
-		ch := make(chan []byte, maxWindow)
-		s.transfers[key] = ch
+		if known { // a client has one transfer per port: it begins anew
+			close(old.stop)
+		}
+		r := &running{packets: make(chan []byte, maxWindow), stop: make(chan struct{})}
+		s.transfers[key] = r
+		s.hosts[host]++
+		s.count++
 		s.wg.Go(func() {
-			s.answer(p[2:], peer, ch)
+			s.answer(p[2:], peer, r)
 			s.mu.Lock()
-			delete(s.transfers, key)
-			s.mu.Unlock()
+			defer s.mu.Unlock()
+			if s.transfers[key] == r {
+				delete(s.transfers, key)
+			}
+			if s.hosts[host]--; s.hosts[host] == 0 {
+				delete(s.hosts, host)
+			}
+			s.count--
 		})
 	}
 }
 
 func (s *tftpServer) refuse(peer net.Addr, code uint16, text string) {
+	text = text[:min(len(text), defaultBlock)] // it may repeat the request
 	p := binary.BigEndian.AppendUint16([]byte{0, opError}, code)
 	s.send(peer, append(append(p, text...), 0))
 }
@@ -122,7 +150,7 @@ func (s *tftpServer) send(peer net.Addr, p []byte) {
 }
 
 // answer carries out one read request.
-func (s *tftpServer) answer(request []byte, peer net.Addr, acks <-chan []byte) {
+func (s *tftpServer) answer(request []byte, peer net.Addr, r *running) {
 	name, asked, err := parseRequest(request)
 	if err != nil {
 		s.refuse(peer, codeIllegal, err.Error())
@@ -143,16 +171,21 @@ func (s *tftpServer) answer(request []byte, peer net.Addr, acks <-chan []byte) {
 		s.refuse(peer, codeNotFound, "file "+clean+" not found")
 		return
 	}
-	tr := transfer{s: s, peer: peer, acks: acks, src: src, size: st.Size(), block: defaultBlock, window: 1, timeout: s.Timeout}
+	tr := transfer{s: s, peer: peer, running: r, src: src, size: st.Size(), block: defaultBlock, window: 1, timeout: s.Timeout}
 	if tr.timeout == 0 {
 		tr.timeout = time.Second
 	}
-	if err := tr.run(tr.negotiate(asked)); err != nil {
+	switch err := tr.run(tr.negotiate(asked)); {
+	case errors.Is(err, errReplaced):
+		return
+	case err != nil:
 		s.Log.Info("TFTP: transfer failed", "file", clean, "client", peer.String(), "error", err)
 		return
 	}
 	s.Log.Info("TFTP: file sent", "file", clean, "client", peer.String(), "bytes", tr.size)
 }
+
+var errReplaced = errors.New("the client has asked anew")
 
 type tftpOption struct{ name, value string }
 
@@ -173,9 +206,9 @@ func parseRequest(p []byte) (name string, options []tftpOption, err error) {
 
 // transfer is one file on its way.
 type transfer struct {
+	*running
 	s       *tftpServer
 	peer    net.Addr
-	acks    <-chan []byte
 	src     io.ReaderAt
 	size    int64
 	block   int
@@ -194,8 +227,13 @@ func (t *transfer) negotiate(asked []tftpOption) []byte {
 		out = append(append(out, name...), 0)
 		out = append(strconv.AppendInt(out, value, 10), 0)
 	}
+	seen := map[string]bool{}
 	for _, o := range asked {
 		n, err := strconv.ParseInt(o.value, 10, 64)
+		if seen[o.name] {
+			continue // an option is given once (RFC 2347), or the answer outgrows a packet
+		}
+		seen[o.name] = true
 		if err != nil {
 			continue // as if it were not there (RFC 2347)
 		}
@@ -206,7 +244,7 @@ func (t *transfer) negotiate(asked []tftpOption) []byte {
 		case o.name == "windowsize" && n >= 1:
 			t.window = int(min(n, maxWindow))
 			accept(o.name, int64(t.window))
-		case o.name == "timeout" && n >= 1 && n <= 255:
+		case o.name == "timeout" && n >= 1 && n <= maxTimeout:
 			t.timeout = time.Duration(n) * time.Second
 			accept(o.name, n)
 		case o.name == "tsize":
@@ -268,7 +306,9 @@ func (t *transfer) await(from, upto int64, send func() error) (int64, error) {
 				return 0, net.ErrClosed
 			case <-timer.C:
 				waiting = false
-			case p := <-t.acks:
+			case <-t.stop:
+				return 0, errReplaced
+			case p := <-t.packets:
 				n := binary.BigEndian.Uint16(p[2:])
 				switch binary.BigEndian.Uint16(p) {
 				case opError:

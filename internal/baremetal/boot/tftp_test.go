@@ -3,10 +3,10 @@ package boot_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -79,7 +79,7 @@ func (c *tftpClient) read() (op, number uint16, rest []byte) {
 // TestTFTPOptions: what is understood is answered, within bounds.
 func TestTFTPOptions(t *testing.T) {
 	c, _ := newTFTP(t, 5000)
-	c.ask("tsize", "0", "blksize", "65464", "windowsize", "100", "multicast", "", "timeout", "900")
+	c.ask("tsize", "0", "blksize", "65464", "windowsize", "100", "multicast", "", "timeout", "200")
 	buf := make([]byte, 2048)
 	n, err := c.conn.Read(buf)
 	if err != nil {
@@ -187,10 +187,49 @@ func TestTFTPRefusals(t *testing.T) {
 	}
 }
 
+// TestTFTPBeginsAnew: a client that asks again on its port gets the new file's
+// first block, not the old transfer's.
+func TestTFTPBeginsAnew(t *testing.T) {
+	c, _ := newTFTP(t, 512*5)
+	c.ask()
+	_, _, _ = c.read()
+	c.ack(1)
+	if _, n, _ := c.read(); n != 2 {
+		t.Fatalf("block %d", n)
+	}
+	c.ask("blksize", "1024")
+	if op, _, _ := c.read(); op != 6 {
+		t.Fatalf("packet %d, want the acknowledgement of options", op)
+	}
+	c.ack(0)
+	if op, n, data := c.read(); op != 3 || n != 1 || len(data) != 1024 {
+		t.Errorf("packet %d, block %d of %d bytes", op, n, len(data))
+	}
+}
+
+// TestTFTPLimitOfAHost: one host cannot take all transfers.
+func TestTFTPLimitOfAHost(t *testing.T) {
+	c, _ := newTFTP(t, 5000)
+	for i := range 65 {
+		conn, err := net.Dial("udp", c.conn.RemoteAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		one := &tftpClient{t, conn}
+		one.ask("timeout", "5")
+		if op, code, text := one.read(); i < 64 && op != 6 || i == 64 && (op != 5 || code != 3) {
+			t.Fatalf("transfer %d: packet %d, %d %q", i+1, op, code, text)
+		}
+	}
+}
+
 func FuzzTFTP(f *testing.F) {
 	f.Add([]byte("\x00\x01f\x00octet\x00blksize\x008\x00"), []byte("\x00\x04\x00\x01"))
+	f.Add([]byte("\x00\x01f\x00"+strings.Repeat("\xe7", 700)+"\x00"), []byte("0"))
+	f.Add([]byte("\x00\x01f\x00octet\x00"+strings.Repeat("tsize\x000\x00", 170)), []byte("0"))
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
-		conn := &memoryConn{in: [][]byte{request, answer, answer}}
+		conn := &memoryConn{t: t, in: [][]byte{request, answer, answer}}
 		s := &boot.TFTP{FS: fstest.MapFS{"f": {Data: bytes.Repeat([]byte("x"), 2000)}}, Log: slog.New(slog.DiscardHandler), Timeout: time.Nanosecond}
 		_ = s.Serve(t.Context(), conn)
 	})
@@ -199,6 +238,7 @@ func FuzzTFTP(f *testing.F) {
 // memoryConn gives what is in it and ends.
 type memoryConn struct {
 	net.PacketConn
+	t  *testing.T
 	in [][]byte
 }
 
@@ -213,7 +253,7 @@ func (c *memoryConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 func (c *memoryConn) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if len(b) > 1500 {
-		return 0, fmt.Errorf("a packet of %d bytes", len(b))
+		c.t.Errorf("a packet of %d bytes", len(b))
 	}
 	return len(b), nil
 }
