@@ -133,7 +133,7 @@ func TestOvercloudOnContainerMachinesSurvivesCrashes(t *testing.T) {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
 			t.Errorf("lab down: %v\n%s", err, out)
 		}
-		nothingLeft(t, lab)
+		nothingLeft(t, "tripleo-lab", lab)
 	})
 	h.tripleo(time.Minute, "lab", "up", "--nodes", "3", "--dir", lab)
 	cache := imageCache(t)
@@ -311,10 +311,19 @@ func (h *house) deleteOvercloud(t *testing.T) {
 }
 
 // nothingLeft looks for traces of a lab on the host.
-func nothingLeft(t *testing.T, dir string) {
+func nothingLeft(t *testing.T, name, dir string) {
 	t.Helper()
+	out, err := exec.Command("ip", "netns", "list").CombinedOutput()
+	if err != nil {
+		t.Errorf("look for network namespaces: %v\n%s", err, out)
+	}
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if ns, _, _ := strings.Cut(line, " "); ns == name || strings.HasPrefix(ns, name+"-") {
+			t.Errorf("the lab left a network namespace behind: %s", line)
+		}
+	}
 	for what, command := range map[string]string{
-		"network namespaces": "ip netns list 2>/dev/null | grep ^tripleo-lab", "mounts": "grep " + dir + " /proc/mounts",
+		"mounts":       "grep " + dir + " /proc/mounts",
 		"loop devices": "losetup -l -n -O BACK-FILE | grep " + dir, "processes": "ps -eo args | grep -v grep | grep " + dir,
 	} {
 		out, err := exec.Command("sh", "-c", command+" || true").CombinedOutput()

@@ -30,7 +30,7 @@ func TestQemuMachinesBootDeployAndAreIsolated(t *testing.T) {
 		if out, err := exec.Command(h.bin, "lab", "down", "--dir", lab).CombinedOutput(); err != nil {
 			t.Errorf("lab down: %v\n%s", err, out)
 		}
-		nothingLeft(t, lab)
+		nothingLeft(t, name, lab)
 	})
 	h.tripleo(time.Minute, "lab", "up", "--backend", "qemu", "--name", name, "--nodes", "2", "--firmware", "bios,uefi", "--disk", "4", "--dir", lab)
 	cache := filepath.Join(filepath.Dir(imageCache(t)), "images-minimal")
