@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,10 @@ const (
 	ansibleTime   = 4 * time.Hour // of one run
 	ansibleOutput = 1 << 20       // bytes kept of a run's output
 	progressEvery = 5 * time.Second
+
+	// Files of a run that hold secrets: they are removed when it ends.
+	privateKeyFile = "ssh_private_key"
+	extraVarsFile  = "extra_vars.json"
 )
 
 // ansibleRun is one call of ansible or ansible-playbook.
@@ -35,6 +40,7 @@ func ansiblePlaybook(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer a.forget()
 	playbook, err := a.file("playbook", "playbook.yaml")
 	if err != nil {
 		return nil, err
@@ -81,6 +87,7 @@ func ansibleModule(r *run, in input) (any, error) {
 	if in.str("hosts") == "" || in.str("module") == "" {
 		return nil, errors.New("hosts and module are needed")
 	}
+	defer a.forget()
 	a.args = append(a.args, in.str("hosts"), "--module-name", in.str("module"))
 	if v := in.str("module_args"); v != "" {
 		a.args = append(a.args, "--args", v)
@@ -145,7 +152,7 @@ func (a *ansibleRun) common() error {
 		a.args = append(a.args, "--inventory", inv)
 	}
 	if in.value("ssh_private_key") != nil && in.str("ssh_private_key") != "" {
-		path := filepath.Join(a.dir, "ssh_private_key")
+		path := filepath.Join(a.dir, privateKeyFile)
 		if err := os.WriteFile(path, []byte(strings.TrimRight(in.str("ssh_private_key"), "\n")+"\n"), 0o600); err != nil {
 			return err
 		}
@@ -159,7 +166,7 @@ func (a *ansibleRun) common() error {
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(a.dir, "extra_vars.json") // a file: the variables may be secret, and arguments are seen by all
+		path := filepath.Join(a.dir, extraVarsFile) // a file: the variables may be secret, and arguments are seen by all
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			return err
 		}
@@ -184,6 +191,15 @@ func (a *ansibleRun) common() error {
 	return a.config()
 }
 
+// forget removes the run's secrets; the folder itself stays for its log.
+func (a *ansibleRun) forget() {
+	for _, f := range []string{privateKeyFile, extraVarsFile} {
+		if err := os.Remove(filepath.Join(a.dir, f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			a.r.ac.Log.Warn("a secret of a run of Ansible cannot be removed", "error", err)
+		}
+	}
+}
+
 // config writes the ansible.cfg of the run.
 func (a *ansibleRun) config() error {
 	cfg := "[defaults]\nretry_files_enabled = False\nhost_key_checking = False\nforks = 20\ntimeout = 30\ngathering = smart\n" +
@@ -192,11 +208,16 @@ func (a *ansibleRun) config() error {
 	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(cfg), 0o600)
 }
 
-// reproduce leaves a script that does the same again.
+// reproduce leaves a script that does the same again, with --private-key and --extra-vars as they are given to it: the
+// run's own are not kept.
 func (a *ansibleRun) reproduce(program string) error {
 	words := []string{"ANSIBLE_CONFIG=" + shellQuote(filepath.Join(a.dir, "ansible.cfg")), program}
-	for _, w := range a.args {
-		words = append(words, shellQuote(w))
+	for i := 0; i < len(a.args); i++ {
+		if i+1 < len(a.args) && (a.args[i+1] == filepath.Join(a.dir, privateKeyFile) || a.args[i+1] == "@"+filepath.Join(a.dir, extraVarsFile)) {
+			i++ // with its flag
+			continue
+		}
+		words = append(words, shellQuote(a.args[i]))
 	}
 	return os.WriteFile(filepath.Join(a.dir, program+"-command.sh"), []byte("#!/bin/sh\ncd "+shellQuote(a.dir)+" || exit 1\n"+strings.Join(words, " ")+" \"$@\"\n"), 0o700) //nolint:gosec // it is a script
 }
