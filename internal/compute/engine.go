@@ -94,7 +94,7 @@ func (b *build) step(ctx context.Context) (jobs.Result, bool, error) {
 // then the deletion goes on from what was reached.
 func (b *build) save(ctx context.Context) error {
 	return b.svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		now, err := serverOf(tx, b.s.ID)
+		now, err := lockServer(tx, b.s.ID)
 		if err != nil {
 			return err
 		}

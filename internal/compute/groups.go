@@ -104,11 +104,11 @@ func (svc *Service) createGroup(w http.ResponseWriter, r *http.Request) error {
 	id := caller(r)
 	g := &Group{ID: uuid.NewString(), Name: in.Group.Name, ProjectID: id.ProjectID, UserID: id.UserID, Policy: policy, Rules: in.Group.Rules}
 	err := svc.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		var n int
-		if err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM compute_groups WHERE project_id = ?`, g.ProjectID); err != nil {
-			return err
+		have := func() (n int, err error) {
+			err = tx.Get([]any{&n}, `SELECT COUNT(*) FROM compute_groups WHERE project_id = ?`, g.ProjectID)
+			return n, err
 		}
-		if err := checkBound(tx, g.ProjectID, g.UserID, "server_groups", n, 1); err != nil {
+		if err := checkBound(tx, g.ProjectID, g.UserID, "server_groups", have, 1); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`INSERT INTO compute_groups (id, project_id, doc) VALUES (?, ?, ?)`, g.ID, g.ProjectID, store.JSON(g))
@@ -218,11 +218,11 @@ func join(tx *store.Tx, servers []*Server) error {
 	if err != nil || g.ProjectID != s.ProjectID {
 		return api.Invalid("Instance group %s could not be found.", s.Group).Wrap(err)
 	}
-	in, err := members(tx, g.ID)
-	if err != nil {
-		return err
+	have := func() (int, error) {
+		in, err := members(tx, g.ID)
+		return len(in), err
 	}
-	return checkBound(tx, s.ProjectID, s.UserID, "server_group_members", len(in), len(servers))
+	return checkBound(tx, s.ProjectID, s.UserID, "server_group_members", have, len(servers))
 }
 
 // Aggregates are sets of machines that operators name; one with the metadata

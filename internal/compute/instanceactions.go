@@ -90,7 +90,7 @@ func (row *actionRow) view(r *http.Request) map[string]any {
 // gone: since 2.21 actions outlive it.
 func (svc *Service) mayRead(tx *store.Tx, r *http.Request, rows []actionRow) error {
 	id := r.PathValue("id")
-	_, err := svc.load(tx, r)
+	_, err := svc.load(tx, r, serverOf)
 	if err == nil {
 		return nil
 	}

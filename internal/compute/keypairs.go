@@ -106,9 +106,9 @@ func (s *Service) createKeypair(w http.ResponseWriter, r *http.Request) error {
 		UserID: owner, CreatedAt: time.Now().UTC().Format(api.TimeFormat),
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		var have int
-		if err := tx.Get([]any{&have}, `SELECT COUNT(*) FROM compute_keypairs WHERE user_id = ?`, owner); err != nil {
-			return err
+		have := func() (n int, err error) {
+			err = tx.Get([]any{&n}, `SELECT COUNT(*) FROM compute_keypairs WHERE user_id = ?`, owner)
+			return n, err
 		}
 		if err := checkBound(tx, caller(r).ProjectID, owner, "key_pairs", have, 1); err != nil {
 			return err

@@ -194,7 +194,7 @@ func (svc *Service) machinePassword(w http.ResponseWriter, r *http.Request, s *S
 		return api.Invalid("the password is longer than %d bytes", maxPassword)
 	}
 	return svc.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		now, err := serverOf(tx, s.ID)
+		now, err := lockServer(tx, s.ID)
 		if err != nil {
 			return err
 		}

@@ -46,8 +46,9 @@ func bounds(tx *store.Tx, scopes ...string) (map[string]int, error) {
 }
 
 // checkBound refuses more of a thing than a project may have. The quota's row
-// is locked, so that two requests do not both take the last place.
-func checkBound(tx *store.Tx, project, user, resource string, have, more int) error {
+// is locked before have counts, so that two requests do not both take the last
+// place.
+func checkBound(tx *store.Tx, project, user, resource string, have func() (int, error), more int) error {
 	bound := quotaDefaults[resource]
 	for _, scope := range []string{classScope, projectScope(project), userScope(project, user)} {
 		err := tx.Get([]any{&bound}, `SELECT bound FROM compute_quotas WHERE scope = ? AND resource = ?`+tx.ForUpdate(), scope, resource)
@@ -55,29 +56,41 @@ func checkBound(tx *store.Tx, project, user, resource string, have, more int) er
 			return err
 		}
 	}
-	if bound >= 0 && have+more > bound {
-		return api.OverLimit("Quota exceeded for %s: Requested %d, but already used %d of %d %s", resource, more, have, bound, resource)
+	if bound < 0 {
+		return nil
 	}
-	return nil
+	n, err := have()
+	if err == nil && n+more > bound {
+		err = api.OverLimit("Quota exceeded for %s: Requested %d, but already used %d of %d %s", resource, more, n, bound, resource)
+	}
+	return err
 }
+
+// none is what a thing has that is bounded by itself.
+func none() (int, error) { return 0, nil }
 
 // checkServers bounds new servers by instances, cores and memory.
 func checkServers(tx *store.Tx, servers []*Server) error {
 	s := servers[0]
-	u, err := usedBy(tx, s.ProjectID)
-	if err != nil {
-		return err
-	}
 	n := len(servers)
 	for _, c := range []struct {
-		name       string
-		have, more int
-	}{{"instances", u.Servers, n}, {"cores", u.Cores, n * s.Flavor.VCPUs}, {"ram", u.RAM, n * s.Flavor.RAM}} {
-		if err := checkBound(tx, s.ProjectID, s.UserID, c.name, c.have, c.more); err != nil {
+		name string
+		have func(u used) int
+		more int
+	}{
+		{"instances", func(u used) int { return u.Servers }, n},
+		{"cores", func(u used) int { return u.Cores }, n * s.Flavor.VCPUs},
+		{"ram", func(u used) int { return u.RAM }, n * s.Flavor.RAM},
+	} {
+		have := func() (int, error) {
+			u, err := usedBy(tx, s.ProjectID)
+			return c.have(u), err
+		}
+		if err := checkBound(tx, s.ProjectID, s.UserID, c.name, have, c.more); err != nil {
 			return err
 		}
 	}
-	return checkBound(tx, s.ProjectID, s.UserID, "metadata_items", 0, len(s.Metadata))
+	return checkBound(tx, s.ProjectID, s.UserID, "metadata_items", none, len(s.Metadata))
 }
 
 // shownQuotas leaves out what the microversion no longer has.

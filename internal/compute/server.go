@@ -134,9 +134,17 @@ func notFound(err error, format string, args ...any) error {
 	return err
 }
 
-func serverOf(tx *store.Tx, id string) (*Server, error) {
+func serverOf(tx *store.Tx, id string) (*Server, error) { return readServer(tx, id, "") }
+
+// lockServer is serverOf for those that save what they read: nobody else saves
+// the server until the end of the transaction.
+func lockServer(tx *store.Tx, id string) (*Server, error) {
+	return readServer(tx, id, tx.ForUpdate())
+}
+
+func readServer(tx *store.Tx, id, suffix string) (*Server, error) {
 	var s Server
-	if err := tx.Get([]any{store.JSON(&s)}, `SELECT doc FROM compute_servers WHERE id = ?`, id); err != nil {
+	if err := tx.Get([]any{store.JSON(&s)}, `SELECT doc FROM compute_servers WHERE id = ?`+suffix, id); err != nil {
 		return nil, notFound(err, "Instance %s could not be found.", id)
 	}
 	return &s, nil

@@ -73,7 +73,7 @@ func (svc *Service) changeMetadata(r *http.Request, fn func(have map[string]stri
 			return err
 		}
 		s.Metadata = next
-		return checkBound(tx, s.ProjectID, s.UserID, "metadata_items", 0, len(next))
+		return checkBound(tx, s.ProjectID, s.UserID, "metadata_items", none, len(next))
 	})
 }
 

@@ -434,9 +434,9 @@ func (svc *Service) onlyNetwork(r *http.Request) ([]NetworkRequest, error) {
 	}
 }
 
-// load reads the server of the path, if the caller may see it.
-func (svc *Service) load(tx *store.Tx, r *http.Request) (*Server, error) {
-	s, err := serverOf(tx, r.PathValue("id"))
+// load reads the server of the path with read, if the caller may see it.
+func (svc *Service) load(tx *store.Tx, r *http.Request, read func(tx *store.Tx, id string) (*Server, error)) (*Server, error) {
+	s, err := read(tx, r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -449,7 +449,7 @@ func (svc *Service) load(tx *store.Tx, r *http.Request) (*Server, error) {
 func (svc *Service) get(r *http.Request) (*Server, error) {
 	var s *Server
 	err := svc.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		s, err = svc.load(tx, r)
+		s, err = svc.load(tx, r, serverOf)
 		return err
 	})
 	return s, err
@@ -486,7 +486,7 @@ func (svc *Service) serverInterfaces(w http.ResponseWriter, r *http.Request) err
 func (svc *Service) change(r *http.Request, fn func(tx *store.Tx, s *Server) error) (*Server, error) {
 	var s *Server
 	err := svc.cfg.DB.Tx(r.Context(), func(tx *store.Tx) (err error) {
-		if s, err = svc.load(tx, r); err != nil {
+		if s, err = svc.load(tx, r, lockServer); err != nil {
 			return err
 		}
 		if err := fn(tx, s); err != nil {
