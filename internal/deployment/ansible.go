@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	ansibleTime   = 4 * time.Hour // of one run
-	ansibleOutput = 1 << 20       // bytes kept of a run's output
+	ansibleTime   = 4 * 60 * 60 // seconds of one run, unless the caller says otherwise
+	ansibleOutput = 1 << 20     // bytes kept of a run's output
 	progressEvery = 5 * time.Second
 
 	// Files of a run that hold secrets: they are removed when it ends.
@@ -236,11 +236,15 @@ func (a *ansibleRun) env() []string {
 // run starts the program. A second call after a crash of the undercloud starts it again: playbooks are idempotent.
 func (a *ansibleRun) run(program string) (any, error) {
 	queue := a.in.str("queue_name")
+	limit, err := a.in.integer("run_timeout", ansibleTime)
+	if err != nil {
+		return nil, err
+	}
 	out := &boundedBuffer{limit: ansibleOutput}
 	if queue != "" {
 		out.each = a.progress(queue)
 	}
-	code, err := a.r.command(ansibleTime, a.dir, a.env(), out, program, a.args...)
+	code, err := a.r.command(time.Duration(limit)*time.Second, a.dir, a.env(), out, program, a.args...)
 	if out.each != nil {
 		out.each(nil) // the rest
 	}

@@ -100,7 +100,7 @@ func ansibleTable() []row {
 		opt("verbosity", 5), opt("ssh_private_key", nil), opt("forks", nil), opt("timeout", nil), opt("ssh_extra_args", nil), opt("ssh_common_args", nil), opt("use_openstack_credentials", false),
 		opt("extra_env_variables", nil), opt("work_dir", ""), opt("trash_output", false)}
 	playbook := append([]actions.Param{req("playbook"), opt("flush_cache", false), opt("tags", nil), opt("skip_tags", nil), opt("queue_name", nil), opt("reproduce_command", true), opt("execution_id", nil),
-		opt("max_message_size", 1048576), opt("profile_tasks", true), opt("profile_tasks_limit", 0), opt("blacklisted_hostnames", []any{})}, common...)
+		opt("max_message_size", 1048576), opt("profile_tasks", true), opt("profile_tasks_limit", 0), opt("blacklisted_hostnames", []any{}), opt("run_timeout", ansibleTime)}, common...)
 	module := append([]actions.Param{opt("hosts", nil), opt("module", nil), opt("module_args", nil)}, common...)
 	return []row{
 		{"tripleo.ansible-playbook", "Run a playbook on the undercloud", playbook, ansiblePlaybook},
