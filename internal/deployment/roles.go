@@ -80,8 +80,8 @@ func checkRoles(roles []any) error {
 	return nil
 }
 
-// validateRoles checks entries of roles_data.yaml, and that no role is known neither to the plan nor in itself: true,
-// or an error that names every problem.
+// validateRoles checks entries of roles_data.yaml: true, or an error that names every problem. A role need not be one of
+// available_roles, because a plan may have roles of its own.
 func validateRoles(_ *run, in input) (any, error) {
 	if err := checkRoles(in.list("roles")); err != nil {
 		return nil, err
