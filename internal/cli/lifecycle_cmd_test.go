@@ -107,6 +107,9 @@ func TestUpdateVerbs(t *testing.T) {
 			}
 		}
 	}
+	if out, err := tripleo(t, "overcloud", "update", "prepare", "--templates", "tht"); err == nil || !strings.Contains(err.Error(), "/image/") { // no Image service here
+		t.Errorf("images were not looked for: %v\n%s", err, out)
+	}
 	mustRun(t, []string{"Stack overcloud: UPDATE_COMPLETE", "the agents update the nodes"}, append([]string{"overcloud", "update", "prepare"}, deploy...)...)
 	mode("updating")
 	if out, err := tripleo(t, "overcloud", "update", "run", "--nodes", "Controller"); err == nil || !strings.Contains(err.Error(), "stack overcloud has no servers named Controller") {

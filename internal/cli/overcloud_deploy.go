@@ -191,13 +191,8 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 	if strings.HasSuffix(st, "_IN_PROGRESS") {
 		return fmt.Errorf("stack %s is %s: wait until it is done, or watch it with `tripleo overcloud deploy --stack %s --attach`", f.stack, st, f.stack)
 	}
-	if !f.noValidations {
-		if err := o.precheck(ctx, st == ""); err != nil {
-			if !f.errorsNonfatal {
-				return err
-			}
-			_, _ = fmt.Fprintf(o.a.stderr, "WARNING: %v\n", err)
-		}
+	if err := o.checkBefore(ctx, f, st == ""); err != nil {
+		return err
 	}
 	if f.dryRun {
 		return o.dryRun(ctx, f, st != "")
@@ -299,6 +294,19 @@ func (o *operator) stackStatus(ctx context.Context, name string) (string, error)
 		return "", nil
 	}
 	return str(lookup(v, "stack", "stack_status")), err
+}
+
+// checkBefore is precheck as the flags want it.
+func (o *operator) checkBefore(ctx context.Context, f *deployFlags, create bool) error {
+	if f.noValidations {
+		return nil
+	}
+	err := o.precheck(ctx, create)
+	if err != nil && f.errorsNonfatal {
+		_, _ = fmt.Fprintf(o.a.stderr, "WARNING: %v\n", err)
+		return nil
+	}
+	return err
 }
 
 // precheck finds what a deployment would fail for anyway: images that are missing, no node to deploy on.

@@ -60,6 +60,9 @@ func planVerb(a *app, f *deployFlags, use, short string, run func(ctx context.Co
 		if err := o.headStack(ctx, f.stack); err != nil {
 			return err
 		}
+		if err := o.checkBefore(ctx, f, false); err != nil {
+			return err
+		}
 		return run(ctx, o)
 	})
 	f.add(cmd)
@@ -104,6 +107,11 @@ func (o *operator) preparePlan(ctx context.Context, f *deployFlags, env string) 
 	f.first = env
 	if err := o.makePlan(ctx, f); err != nil {
 		return err
+	}
+	if f.runValidations {
+		if _, err := o.run(ctx, "tripleo.validations.v1.run_groups", map[string]any{"group_names": []string{"pre-deployment"}, "plan": f.stack, "queue_name": defaultQueue}); err != nil {
+			return err
+		}
 	}
 	if _, err := o.run(ctx, "tripleo.package_update.v1.package_update_plan", map[string]any{"container": f.stack, "ceph_ansible_playbook": f.cephPlaybook,
 		"timeout": f.timeout, "queue_name": defaultQueue}); err != nil {
