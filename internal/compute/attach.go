@@ -106,6 +106,9 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	s, err := svc.change(r, func(tx *store.Tx, s *Server) error {
+		if err := s.idle("attach_interface"); err != nil {
+			return err
+		}
 		s.Ports, s.Networks = append(s.Ports, *p), append(s.Networks, NetworkRequest{Port: p.ID, UUID: req.UUID, Tag: req.Tag, Ours: p.Ours})
 		if err := record(tx, r, s.ID, "attach_interface"); err != nil {
 			return err
@@ -113,7 +116,7 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 		return finish(tx, s.ID, "")
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, b.release(context.WithoutCancel(r.Context()), p)) // the server does not know of it
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"interfaceAttachment": interfaceView(&s.Ports[len(s.Ports)-1], api.AtLeast(r, "2.70"))})
 }
@@ -207,7 +210,7 @@ func (svc *Service) addFixedIP(w http.ResponseWriter, r *http.Request, args json
 	if err := api.DecodeJSON(args, &in); err != nil {
 		return err
 	}
-	return svc.changeIPs(w, r, func(p *ports.Port) ([]ports.IP, bool) {
+	return svc.changeIPs(w, r, "add_fixed_ip", func(p *ports.Port) ([]ports.IP, bool) {
 		if p.NetworkID != in.Network || len(p.FixedIPs) == 0 {
 			return nil, false
 		}
@@ -222,19 +225,22 @@ func (svc *Service) removeFixedIP(w http.ResponseWriter, r *http.Request, args j
 	if err := api.DecodeJSON(args, &in); err != nil {
 		return err
 	}
-	return svc.changeIPs(w, r, func(p *ports.Port) ([]ports.IP, bool) {
+	return svc.changeIPs(w, r, "remove_fixed_ip", func(p *ports.Port) ([]ports.IP, bool) {
 		left := slices.DeleteFunc(slices.Clone(p.FixedIPs), func(ip ports.IP) bool { return ip.IPAddress == in.Address })
 		return left, len(left) < len(p.FixedIPs)
 	})
 }
 
 // changeIPs changes the addresses of the first port that want is about.
-func (svc *Service) changeIPs(w http.ResponseWriter, r *http.Request, want func(p *ports.Port) ([]ports.IP, bool)) error {
+func (svc *Service) changeIPs(w http.ResponseWriter, r *http.Request, verb string, want func(p *ports.Port) ([]ports.IP, bool)) error {
 	b, err := svc.building(r)
 	if err != nil {
 		return err
 	}
 	if err := b.s.locked(r); err != nil {
+		return err
+	}
+	if err := b.s.idle(verb); err != nil {
 		return err
 	}
 	for _, sp := range b.s.Ports {
@@ -257,7 +263,11 @@ func (svc *Service) changeIPs(w http.ResponseWriter, r *http.Request, want func(
 		if err != nil {
 			return err
 		}
+		now.Tag = sp.Tag
 		_, err = svc.change(r, func(_ *store.Tx, s *Server) error {
+			if err := s.idle(verb); err != nil {
+				return err
+			}
 			for i := range s.Ports {
 				if s.Ports[i].ID == sp.ID {
 					s.Ports[i] = *now
@@ -292,6 +302,14 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 	if err != nil {
 		return err
 	}
+	verb := "remove_security_group"
+	if add {
+		verb = "add_security_group"
+	}
+	// A server under way gets ports with the groups that it had before.
+	if err := b.s.idle(verb); err != nil {
+		return err
+	}
 	id, shown, err := b.group(r.Context(), in.Name)
 	if err != nil {
 		return err
@@ -312,6 +330,9 @@ func (svc *Service) changeGroups(w http.ResponseWriter, r *http.Request, args js
 		}
 	}
 	_, err = svc.change(r, func(_ *store.Tx, s *Server) error {
+		if err := s.idle(verb); err != nil {
+			return err
+		}
 		if s.SecurityGroups == nil {
 			s.SecurityGroups = []string{"default"}
 		}

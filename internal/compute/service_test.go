@@ -321,3 +321,21 @@ func TestMetadataIsOfTheServerThatAsks(t *testing.T) {
 		t.Errorf("from a port that only says that it is the server's: %d, expected 404", code)
 	}
 }
+
+func TestPortsOfAServerUnderWayAreLeftAlone(t *testing.T) {
+	u := newUndercloud(t)
+	member := u.as(u.User("m", "p1", "member"))
+	net := member.network("mine", "192.0.2.0/24")
+	id := member.boot([]servers.Network{{UUID: net}})
+	u.ironic.set(func(i *ironic) { i.state = "cleaning" }) // the rebuild waits for its end
+	if _, err := servers.Rebuild(t.Context(), member.nova, id, servers.RebuildOpts{ImageRef: imageID}).Extract(); err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []map[string]any{
+		{"addSecurityGroup": map[string]any{"name": "default"}}, {"removeSecurityGroup": map[string]any{"name": "default"}},
+		{"addFixedIp": map[string]any{"networkId": net}}, {"removeFixedIp": map[string]any{"address": "192.0.2.2"}},
+	} {
+		_, err := member.nova.Post(t.Context(), member.nova.ServiceURL("servers", id, "action"), action, nil, nil) //nolint:bodyclose // closed there, as no body is asked for
+		status(t, fmt.Sprint(action), err, 409)
+	}
+}
