@@ -151,18 +151,18 @@ func TestLongScriptsHaveTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"tripleo.deployment.v1 deploy_on_server deploy_config":      "<% $.timeout %>",
-		"tripleo.deployment.v1 deploy_on_servers deploy_on_servers": "<% $.timeout %>",
-		"tripleo.package_update.v1 update_nodes update_node":        "7200",
-		"tripleo.support.v1 collect_logs collect_logs_on_servers":   "<% $.timeout %>",
-		"tripleo.support.v1 upload_logs upload_logs":                "<% $.timeout %>",
-		"tripleo.support.v1 fetch_logs collect_logs_on_servers":     "<% $.timeout %>",
-		"tripleo.support.v1 fetch_logs upload_logs_on_servers":      "<% $.timeout %>",
+		"tripleo.deployment.v1/deploy_on_server/deploy_config":      "<% $.timeout %>",
+		"tripleo.deployment.v1/deploy_on_servers/deploy_on_servers": "<% $.timeout %>",
+		"tripleo.package_update.v1/update_nodes/update_node":        "7200",
+		"tripleo.support.v1/collect_logs/collect_logs_on_servers":   "<% $.timeout %>",
+		"tripleo.support.v1/upload_logs/upload_logs":                "<% $.timeout %>",
+		"tripleo.support.v1/fetch_logs/collect_logs_on_servers":     "<% $.timeout %>",
+		"tripleo.support.v1/fetch_logs/upload_logs_on_servers":      "<% $.timeout %>",
 	}
 	for _, b := range books {
 		m := mustMap(t, b.YAML)
 		for name, timeout := range want {
-			f := strings.Fields(name)
+			f := strings.Split(name, "/")
 			if f[0] != b.Name {
 				continue
 			}
