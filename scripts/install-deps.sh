@@ -7,7 +7,7 @@ packages=(
   # machines of the lab, and what boots them
   systemd-container qemu-system-x86 qemu-utils ovmf ipxe ipxe-qemu
   # images
-  mmdebstrap e2fsprogs dosfstools mtools syslinux gdisk zstd squashfs-tools
+  mmdebstrap e2fsprogs dosfstools mtools syslinux syslinux-common gdisk zstd squashfs-tools
   # peers in tests
   ipmitool openipmi radosgw ceph-mon ceph-osd
   python3-openstackclient python3-heatclient python3-ironicclient python3-mistralclient python3-zaqarclient python3-swiftclient
