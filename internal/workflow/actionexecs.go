@@ -7,6 +7,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/yaql"
@@ -60,8 +61,8 @@ func actionExecutionList(withOutput bool) *listing {
 	if !withOutput {
 		l.selects = strings.Replace(l.selects, "output,", "'' AS output,", 1)
 	}
-	l.scan = func(scan func(...any) error) (*yaql.Map, error) {
-		a, err := engine.ScanAction(scan)
+	l.scan = func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
+		a, err := engine.ScanAction(tx, scan)
 		if err != nil {
 			return nil, err
 		}

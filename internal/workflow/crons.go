@@ -29,11 +29,17 @@ type cron struct {
 	caller                                                                 engine.Caller
 }
 
-func scanCron(scan func(...any) error) (*cron, error) {
+func scanCron(tx *store.Tx, scan func(...any) error) (*cron, error) {
 	c := &cron{}
-	err := scan(&c.id, &c.name, &c.project, &c.scope, &c.workflow, &c.workflowID, &c.input, &c.params, &c.pattern, &c.remaining,
+	input, params := c.secrets(tx)
+	err := scan(&c.id, &c.name, &c.project, &c.scope, &c.workflow, &c.workflowID, input, params, &c.pattern, &c.remaining,
 		store.Time(&c.first), store.Time(&c.next), store.JSON(&c.caller), store.Time(&c.created), store.Time(&c.updated))
 	return c, err
+}
+
+// secrets are the encrypted ones of cronColumns.
+func (c *cron) secrets(tx *store.Tx) (input, params any) {
+	return tx.SealedText(&c.input, "workflow_crons.input"), tx.SealedText(&c.params, "workflow_crons.params")
 }
 
 func (c *cron) doc() *yaql.Map {
@@ -50,7 +56,7 @@ func (c *cron) doc() *yaql.Map {
 }
 
 func (s *Service) getCron(tx *store.Tx, ident string, id *auth.Identity) (*cron, error) {
-	c, err := scanCron(tx.QueryRow(`SELECT `+cronColumns+` FROM workflow_crons WHERE (name = ? OR id = ?) AND project_id = ? LIMIT 1`,
+	c, err := scanCron(tx, tx.QueryRow(`SELECT `+cronColumns+` FROM workflow_crons WHERE (name = ? OR id = ?) AND project_id = ? LIMIT 1`,
 		ident, ident, id.ProjectID).Scan)
 	if err = store.Wrap(err); errors.Is(err, store.ErrNotFound) {
 		return nil, api.NotFound("Cron trigger not found [name=%s]", ident)
@@ -62,8 +68,8 @@ func (s *Service) getCron(tx *store.Tx, ident string, id *auth.Identity) (*cron,
 func cronList() *listing {
 	text := func(sql string) column { return column{sql: sql} }
 	return &listing{key: "cron_triggers", from: "workflow_crons", selects: cronColumns, id: "id", sort: "created_at",
-		scan: func(scan func(...any) error) (*yaql.Map, error) {
-			c, err := scanCron(scan)
+		scan: func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
+			c, err := scanCron(tx, scan)
 			return c.doc(), err
 		},
 		columns: map[string]column{
@@ -151,6 +157,19 @@ func (s *Service) parseCron(in *yaql.Map) (*cron, error) {
 	return c, nil
 }
 
+// alone refuses another name for the same work at the same times, as Mistral
+// does.
+func (c *cron) alone(tx *store.Tx) error {
+	return tx.Each(func(scan func(...any) error) error {
+		other, err := scanCron(tx, scan)
+		if err == nil && other.input == c.input && other.params == c.params {
+			err = api.Conflict("Duplicate entry for CronTrigger: %s does the same as another", c.name)
+		}
+		return err
+	}, `SELECT `+cronColumns+` FROM workflow_crons WHERE project_id = ? AND workflow_id = ? AND pattern = ? AND remaining = ? AND first_at = ?`,
+		c.project, c.workflowID, c.pattern, c.remaining, store.At(c.first))
+}
+
 func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
 	in, err := body(r)
 	if err != nil {
@@ -181,17 +200,12 @@ func (s *Service) createCron(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		var same int // another name for the same work at the same times is refused, as in Mistral
-		err := tx.Get([]any{&same}, `SELECT COUNT(*) FROM workflow_crons WHERE project_id = ? AND workflow_id = ? AND input = ? AND params = ?
-			AND pattern = ? AND remaining = ? AND first_at = ?`, c.project, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.first))
-		if err != nil {
+		if err := c.alone(tx); err != nil {
 			return err
 		}
-		if same > 0 {
-			return api.Conflict("Duplicate entry for CronTrigger: %s does the same as another", c.name)
-		}
-		_, err = tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
-			c.workflow, c.workflowID, c.input, c.params, c.pattern, c.remaining, store.At(c.first), store.At(c.next), store.JSON(c.caller),
+		input, params := c.secrets(tx)
+		_, err := tx.Exec(`INSERT INTO workflow_crons (`+cronColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, c.id, c.name, c.project, c.scope,
+			c.workflow, c.workflowID, input, params, c.pattern, c.remaining, store.At(c.first), store.At(c.next), store.JSON(c.caller),
 			store.At(c.created), store.At(c.updated))
 		if errors.Is(err, store.ErrConflict) {
 			return api.Conflict("Duplicate entry for CronTrigger: %s", c.name)
@@ -235,7 +249,7 @@ func (s *Service) deleteCron(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) fireCron(ctx context.Context, j jobs.Job) jobs.Result {
 	var c *cron
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		c, err = scanCron(tx.QueryRow(`SELECT `+cronColumns+` FROM workflow_crons WHERE id = ?`, j.Key).Scan)
+		c, err = scanCron(tx, tx.QueryRow(`SELECT `+cronColumns+` FROM workflow_crons WHERE id = ?`, j.Key).Scan)
 		return store.Wrap(err)
 	})
 	if errors.Is(err, store.ErrNotFound) {

@@ -185,7 +185,7 @@ func (s *Service) getDefinition(tx *store.Tx, kind, ident, namespace string, id 
 // definitionList lists workflows or actions.
 func definitionList(kind string) *listing {
 	text := func(sql string) column { return column{sql: sql} }
-	l := &listing{key: kind + "s", from: "workflow_definitions", selects: definitionColumns, id: "id", sort: "name", scan: scanDefinition,
+	l := &listing{key: kind + "s", from: "workflow_definitions", selects: definitionColumns, id: "id", sort: "name", scan: plain(scanDefinition),
 		columns: map[string]column{
 			"id": text("id"), "name": text("name"), "namespace": text("namespace"), "scope": text("scope"), "project_id": text("project_id"),
 			"description": text("description"), "input": text("input"), "definition": text("definition"), "tags": {"tags", kindTags, ""},

@@ -16,17 +16,20 @@ import (
 
 const environmentColumns = `id, name, project_id, scope, description, variables, created_at, updated_at`
 
-func scanEnvironment(scan func(...any) error) (*yaql.Map, error) {
+// environmentSecrets is the encrypted one of environmentColumns.
+const environmentSecrets = "workflow_environments.variables"
+
+func scanEnvironment(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
 	var id, name, project, scope, description, variables string
 	var created, updated time.Time
-	err := scan(&id, &name, &project, &scope, &description, &variables, store.Time(&created), store.Time(&updated))
+	err := scan(&id, &name, &project, &scope, &description, tx.SealedText(&variables, environmentSecrets), store.Time(&created), store.Time(&updated))
 	return yaql.MapOf("id", id, "name", name, "description", description, "variables", variables, "scope", scope, "project_id", project,
 		"created_at", stamp(created), "updated_at", stamp(updated)), err
 }
 
 func (s *Service) getEnvironment(tx *store.Tx, name string, id *auth.Identity) (*yaql.Map, error) {
 	where, args := visibleTo(id)
-	m, err := scanEnvironment(tx.QueryRow(`SELECT `+environmentColumns+` FROM workflow_environments WHERE name = ? AND `+where+`
+	m, err := scanEnvironment(tx, tx.QueryRow(`SELECT `+environmentColumns+` FROM workflow_environments WHERE name = ? AND `+where+`
 		ORDER BY CASE WHEN project_id = ? THEN 0 ELSE 1 END LIMIT 1`, append(append([]any{name}, args...), id.ProjectID)...).Scan)
 	if err = store.Wrap(err); errors.Is(err, store.ErrNotFound) {
 		return nil, api.NotFound("Environment not found [name=%s]", name)
@@ -123,7 +126,7 @@ func (s *Service) createEnvironment(w http.ResponseWriter, r *http.Request) erro
 	now := s.cfg.Now()
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
 		_, err := tx.Exec(`INSERT INTO workflow_environments (`+environmentColumns+`) VALUES (?,?,?,?,?,?,?,?)`, uuid.NewString(), name,
-			identity(r).ProjectID, scope, str(in, "description"), text, store.At(now), store.At(now))
+			identity(r).ProjectID, scope, str(in, "description"), tx.SealedText(&text, environmentSecrets), store.At(now), store.At(now))
 		if errors.Is(err, store.ErrConflict) {
 			return api.Conflict("Duplicate entry for Environment: %s", name)
 		}
@@ -168,8 +171,9 @@ func (s *Service) updateEnvironment(w http.ResponseWriter, r *http.Request) erro
 			}
 			m.Set("variables", text)
 		}
+		variables := yaql.Str(m.Value("variables"))
 		_, err = tx.Exec(`UPDATE workflow_environments SET description = ?, scope = ?, variables = ?, updated_at = ? WHERE id = ?`,
-			m.Value("description"), m.Value("scope"), m.Value("variables"), store.At(s.cfg.Now()), m.Value("id"))
+			m.Value("description"), m.Value("scope"), tx.SealedText(&variables, environmentSecrets), store.At(s.cfg.Now()), m.Value("id"))
 		return err
 	})
 	if err != nil {

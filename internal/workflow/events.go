@@ -109,7 +109,7 @@ func (s *Service) Hear(tx *store.Tx, n notify.Notification) error {
 // keepEvent stores an event for the job that delivers it.
 func (s *Service) keepEvent(tx *store.Tx, e event, payload string) error {
 	_, err := tx.Exec(`INSERT INTO workflow_events (id, project_id, exchange, topic, event, publisher, payload, created_at) VALUES (?,?,?,?,?,?,?,?)`,
-		e.id, e.project, e.exchange, e.topic, e.name, e.publisher, payload, store.At(e.at))
+		e.id, e.project, e.exchange, e.topic, e.name, e.publisher, tx.SealedText(&payload, engine.EventPayload), store.At(e.at))
 	if err != nil {
 		return err
 	}
@@ -122,13 +122,13 @@ func (s *Service) deliver(ctx context.Context, j jobs.Job) jobs.Result {
 	var payload string
 	var triggers []*eventTrigger
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		err := tx.Get([]any{&e.project, &e.exchange, &e.topic, &e.name, &e.publisher, &payload, store.Time(&e.at)},
+		err := tx.Get([]any{&e.project, &e.exchange, &e.topic, &e.name, &e.publisher, tx.SealedText(&payload, engine.EventPayload), store.Time(&e.at)},
 			`SELECT project_id, exchange, topic, event, publisher, payload, created_at FROM workflow_events WHERE id = ?`, e.id)
 		if err != nil {
 			return err
 		}
 		return tx.Each(func(scan func(...any) error) error {
-			t, err := scanEventTrigger(scan)
+			t, err := scanEventTrigger(tx, scan)
 			if err == nil && t.hears(e.name) && (e.project != "" || t.scope == "public" || t.caller.Admin) {
 				triggers = append(triggers, t)
 			}
@@ -195,7 +195,7 @@ func (s *Service) listen(ctx context.Context, j jobs.Job) jobs.Result {
 	var t *eventTrigger
 	marker := ""
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		t, err = scanEventTrigger(tx.QueryRow(`SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE id = ?`, j.Key).Scan)
+		t, err = scanEventTrigger(tx, tx.QueryRow(`SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE id = ?`, j.Key).Scan)
 		if err = store.Wrap(err); err != nil {
 			return err
 		}

@@ -25,11 +25,17 @@ type eventTrigger struct {
 	created, updated                                                            time.Time
 }
 
-func scanEventTrigger(scan func(...any) error) (*eventTrigger, error) {
+func scanEventTrigger(tx *store.Tx, scan func(...any) error) (*eventTrigger, error) {
 	t := &eventTrigger{}
-	err := scan(&t.id, &t.name, &t.project, &t.scope, &t.workflowID, &t.input, &t.params, &t.exchange, &t.topic, &t.event,
+	input, params := t.secrets(tx)
+	err := scan(&t.id, &t.name, &t.project, &t.scope, &t.workflowID, input, params, &t.exchange, &t.topic, &t.event,
 		store.JSON(&t.caller), store.Time(&t.created), store.Time(&t.updated))
 	return t, err
+}
+
+// secrets are the encrypted ones of eventTriggerColumns.
+func (t *eventTrigger) secrets(tx *store.Tx) (input, params any) {
+	return tx.SealedText(&t.input, "workflow_event_triggers.input"), tx.SealedText(&t.params, "workflow_event_triggers.params")
 }
 
 func (t *eventTrigger) doc() *yaql.Map {
@@ -39,7 +45,7 @@ func (t *eventTrigger) doc() *yaql.Map {
 }
 
 func (s *Service) getEventTrigger(tx *store.Tx, r *http.Request) (*eventTrigger, error) {
-	t, err := scanEventTrigger(tx.QueryRow(`SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE id = ? AND (project_id = ? OR scope = 'public')`,
+	t, err := scanEventTrigger(tx, tx.QueryRow(`SELECT `+eventTriggerColumns+` FROM workflow_event_triggers WHERE id = ? AND (project_id = ? OR scope = 'public')`,
 		r.PathValue("id"), identity(r).ProjectID).Scan)
 	if err = store.Wrap(err); errors.Is(err, store.ErrNotFound) {
 		return nil, api.NotFound("Event trigger not found [id=%s].", r.PathValue("id"))
@@ -57,8 +63,8 @@ func (s *Service) listEventTriggers(w http.ResponseWriter, r *http.Request) erro
 		where = "(" + where + " OR scope = 'public')"
 	}
 	return s.reply(w, r, &listing{key: "event_triggers", from: "workflow_event_triggers", selects: eventTriggerColumns, id: "id", sort: "created_at",
-		scan: func(scan func(...any) error) (*yaql.Map, error) {
-			t, err := scanEventTrigger(scan)
+		scan: func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
+			t, err := scanEventTrigger(tx, scan)
 			return t.doc(), err
 		},
 		columns: map[string]column{"id": text("id"), "name": text("name"), "workflow_id": text("workflow_id"), "exchange": text("exchange"),
@@ -136,8 +142,9 @@ func (s *Service) createEventTrigger(w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		input, params := t.secrets(tx)
 		_, err := tx.Exec(`INSERT INTO workflow_event_triggers (`+eventTriggerColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`, t.id, t.name, t.project,
-			t.scope, t.workflowID, t.input, t.params, t.exchange, t.topic, t.event, store.JSON(t.caller), store.At(t.created), store.At(t.updated))
+			t.scope, t.workflowID, input, params, t.exchange, t.topic, t.event, store.JSON(t.caller), store.At(t.created), store.At(t.updated))
 		if errors.Is(err, store.ErrConflict) {
 			return api.Conflict("Duplicate entry for EventTrigger ['exchange', 'topic', 'event', 'workflow_id', 'project_id']: %s, %s, %s",
 				t.exchange, t.topic, t.event)
@@ -183,8 +190,9 @@ func (s *Service) updateEventTrigger(w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	err = s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
+		input, params := t.secrets(tx)
 		_, err := tx.Exec(`UPDATE workflow_event_triggers SET name = ?, scope = ?, workflow_id = ?, input = ?, params = ?, caller = ?, updated_at = ? WHERE id = ?`,
-			t.name, t.scope, t.workflowID, t.input, t.params, store.JSON(t.caller), store.At(t.updated), t.id)
+			t.name, t.scope, t.workflowID, input, params, store.JSON(t.caller), store.At(t.updated), t.id)
 		return err
 	})
 	if err != nil {

@@ -88,8 +88,8 @@ func executionList(withOutput bool) *listing {
 	if !withOutput {
 		l.selects = strings.Replace(l.selects, "context, output,", "'' AS context, '' AS output,", 1)
 	}
-	l.scan = func(scan func(...any) error) (*yaql.Map, error) {
-		x, err := engine.ScanExecution(scan)
+	l.scan = func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
+		x, err := engine.ScanExecution(tx, scan)
 		if err != nil {
 			return nil, err
 		}

@@ -52,7 +52,7 @@ func member(tx *store.Tx, r *http.Request) (*yaql.Map, error) {
 func (s *Service) listMembers(w http.ResponseWriter, r *http.Request) error {
 	text := func(sql string) column { return column{sql: sql} }
 	project := identity(r).ProjectID
-	return s.reply(w, r, &listing{key: "members", from: "workflow_members", selects: memberColumns, id: "id", sort: "created_at", scan: scanMember,
+	return s.reply(w, r, &listing{key: "members", from: "workflow_members", selects: memberColumns, id: "id", sort: "created_at", scan: plain(scanMember),
 		columns: map[string]column{"id": text("id"), "member_id": text("member_id"), "project_id": text("project_id"), "status": text("status"),
 			"resource_id": text("resource_id"), "resource_type": text("resource_type"),
 			"created_at": {"created_at", kindTime, ""}, "updated_at": {"updated_at", kindTime, ""}}},

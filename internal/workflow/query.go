@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,7 +23,7 @@ const (
 	kindTime            // microseconds; the text is a time
 	kindBool            // 0 or 1
 	kindTags            // a JSON list of strings
-	kindJSON            // a JSON document as text
+	kindJSON            // a JSON document, encrypted: compared here, not by the database
 )
 
 // column is a field of a resource that can be filtered and sorted by.
@@ -52,7 +53,12 @@ type listing struct {
 	id      string // the id's column
 	sort    string // default sort key
 	columns map[string]column
-	scan    func(scan func(...any) error) (*yaql.Map, error)
+	scan    func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error)
+}
+
+// plain makes a listing's scan of one that has no encrypted columns to open.
+func plain(scan func(scan func(...any) error) (*yaql.Map, error)) func(*store.Tx, func(...any) error) (*yaql.Map, error) {
+	return func(_ *store.Tx, row func(...any) error) (*yaql.Map, error) { return scan(row) }
 }
 
 // listParam says which query parameters are no filters.
@@ -133,7 +139,7 @@ func (s *Service) reply(w http.ResponseWriter, r *http.Request, l *listing, wher
 	if err != nil {
 		return err
 	}
-	items := []*yaql.Map{}
+	var items []*yaql.Map
 	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
 		query := &query{tx: tx, l: l, args: args, where: []string{"(" + where + ")"}}
 		if err := query.filter(q); err != nil {
@@ -142,11 +148,8 @@ func (s *Service) reply(w http.ResponseWriter, r *http.Request, l *listing, wher
 		if err := query.page(p); err != nil {
 			return err
 		}
-		return tx.Each(func(scan func(...any) error) error {
-			m, err := l.scan(scan)
-			items = append(items, m)
-			return err
-		}, query.text(p), query.args...)
+		items, err = query.rows(p)
+		return err
 	})
 	if err != nil {
 		return err
@@ -191,6 +194,44 @@ type query struct {
 	l     *listing
 	where []string
 	args  []any
+	docs  []docFilter
+}
+
+// docFilter is a condition on an encrypted column.
+type docFilter struct {
+	expr, owner string
+	holds       func(text string) bool
+}
+
+var errEnough = errors.New("the page is full")
+
+// rows runs the query. Conditions on encrypted columns are checked here, row by
+// row until the page is full.
+func (q *query) rows(p *paging) ([]*yaql.Map, error) {
+	items := []*yaql.Map{}
+	err := q.tx.Each(func(scan func(...any) error) error {
+		texts, more := make([]string, len(q.docs)), make([]any, len(q.docs))
+		for i, d := range q.docs {
+			more[i] = q.tx.SealedText(&texts[i], d.owner)
+		}
+		m, err := q.l.scan(q.tx, func(dest ...any) error { return scan(append(dest, more...)...) })
+		if err != nil {
+			return err
+		}
+		for i, d := range q.docs {
+			if !d.holds(texts[i]) {
+				return nil
+			}
+		}
+		if items = append(items, m); p.limit > 0 && len(items) > p.limit {
+			return errEnough
+		}
+		return nil
+	}, q.text(p), q.args...)
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return items, err
 }
 
 func (q *query) text(p *paging) string {
@@ -198,8 +239,12 @@ func (q *query) text(p *paging) string {
 	for i, k := range p.keys {
 		order[i] = q.l.columns[k].expr(q.tx) + " " + p.dirs[i]
 	}
-	text := "SELECT " + q.l.selects + " FROM " + q.l.from + " WHERE " + strings.Join(q.where, " AND ") + " ORDER BY " + strings.Join(order, ", ")
-	if p.limit > 0 {
+	selects := q.l.selects
+	for _, d := range q.docs {
+		selects += ", " + d.expr
+	}
+	text := "SELECT " + selects + " FROM " + q.l.from + " WHERE " + strings.Join(q.where, " AND ") + " ORDER BY " + strings.Join(order, ", ")
+	if p.limit > 0 && len(q.docs) == 0 {
 		text += " LIMIT " + strconv.Itoa(p.limit+1)
 	}
 	return text
@@ -213,6 +258,10 @@ func (q *query) filter(params url.Values) error {
 		c, ok := q.l.columns[strings.Trim(key, `'" `)]
 		if !ok {
 			return api.Invalid("Unknown attribute: %s", key)
+		}
+		if c.kind == kindJSON {
+			q.docs = append(q.docs, docFilter{c.expr(q.tx), q.owner(c), func(text string) bool { return text == "" || text == "null" }})
+			continue
 		}
 		q.where = append(q.where, c.expr(q.tx)+" = ''")
 	}
@@ -265,6 +314,10 @@ func (q *query) condition(key string, c column, text string) error {
 			return err
 		}
 	}
+	if c.kind == kindJSON {
+		q.docs = append(q.docs, docFilter{expr, q.owner(c), comparison(op, value, args)})
+		return nil
+	}
 	switch op {
 	case "in":
 		q.add(expr+" IN "+store.In(len(args)), args...)
@@ -276,6 +329,29 @@ func (q *query) condition(key string, c column, text string) error {
 		q.add(expr+map[string]string{"eq": " = ?", "neq": " <> ?", "gt": " > ?", "gte": " >= ?", "lt": " < ?", "lte": " <= ?"}[op], args...)
 	}
 	return nil
+}
+
+// owner is the name under which a column is encrypted.
+func (q *query) owner(c column) string {
+	table, _, _ := strings.Cut(q.l.from, " ")
+	return table + "." + c.sql[strings.LastIndexByte(c.sql, '.')+1:]
+}
+
+// comparison is what a filter says of a column that the database cannot read.
+func comparison(op, value string, args []any) func(text string) bool {
+	switch op {
+	case "in":
+		return func(text string) bool { return slices.Contains(args, any(text)) }
+	case "nin":
+		return func(text string) bool { return !slices.Contains(args, any(text)) }
+	case "has":
+		return func(text string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(value)) }
+	}
+	want, _ := args[0].(string)
+	return func(text string) bool {
+		c := strings.Compare(text, want)
+		return map[string]bool{"eq": c == 0, "neq": c != 0, "gt": c > 0, "gte": c >= 0, "lt": c < 0, "lte": c <= 0}[op]
+	}
 }
 
 func (q *query) add(cond string, args ...any) {
@@ -341,6 +417,9 @@ func (q *query) page(p *paging) error {
 		c, ok := q.l.columns[k]
 		if !ok {
 			return api.Invalid("Unknown sort key '%s'", k)
+		}
+		if c.kind == kindJSON {
+			return api.Invalid("'%s' is no sort key: it is a document, and encrypted", k)
 		}
 		exprs[i] = c.expr(q.tx)
 	}

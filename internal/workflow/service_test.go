@@ -17,6 +17,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/workflow/v2/workflows"
 
 	"github.com/tripleo/tripleo/internal/auth/authtest"
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
@@ -37,6 +38,11 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, bus: notify.New()}
 	db := storetest.Open(t)
+	keys, err := seal.OpenKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Protect(keys)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	q, err := jobs.New(db, b.bus, log)
 	if err != nil {
@@ -295,7 +301,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	stored := func(name string) string {
 		var input, doc string
 		err := b.svc.cfg.DB.View(t.Context(), func(tx *store.Tx) error {
-			return tx.Get([]any{&input, &doc}, `SELECT input, doc FROM workflow_actions WHERE name = ?`, name)
+			return tx.Get([]any{tx.SealedText(&input, "workflow_actions.input"), &doc}, `SELECT input, doc FROM workflow_actions WHERE name = ?`, name)
 		})
 		if err != nil {
 			t.Fatal(name, err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
 	"github.com/tripleo/tripleo/internal/workflow/engine"
 	"github.com/tripleo/tripleo/yaql"
 )
@@ -18,7 +19,7 @@ func taskDoc(t *engine.Task, x *engine.Execution) (*yaql.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	global, err := jsonText(t.Doc.Global)
+	global, err := jsonText(t.Global)
 	if err != nil {
 		return nil, err
 	}
@@ -58,9 +59,9 @@ func taskList() *listing {
 			"created_at": {"t.created_at", kindTime, ""}, "updated_at": {"t.updated_at", kindTime, ""},
 			"started_at": {"t.started_at", kindTime, ""}, "finished_at": {"t.finished_at", kindTime, ""},
 		},
-		scan: func(scan func(...any) error) (*yaql.Map, error) {
+		scan: func(tx *store.Tx, scan func(...any) error) (*yaql.Map, error) {
 			x := &engine.Execution{}
-			t, err := engine.ScanTask(scan, &x.Workflow, &x.Namespace, &x.WorkflowID, &x.ProjectID)
+			t, err := engine.ScanTask(tx, scan, &x.Workflow, &x.Namespace, &x.WorkflowID, &x.ProjectID)
 			if err != nil {
 				return nil, err
 			}

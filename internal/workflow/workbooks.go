@@ -102,7 +102,7 @@ func (s *Service) putWorkbook(tx *store.Tx, id *auth.Identity, wb *dsl.Workbook,
 // workbookList lists workbooks.
 func workbookList() *listing {
 	text := func(sql string) column { return column{sql: sql} }
-	return &listing{key: "workbooks", from: "workflow_workbooks", selects: workbookColumns, id: "id", sort: "created_at", scan: scanWorkbook,
+	return &listing{key: "workbooks", from: "workflow_workbooks", selects: workbookColumns, id: "id", sort: "created_at", scan: plain(scanWorkbook),
 		columns: map[string]column{
 			"id": text("id"), "name": text("name"), "scope": text("scope"), "project_id": text("project_id"),
 			"tags": {"tags", kindTags, ""}, "namespace": text("namespace"), "definition": text("definition"),

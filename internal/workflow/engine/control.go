@@ -163,7 +163,7 @@ func (e *Engine) saveTx(tx *store.Tx, x *Execution) error {
 func (e *Engine) childrenTx(tx *store.Tx, id string) ([]*Execution, error) {
 	var out []*Execution
 	err := tx.Each(func(scan func(...any) error) error {
-		x, err := scanExecution(scan)
+		x, err := scanExecution(tx, scan)
 		out = append(out, x)
 		return err
 	}, `SELECT `+executionColumns+` FROM workflow_executions WHERE parent_id = ?`, id)
@@ -380,7 +380,7 @@ func (e *Engine) NewAction(ctx context.Context, name string, input *yaql.Map, ca
 		Created: now, Updated: now, Started: now, fresh: true,
 		Doc: ActionDoc{Base: res.action.Name, Adhoc: res.adhoc, Caller: caller, Async: res.action.Async}}
 	if res.action.Name != name {
-		a.Doc.BaseInput = res.input
+		a.BaseInput = res.input
 	}
 	return a, nil
 }
@@ -400,8 +400,8 @@ func (e *Engine) Queue(ctx context.Context, a *Action) error {
 func (e *Engine) RunNow(ctx context.Context, a *Action, sess *cloud.Session, save bool) error {
 	act := e.actions.Get(a.Doc.Base)
 	input := a.Input
-	if a.Doc.BaseInput != nil {
-		input = a.Doc.BaseInput
+	if a.BaseInput != nil {
+		input = a.BaseInput
 	}
 	var out any
 	var err error

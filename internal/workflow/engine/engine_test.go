@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
@@ -52,7 +53,13 @@ func (c *clock) now() time.Time {
 
 func newRig(t testing.TB, extra ...actions.Action) *rig {
 	t.Helper()
-	return newRigOn(t, storetest.Open(t), extra...)
+	db := storetest.Open(t)
+	keys, err := seal.OpenKeys(t.TempDir()) // as in an undercloud
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Protect(keys)
+	return newRigOn(t, db, extra...)
 }
 
 func (r *rig) start() {

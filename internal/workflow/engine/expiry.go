@@ -81,7 +81,7 @@ func (e *Engine) expired(tx *store.Tx) ([]*Execution, error) {
 	}
 	var out []*Execution
 	err := tx.Each(func(scan func(...any) error) error {
-		x, err := scanExecution(scan)
+		x, err := scanExecution(tx, scan)
 		out = append(out, x)
 		return err
 	}, `SELECT `+executionColumns+` FROM workflow_executions WHERE `+ended+` AND (`+where+`) ORDER BY finished_at LIMIT ?`, append(args, expiryBatch)...)

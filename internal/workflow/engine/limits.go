@@ -118,3 +118,8 @@ var urlSecret = regexp.MustCompile(`(\w+://[^\s:/@]+:)[^\s/@]+@`)
 func maskSecrets(s string) string {
 	return urlSecret.ReplaceAllString(secretPattern.ReplaceAllString(s, "$1***"), "$1***@")
 }
+
+func text(v any) (string, error) {
+	b, err := yaql.JSON(v)
+	return string(b), err
+}

@@ -107,6 +107,7 @@ type Task struct {
 	Processed                          bool
 	Doc                                TaskDoc
 	In, Published                      *yaql.Map
+	Global                             *yaql.Map // what it published for the whole workflow
 	Result                             any
 	Created, Updated, Started, Ended   time.Time
 
@@ -137,7 +138,6 @@ type TaskDoc struct {
 	Callee       string      `json:"callee,omitempty"`
 	Reset        bool        `json:"reset,omitempty"`
 	Tags         []string    `json:"tags,omitempty"`
-	Global       *yaql.Map   `json:"global,omitempty"` // what it published for the whole workflow
 }
 
 // Action is a row of workflow_actions.
@@ -147,7 +147,8 @@ type Action struct {
 	Item                                                  int
 	Attempt                                               int
 	Input                                                 any
-	Output                                                any // {"result": ...}
+	Output                                                any       // {"result": ...}
+	BaseInput                                             *yaql.Map // of the registered action below an ad-hoc one
 	Doc                                                   ActionDoc
 	Created, Updated, Started, Ended                      time.Time
 
@@ -156,19 +157,18 @@ type Action struct {
 
 // ActionDoc is the working state of an action.
 type ActionDoc struct {
-	Base        string    `json:"base"` // registered action
-	BaseInput   *yaql.Map `json:"base_input,omitempty"`
-	Adhoc       []string  `json:"adhoc,omitempty"` // ids of the ad-hoc definitions whose output applies, innermost first
-	SafeRerun   bool      `json:"safe_rerun,omitempty"`
-	Caller      Caller    `json:"caller"`
-	TaskName    string    `json:"task_name,omitempty"`
-	Workflow    string    `json:"workflow,omitempty"`
-	Root        string    `json:"root,omitempty"`
-	Async       bool      `json:"async,omitempty"`
-	Namespace   string    `json:"namespace,omitempty"`
-	Description string    `json:"description,omitempty"`
-	Tags        []string  `json:"tags,omitempty"`
-	Target      string    `json:"target,omitempty"` // executor group that alone may run it
+	Base        string   `json:"base"`            // registered action
+	Adhoc       []string `json:"adhoc,omitempty"` // ids of the ad-hoc definitions whose output applies, innermost first
+	SafeRerun   bool     `json:"safe_rerun,omitempty"`
+	Caller      Caller   `json:"caller"`
+	TaskName    string   `json:"task_name,omitempty"`
+	Workflow    string   `json:"workflow,omitempty"`
+	Root        string   `json:"root,omitempty"`
+	Async       bool     `json:"async,omitempty"`
+	Namespace   string   `json:"namespace,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
+	Target      string   `json:"target,omitempty"` // executor group that alone may run it
 }
 
 // Child is what a task needs to know of a sub-execution.

@@ -13,6 +13,9 @@ import (
 const (
 	ExchangeMistral = "mistral"
 	TopicNotices    = "notifications"
+
+	// EventPayload is the encrypted column of events.
+	EventPayload = "workflow_events.payload"
 )
 
 // tell stores the event of an execution's end in the same transaction, if a
@@ -23,8 +26,8 @@ func (e *Engine) tell(tx *store.Tx, x *Execution, now time.Time) error {
 		return nil
 	}
 	name := map[string]string{Success: "WORKFLOW_SUCCEEDED", Error: "WORKFLOW_FAILED", Cancelled: "WORKFLOW_CANCELLED"}[x.State]
-	payload, err := text(yaql.MapOf("id", x.ID, "name", x.Workflow, "workflow_id", x.WorkflowID, "namespace", x.Namespace, "state", x.State,
-		"state_info", nilIfEmpty(x.Info), "project_id", x.ProjectID, "created_at", moment(x.Created), "updated_at", moment(x.Updated)))
+	payload, err := sealed(tx, yaql.MapOf("id", x.ID, "name", x.Workflow, "workflow_id", x.WorkflowID, "namespace", x.Namespace, "state", x.State,
+		"state_info", nilIfEmpty(x.Info), "project_id", x.ProjectID, "created_at", moment(x.Created), "updated_at", moment(x.Updated)), EventPayload)
 	if err != nil {
 		return err
 	}

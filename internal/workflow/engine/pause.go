@@ -53,7 +53,7 @@ func (e *Engine) resumeAbove(tx *store.Tx, x *Execution) error {
 func (e *Engine) treeTx(tx *store.Tx, root, state string) ([]*Execution, error) {
 	var out []*Execution
 	err := tx.Each(func(scan func(...any) error) error {
-		x, err := scanExecution(scan)
+		x, err := scanExecution(tx, scan)
 		out = append(out, x)
 		return err
 	}, `SELECT `+executionColumns+` FROM workflow_executions WHERE (id = ? OR root_id = ?) AND state = ?`, root, root, state)

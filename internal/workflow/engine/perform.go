@@ -101,8 +101,8 @@ func (e *Engine) runAction(ctx context.Context, a *Action) (out any, err error) 
 		return nil, fmt.Errorf("act for the caller: %w", err)
 	}
 	input := a.Input
-	if a.Doc.BaseInput != nil {
-		input = a.Doc.BaseInput
+	if a.BaseInput != nil {
+		input = a.BaseInput
 	}
 	return e.invoke(ctx, act, a, session, input)
 }

@@ -14,7 +14,7 @@ func (e *Engine) List(ctx context.Context, where string, args ...any) ([]*Execut
 	out := []*Execution{}
 	err := e.db.View(ctx, func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
-			x, err := scanExecution(scan)
+			x, err := scanExecution(tx, scan)
 			out = append(out, x)
 			return err
 		}, `SELECT `+executionColumns+` FROM workflow_executions WHERE `+where+` ORDER BY created_at, id`, args...)

@@ -13,12 +13,30 @@ import (
 // errStale is a commit that lost against a change by the API.
 var errStale = errors.New("the execution was changed meanwhile")
 
-// value is a JSON column that keeps the order of maps.
-type value struct{ v any }
+// value is an encrypted JSON column that keeps the order of maps: what a
+// workflow works with may hold secrets under any name.
+type value struct {
+	v     any
+	tx    *store.Tx
+	owner string // the column: "workflow_executions.input"
+}
 
-func text(v any) (string, error) {
+// columns are the encrypted columns of one row.
+func columns(tx *store.Tx, owners ...string) []value {
+	out := make([]value, len(owners))
+	for i, o := range owners {
+		out[i] = value{tx: tx, owner: o}
+	}
+	return out
+}
+
+// sealed is v as an encrypted column has it. What holds nothing stays readable.
+func sealed(tx *store.Tx, v any, owner string) (string, error) {
 	b, err := yaql.JSON(v)
-	return string(b), err
+	if err != nil || len(b) <= len(`{}`) || string(b) == "null" {
+		return string(b), err
+	}
+	return string(tx.SealBytes(b, owner)), nil
 }
 
 // Scan reads the column.
@@ -30,11 +48,11 @@ func (c *value) Scan(src any) error {
 	case []byte:
 		data = s
 	}
-	if len(data) == 0 {
-		return nil
+	data, err := c.tx.OpenBytes(data, c.owner)
+	if err != nil || len(data) == 0 {
+		return err
 	}
-	v, err := yaql.ParseJSON(data)
-	c.v = v
+	c.v, err = yaql.ParseJSON(data)
 	return err
 }
 
@@ -59,34 +77,39 @@ const executionColumns = `id, workflow_name, workflow_id, namespace, description
 	finalized, parent_task_id, parent_id, root_id, item, accepted, version, input, params, context, output, doc,
 	created_at, updated_at, finished_at`
 
-// ScanExecution reads a row of ExecutionColumns.
-func ScanExecution(scan func(...any) error) (*Execution, error) { return scanExecution(scan) }
+// executionSecrets are the encrypted ones of executionColumns.
+var executionSecrets = []string{"workflow_executions.input", "workflow_executions.params", "workflow_executions.context", "workflow_executions.output"}
 
-func scanExecution(scan func(...any) error) (*Execution, error) {
+// ScanExecution reads a row of ExecutionColumns.
+func ScanExecution(tx *store.Tx, scan func(...any) error) (*Execution, error) {
+	return scanExecution(tx, scan)
+}
+
+func scanExecution(tx *store.Tx, scan func(...any) error) (*Execution, error) {
 	x := &Execution{}
-	var input, params, context, output value
+	c := columns(tx, executionSecrets...)
 	var finalized, accepted int64
 	err := scan(&x.ID, &x.Workflow, &x.WorkflowID, &x.Namespace, &x.Description, &x.SpecID, &x.ProjectID, &x.State, &x.Info,
-		&finalized, &x.ParentTask, &x.Parent, &x.Root, &x.Item, &accepted, &x.Version, &input, &params, &context, &output,
+		&finalized, &x.ParentTask, &x.Parent, &x.Root, &x.Item, &accepted, &x.Version, &c[0], &c[1], &c[2], &c[3],
 		store.JSON(&x.Doc), store.Time(&x.Created), store.Time(&x.Updated), store.Time(&x.Finished))
 	x.Finalized, x.Accepted = finalized != 0, accepted != 0
-	x.Input, x.Params, x.Context, x.Output = input.dict(), params.dict(), context.dict(), output.v
+	x.Input, x.Params, x.Context, x.Output = c[0].dict(), c[1].dict(), c[2].dict(), c[3].v
 	return x, err
 }
 
 // GetExecution reads one execution.
 func GetExecution(tx *store.Tx, id string) (*Execution, error) {
-	x, err := scanExecution(tx.QueryRow(`SELECT `+executionColumns+` FROM workflow_executions WHERE id = ?`, id).Scan)
+	x, err := scanExecution(tx, tx.QueryRow(`SELECT `+executionColumns+` FROM workflow_executions WHERE id = ?`, id).Scan)
 	if err != nil {
 		return nil, store.Wrap(err)
 	}
 	return x, nil
 }
 
-func (x *Execution) values() ([]any, error) {
+func (x *Execution) values(tx *store.Tx) ([]any, error) {
 	out := make([]any, 0, 4)
-	for _, v := range []any{x.Input, x.Params, x.Context, x.Output} {
-		s, err := text(v)
+	for i, v := range []any{x.Input, x.Params, x.Context, x.Output} {
+		s, err := sealed(tx, v, executionSecrets[i])
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +119,7 @@ func (x *Execution) values() ([]any, error) {
 }
 
 func insertExecution(tx *store.Tx, x *Execution) error {
-	vals, err := x.values()
+	vals, err := x.values(tx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +133,7 @@ func insertExecution(tx *store.Tx, x *Execution) error {
 
 // updateExecution writes x if nobody else has since it was read.
 func updateExecution(tx *store.Tx, x *Execution) error {
-	vals, err := x.values()
+	vals, err := x.values(tx)
 	if err != nil {
 		return err
 	}
@@ -131,29 +154,33 @@ func updateExecution(tx *store.Tx, x *Execution) error {
 
 const (
 	taskLight = `id, execution_id, rank, name, type, state, processed, doc, created_at, updated_at, started_at, finished_at`
-	taskFull  = taskLight + `, in_context, published, result`
+	taskFull  = taskLight + `, in_context, published, result, published_global`
 )
+
+// taskSecrets are the encrypted ones of taskFull.
+var taskSecrets = []string{"workflow_tasks.in_context", "workflow_tasks.published", "workflow_tasks.result", "workflow_tasks.published_global"}
 
 // TaskColumns are the columns that ScanTask reads.
 const TaskColumns = taskFull
 
 // ScanTask reads a row of TaskColumns, and of those that follow into more.
-func ScanTask(scan func(...any) error, more ...any) (*Task, error) {
-	return scanTask(scan, true, more...)
+func ScanTask(tx *store.Tx, scan func(...any) error, more ...any) (*Task, error) {
+	return scanTask(tx, scan, true, more...)
 }
 
-func scanTask(scan func(...any) error, full bool, more ...any) (*Task, error) {
+func scanTask(tx *store.Tx, scan func(...any) error, full bool, more ...any) (*Task, error) {
 	t := &Task{full: full}
 	var processed int64
 	dest := []any{&t.ID, &t.ExecutionID, &t.Rank, &t.Name, &t.Type, &t.State, &processed, store.JSON(&t.Doc),
 		store.Time(&t.Created), store.Time(&t.Updated), store.Time(&t.Started), store.Time(&t.Ended)}
-	var in, published, result value
+	c := columns(tx, taskSecrets...)
 	if full {
-		dest = append(dest, &in, &published, &result)
+		dest = append(dest, &c[0], &c[1], &c[2], &c[3])
 	}
 	err := scan(append(dest, more...)...)
 	t.Processed = processed != 0
-	t.In, t.Published, t.Result = in.dict(), published.dict(), result.v
+	t.In, t.Published, t.Result = c[0].dict(), c[1].dict(), c[2].v
+	t.Global, _ = c[3].v.(*yaql.Map)
 	return t, err
 }
 
@@ -164,7 +191,7 @@ func listTasks(tx *store.Tx, full bool, where string, args ...any) ([]*Task, err
 	}
 	var out []*Task
 	err := tx.Each(func(scan func(...any) error) error {
-		t, err := scanTask(scan, full)
+		t, err := scanTask(tx, scan, full)
 		out = append(out, t)
 		return err
 	}, `SELECT `+cols+` FROM workflow_tasks WHERE `+where+` ORDER BY rank`, args...)
@@ -172,10 +199,10 @@ func listTasks(tx *store.Tx, full bool, where string, args ...any) ([]*Task, err
 }
 
 func writeTask(tx *store.Tx, t *Task) error {
-	var cols [3]string
+	var cols [4]string
 	if t.full {
-		for i, v := range []any{t.In, t.Published, t.Result} {
-			s, err := text(v)
+		for i, v := range []any{t.In, t.Published, t.Result, t.Global} {
+			s, err := sealed(tx, v, taskSecrets[i])
 			if err != nil {
 				return fmt.Errorf("task %s: %w", t.Name, err)
 			}
@@ -183,9 +210,9 @@ func writeTask(tx *store.Tx, t *Task) error {
 		}
 	}
 	if t.fresh {
-		_, err := tx.Exec(`INSERT INTO workflow_tasks (`+taskFull+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		_, err := tx.Exec(`INSERT INTO workflow_tasks (`+taskFull+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 			t.ID, t.ExecutionID, t.Rank, t.Name, t.Type, t.State, flag(t.Processed), store.JSON(t.Doc), store.At(t.Created),
-			store.At(t.Updated), store.At(t.Started), store.At(t.Ended), cols[0], cols[1], cols[2])
+			store.At(t.Updated), store.At(t.Started), store.At(t.Ended), cols[0], cols[1], cols[2], cols[3])
 		return err
 	}
 	if !t.full {
@@ -195,34 +222,38 @@ func writeTask(tx *store.Tx, t *Task) error {
 		return err
 	}
 	_, err := tx.Exec(`UPDATE workflow_tasks SET type = ?, state = ?, processed = ?, doc = ?, in_context = ?, published = ?,
-			result = ?, updated_at = ?, started_at = ?, finished_at = ? WHERE id = ?`,
-		t.Type, t.State, flag(t.Processed), store.JSON(t.Doc), cols[0], cols[1], cols[2], store.At(t.Updated),
+			result = ?, published_global = ?, updated_at = ?, started_at = ?, finished_at = ? WHERE id = ?`,
+		t.Type, t.State, flag(t.Processed), store.JSON(t.Doc), cols[0], cols[1], cols[2], cols[3], store.At(t.Updated),
 		store.At(t.Started), store.At(t.Ended), t.ID)
 	return err
 }
 
-const actionColumns = `id, task_id, execution_id, project_id, name, state, state_info, accepted, item, attempt, input, output, doc,
+const actionColumns = `id, task_id, execution_id, project_id, name, state, state_info, accepted, item, attempt, input, output, base_input, doc,
 	created_at, updated_at, started_at, finished_at`
+
+// actionSecrets are the encrypted ones of actionColumns.
+var actionSecrets = []string{"workflow_actions.input", "workflow_actions.output", "workflow_actions.base_input"}
 
 // ActionColumns are the columns that ScanAction reads.
 const ActionColumns = actionColumns
 
 // ScanAction reads a row of ActionColumns.
-func ScanAction(scan func(...any) error) (*Action, error) { return scanAction(scan) }
+func ScanAction(tx *store.Tx, scan func(...any) error) (*Action, error) { return scanAction(tx, scan) }
 
-func scanAction(scan func(...any) error) (*Action, error) {
+func scanAction(tx *store.Tx, scan func(...any) error) (*Action, error) {
 	a := &Action{}
-	var input, output value
+	c := columns(tx, actionSecrets...)
 	var accepted int64
 	err := scan(&a.ID, &a.TaskID, &a.ExecutionID, &a.ProjectID, &a.Name, &a.State, &a.Info, &accepted, &a.Item, &a.Attempt,
-		&input, &output, store.JSON(&a.Doc), store.Time(&a.Created), store.Time(&a.Updated), store.Time(&a.Started), store.Time(&a.Ended))
-	a.Accepted, a.Input, a.Output = accepted != 0, input.v, output.v
+		&c[0], &c[1], &c[2], store.JSON(&a.Doc), store.Time(&a.Created), store.Time(&a.Updated), store.Time(&a.Started), store.Time(&a.Ended))
+	a.Accepted, a.Input, a.Output = accepted != 0, c[0].v, c[1].v
+	a.BaseInput, _ = c[2].v.(*yaql.Map)
 	return a, err
 }
 
 // GetAction reads one action execution.
 func GetAction(tx *store.Tx, id string) (*Action, error) {
-	a, err := scanAction(tx.QueryRow(`SELECT `+actionColumns+` FROM workflow_actions WHERE id = ?`, id).Scan)
+	a, err := scanAction(tx, tx.QueryRow(`SELECT `+actionColumns+` FROM workflow_actions WHERE id = ?`, id).Scan)
 	if err != nil {
 		return nil, store.Wrap(err)
 	}
@@ -232,7 +263,7 @@ func GetAction(tx *store.Tx, id string) (*Action, error) {
 func listActions(tx *store.Tx, where string, args ...any) ([]*Action, error) {
 	var out []*Action
 	err := tx.Each(func(scan func(...any) error) error {
-		a, err := scanAction(scan)
+		a, err := scanAction(tx, scan)
 		out = append(out, a)
 		return err
 	}, `SELECT `+actionColumns+` FROM workflow_actions WHERE `+where+` ORDER BY created_at, item`, args...)
@@ -244,25 +275,25 @@ func listActions(tx *store.Tx, where string, args ...any) ([]*Action, error) {
 func writeAction(tx *store.Tx, a *Action) error {
 	shown := a.Input
 	if Completed(a.State) {
-		shown, a.Doc.BaseInput = actions.Mask(a.Input), nil
+		shown, a.BaseInput = actions.Mask(a.Input), nil
 	}
-	in, err := text(shown)
-	if err != nil {
-		return err
-	}
-	out, err := text(a.Output)
-	if err != nil {
-		return err
+	var cols [3]string
+	for i, v := range []any{shown, a.Output, a.BaseInput} {
+		s, err := sealed(tx, v, actionSecrets[i])
+		if err != nil {
+			return fmt.Errorf("action %s: %w", a.Name, err)
+		}
+		cols[i] = s
 	}
 	if a.fresh {
-		_, err = tx.Exec(`INSERT INTO workflow_actions (`+actionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-			a.ID, a.TaskID, a.ExecutionID, a.ProjectID, a.Name, a.State, a.Info, flag(a.Accepted), a.Item, a.Attempt, in, out,
+		_, err := tx.Exec(`INSERT INTO workflow_actions (`+actionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			a.ID, a.TaskID, a.ExecutionID, a.ProjectID, a.Name, a.State, a.Info, flag(a.Accepted), a.Item, a.Attempt, cols[0], cols[1], cols[2],
 			store.JSON(a.Doc), store.At(a.Created), store.At(a.Updated), store.At(a.Started), store.At(a.Ended))
 		return err
 	}
-	_, err = tx.Exec(`UPDATE workflow_actions SET state = ?, state_info = ?, accepted = ?, attempt = ?, input = ?, output = ?, doc = ?,
+	_, err := tx.Exec(`UPDATE workflow_actions SET state = ?, state_info = ?, accepted = ?, attempt = ?, input = ?, output = ?, base_input = ?, doc = ?,
 			updated_at = ?, started_at = ?, finished_at = ? WHERE id = ?`,
-		a.State, a.Info, flag(a.Accepted), a.Attempt, in, out, store.JSON(a.Doc), store.At(a.Updated), store.At(a.Started),
+		a.State, a.Info, flag(a.Accepted), a.Attempt, cols[0], cols[1], cols[2], store.JSON(a.Doc), store.At(a.Updated), store.At(a.Started),
 		store.At(a.Ended), a.ID)
 	return err
 }
@@ -277,7 +308,7 @@ func listChildren(tx *store.Tx, taskID string) ([]*Child, error) {
 	var out []*Child
 	err := tx.Each(func(scan func(...any) error) error {
 		c := &Child{}
-		var output value
+		output := value{tx: tx, owner: executionSecrets[3]}
 		var accepted int64
 		err := scan(&c.ID, &c.State, &c.Item, &accepted, &output)
 		c.Accepted, c.Output = accepted != 0, output.v

@@ -217,7 +217,7 @@ func (s *source) Executions(filter map[string]any) (any, error) {
 	out := []any{}
 	err := s.r.e.db.View(s.r.ctx, func(tx *store.Tx) error {
 		return tx.Each(func(scan func(...any) error) error {
-			x, err := scanExecution(scan)
+			x, err := scanExecution(tx, scan)
 			if err == nil {
 				out = append(out, executionMap(x, nil))
 			}

@@ -208,7 +208,7 @@ func (r *run) callAction(t *Task, item int, name string, input *yaql.Map) error 
 		Doc: ActionDoc{Base: res.action.Name, Adhoc: res.adhoc, Caller: r.x.Doc.Caller, TaskName: t.Name,
 			Workflow: r.x.Workflow, Root: r.x.RootID(), Async: res.action.Async, Namespace: r.x.Namespace, Tags: t.spec.Tags}}
 	if res.action.Name != name {
-		a.Doc.BaseInput = res.input
+		a.BaseInput = res.input
 	}
 	if t.spec.Target != "" {
 		v, err := r.eval(t, t.spec.Target, nil)
@@ -623,9 +623,9 @@ func (r *run) publish(t *Task) error {
 			}
 		}
 	}
-	t.Published, t.Doc.Global = branch, nil
+	t.Published, t.Global = branch, nil
 	if global.Len() > 0 {
-		t.Doc.Global = global
+		t.Global = global
 	}
 	for k, v := range global.All() {
 		r.x.Context.Set(k, v)
