@@ -44,12 +44,8 @@ func outputs(stack *yaml11.OrderedMap) *yaml11.OrderedMap {
 	return m
 }
 
-// stackEnvironment returns parameter_defaults and parameters of a live stack, an empty map without one.
-func (r *run) stackEnvironment(name string) (*yaml11.OrderedMap, error) {
-	st, err := r.findStack(name)
-	if err != nil || st == nil {
-		return yaml11.NewMap(), err
-	}
+// stackEnvironment returns parameter_defaults of a stack.
+func (r *run) stackEnvironment(name string, st any) (*yaml11.OrderedMap, error) {
 	c, err := r.s.Orchestration()
 	if err != nil {
 		return nil, err

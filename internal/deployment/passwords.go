@@ -115,7 +115,7 @@ func sshKeyPair() (any, error) {
 	return yaml11.MapOf("private_key", string(priv), "public_key", line), nil
 }
 
-// generatePasswords gives the plan every secret it lacks: from the live stack if that has it, else a new one.
+// generatePasswords gives the plan every secret it lacks: those that the living stack was made with, else new ones.
 // Secrets of the plan are never changed.
 func generatePasswords(r *run, in input) (any, error) {
 	container := in.str("container")
@@ -124,7 +124,7 @@ func generatePasswords(r *run, in input) (any, error) {
 		return nil, err
 	}
 	have := section(env, "passwords")
-	live, err := r.stackEnvironment(container)
+	live, err := r.livePasswords(container)
 	if err != nil {
 		return nil, err
 	}
@@ -151,23 +151,39 @@ func generatePasswords(r *run, in input) (any, error) {
 	return out, nil
 }
 
+// livePasswords are the secrets that the stack of a plan was made with, nothing when it has none: those kept for the
+// plan, and in parameter_defaults of its environment those that no template hides, for Heat does not tell the others.
+func (r *run) livePasswords(container string) (*yaml11.OrderedMap, error) {
+	st, err := r.findStack(container)
+	if err != nil || st == nil {
+		return yaml11.NewMap(), err
+	}
+	out, err := r.mirrored(passwordsEnv(container))
+	if err != nil {
+		return nil, err
+	}
+	out = out.Clone()
+	told, err := r.stackEnvironment(container, st)
+	if err != nil {
+		return nil, err
+	}
+	for name, v := range told.All() {
+		if v != heatHidden {
+			out.Set(name, v)
+		}
+	}
+	return out, nil
+}
+
+// heatHidden stands for the value of a hidden parameter in what Heat shows.
+const heatHidden = "******"
+
 // newPassword generates one; the SNMP password is shared with the undercloud when that says which.
 func (r *run) newPassword(name string) (any, error) {
 	if name == "SnmpdReadonlyUserPassword" {
-		c, err := r.s.Workflow()
+		vars, err := r.mirrored("tripleo.undercloud-config")
 		if err != nil {
 			return nil, err
-		}
-		var out any
-		_, err = r.request(c, "GET", versioned(c, "v2", "environments", "tripleo.undercloud-config"), nil, &out)
-		if err != nil && !isStatus(err, 404) {
-			return nil, err
-		}
-		vars := dig(out, "variables")
-		if s, ok := vars.(string); ok {
-			if v, err := yaml11.DecodeJSON([]byte(s)); err == nil {
-				vars = v
-			}
 		}
 		if pw := text(vars, "undercloud_ceilometer_snmpd_password"); pw != "" {
 			return pw, nil

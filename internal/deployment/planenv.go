@@ -43,7 +43,8 @@ func (r *run) readPlanEnv(container string) (*yaml11.OrderedMap, error) {
 	return env, nil
 }
 
-// writePlanEnv replaces plan-environment.yaml and its mirror, the Mistral environment of the plan's name.
+// writePlanEnv replaces plan-environment.yaml and its mirrors: the Mistral environment of the plan's name, and one with
+// the passwords, from which a plan that is made anew for a living stack has them.
 func (r *run) writePlanEnv(container string, env *yaml11.OrderedMap) error {
 	data, err := yaml11.Marshal(env)
 	if err != nil {
@@ -52,26 +53,58 @@ func (r *run) writePlanEnv(container string, env *yaml11.OrderedMap) error {
 	if err := r.putObject(container, planEnvFile, data); err != nil {
 		return err
 	}
-	return r.mirrorEnv(container, env)
+	vars := env.Clone()
+	vars.Delete("passwords")
+	if err := r.mirror(container, "Plan "+container, vars); err != nil {
+		return err
+	}
+	if passwords, ok := dig(env, "passwords").(*yaml11.OrderedMap); ok && passwords.Len() > 0 {
+		return r.mirror(passwordsEnv(container), "Passwords of plan "+container, passwords)
+	}
+	return nil
 }
 
-// mirrorEnv writes the plan environment, without the passwords, as variables of a Mistral environment.
-func (r *run) mirrorEnv(container string, env *yaml11.OrderedMap) error {
+// passwordsEnv names the Mistral environment that has the passwords of a plan.
+func passwordsEnv(container string) string { return "tripleo.passwords." + container }
+
+// mirror writes the variables of a Mistral environment.
+func (r *run) mirror(name, description string, vars *yaml11.OrderedMap) error {
 	c, err := r.s.Workflow()
 	if err != nil {
 		return err
 	}
-	vars := env.Clone()
-	vars.Delete("passwords")
-	body := map[string]any{"name": container, "description": "Plan " + container, "variables": vars, "scope": "private"}
+	body := map[string]any{"name": name, "description": description, "variables": vars, "scope": "private"}
 	_, err = r.request(c, "PUT", versioned(c, "v2", "environments"), body, nil)
 	if isStatus(err, 404) {
 		_, err = r.request(c, "POST", versioned(c, "v2", "environments"), body, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("workflow environment %s: %w", container, err)
+		return fmt.Errorf("workflow environment %s: %w", name, err)
 	}
 	return nil
+}
+
+// mirrored returns the variables of a Mistral environment, an empty map without one.
+func (r *run) mirrored(name string) (*yaml11.OrderedMap, error) {
+	c, err := r.s.Workflow()
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	_, err = r.request(c, "GET", versioned(c, "v2", "environments", name), nil, &out)
+	if err != nil && !isStatus(err, 404) {
+		return nil, err
+	}
+	vars := dig(out, "variables")
+	if s, ok := vars.(string); ok { // as Mistral gives them
+		if vars, err = yaml11.DecodeJSON([]byte(s)); err != nil {
+			return nil, fmt.Errorf("variables of the workflow environment %s: %w", name, err)
+		}
+	}
+	if m, ok := vars.(*yaml11.OrderedMap); ok {
+		return m, nil
+	}
+	return yaml11.NewMap(), nil
 }
 
 func (r *run) dropEnvMirror(container string) error {
@@ -79,11 +112,13 @@ func (r *run) dropEnvMirror(container string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.request(c, "DELETE", versioned(c, "v2", "environments", container), nil, nil)
-	if isStatus(err, 404) {
-		return nil
+	for _, name := range []string{container, passwordsEnv(container)} {
+		_, err = r.request(c, "DELETE", versioned(c, "v2", "environments", name), nil, nil)
+		if err != nil && !isStatus(err, 404) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // section returns a mapping below key, and makes it if it is missing or null.

@@ -1,6 +1,7 @@
 package deployment_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -118,6 +119,12 @@ func TestPlanWorkflows(t *testing.T) {
 	r.ok("tripleo.package_update.v1.update_converge_plan", in)
 	if _, text := r.object("tiny", "plan-environment.yaml"); strings.Contains(text, "ControllerPreConfig") {
 		t.Error("the plan does not run its steps again")
+	}
+	before := r.action("tripleo.parameters.generate_passwords", in).(map[string]any)
+	r.upload("tiny", tinyPlan()) // its environment has no passwords
+	after := r.action("tripleo.parameters.generate_passwords", in).(map[string]any)
+	if before["AdminPassword"] != after["AdminPassword"] || fmt.Sprint(before["KeystoneFernetKeys"]) != fmt.Sprint(after["KeystoneFernetKeys"]) {
+		t.Error("a plan that is made anew for a living stack has other passwords than the stack")
 	}
 }
 

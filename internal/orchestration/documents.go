@@ -22,19 +22,34 @@ func (s *Service) showTemplate(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, t.Value())
 }
 
-// showEnvironment returns the environment with the parameters in it; those that are hidden are masked.
-// parameter_defaults stay in clear: the password handling of TripleO reads them back (trap T18).
+// showEnvironment returns the environment with the parameters in it. Values of parameters that the template, or any of
+// the files, hides are masked, as Heat does.
 func (s *Service) showEnvironment(w http.ResponseWriter, r *http.Request) error {
 	st, _, err := s.find(r)
 	if err != nil {
 		return err
 	}
-	_, env, _, err := s.e.Source(r.Context(), st)
+	t, env, files, err := s.e.Source(r.Context(), st)
 	if err != nil {
 		return err
 	}
 	v := env.Value()
-	v.Set("parameters", s.visibleParams(r, st, env))
+	given := s.visibleParams(r, st, env)
+	sections := []*Map{given}
+	if defaults, ok := value[*Map](v, "parameter_defaults"); ok {
+		defaults = defaults.Clone()
+		v.Set("parameter_defaults", defaults)
+		sections = append(sections, defaults)
+	}
+	hidden := hiddenNames(t, files)
+	for _, m := range sections {
+		for _, name := range m.Keys() {
+			if value, _ := m.Get(name); value != nil && (hidden[name] || encrypted(env, name)) {
+				m.Set(name, masked)
+			}
+		}
+	}
+	v.Set("parameters", given)
 	return api.WriteJSON(w, http.StatusOK, v)
 }
 
@@ -154,7 +169,7 @@ func parametersView(tree *engine.Tree, defaults *Map) *Map {
 			switch {
 			case !ok || val == nil || hot.HasUnknown(val):
 			case p.Hidden:
-				v.Set(key, "******")
+				v.Set(key, masked)
 			default:
 				v.Set(key, val)
 			}

@@ -233,6 +233,9 @@ func (s *Service) showResource(w http.ResponseWriter, r *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"resource": v})
 }
 
+// masked stands for the value of a hidden parameter or property.
+const masked = "******"
+
 // visibleProps leaves out the values of hidden properties.
 func (s *Service) visibleProps(row *engine.Row) *Map {
 	typ := s.e.Type(row.Target)
@@ -247,7 +250,7 @@ func maskProps(typ *resources.Type, props *Map) *Map {
 	m := props.Clone()
 	for _, p := range typ.Props {
 		if _, ok := m.Get(p.Name); ok && p.Hidden {
-			m.Set(p.Name, "******")
+			m.Set(p.Name, masked)
 		}
 	}
 	return m
@@ -271,9 +274,28 @@ func maskHidden(params *Map, t *hot.Template, env *hot.Environment) {
 		v, _ := params.Get(name)
 		hidden := t == nil || t.Parameter(name) != nil && t.Parameter(name).Hidden // what cannot be read may be hidden
 		if (hidden || encrypted(env, name)) && v != nil {
-			params.Set(name, "******")
+			params.Set(name, masked)
 		}
 	}
+}
+
+// hiddenNames are the parameters that a template, or a template among its files, hides. Where they differ about a name
+// the template has the last word, as in Heat.
+func hiddenNames(t *hot.Template, files map[string]string) map[string]bool {
+	names := map[string]bool{}
+	for file, text := range files {
+		nested, _, err := hot.Parse(file, []byte(text))
+		if err != nil {
+			continue // a script, or an environment
+		}
+		for _, p := range nested.Parameters {
+			names[p.Name] = names[p.Name] || p.Hidden
+		}
+	}
+	for _, p := range t.Parameters {
+		names[p.Name] = p.Hidden
+	}
+	return names
 }
 
 // encrypted tells whether an environment names a parameter in encrypted_param_names.

@@ -118,7 +118,7 @@ func brief(s *Service, st *engine.Stack) map[string]any {
 // showText writes a parameter's value as Heat shows it: text.
 func showText(p *hot.Parameter, v any) string {
 	if p != nil && p.Hidden {
-		return "******"
+		return masked
 	}
 	switch x := v.(type) {
 	case nil:
@@ -152,7 +152,7 @@ func (s *Service) show(r *http.Request, st *engine.Stack, resolve bool) map[stri
 		for name, val := range look.Params() {
 			params[name] = showText(look.Template().Parameter(name), val)
 			if encrypted(look.Environment(), name) {
-				params[name] = "******"
+				params[name] = masked
 			}
 		}
 	}
