@@ -389,3 +389,28 @@ func TestCloudFormationAPI(t *testing.T) {
 		t.Errorf("without a signature: %d %s", code, out)
 	}
 }
+
+// TestGivenUpDeploymentsFail: what a server was asked to do has failed when the operation that waits for it ends
+// without it, in nested stacks too, and a late report changes nothing.
+func TestGivenUpDeploymentsFail(t *testing.T) {
+	u := newUndercloud(t)
+	id := u.createStack("s", map[string]any{"disable_rollback": true, "template": hot + `resources:
+  server: {type: OS::Heat::DeployedServer, properties: {deployment_swift_data: {container: c, object: o}}}
+  config: {type: OS::Heat::SoftwareConfig, properties: {config: echo, group: script}}
+  deploy: {type: OS::Heat::SoftwareDeployments, properties: {servers: {'0': {get_resource: server}}, config: {get_resource: config}}}
+`})
+	d := u.waiting("s")
+	if code, out := u.request("POST", "stacks/s/"+id+"/actions", map[string]any{"cancel_without_rollback": nil}); code >= 300 {
+		t.Fatal(code, out)
+	}
+	u.stack("s", "CREATE_FAILED")
+	deployment := func() map[string]any {
+		_, out := u.request("GET", "software_deployments", nil)
+		return out["software_deployments"].([]any)[0].(map[string]any)
+	}
+	u.eventually("a failed deployment", func() bool { return deployment()["status"] == "FAILED" })
+	u.signal(d, map[string]any{"deploy_status_code": 0})
+	if got := deployment(); got["status"] != "FAILED" || got["status_reason"] != "Deployment cancelled." {
+		t.Errorf("after a late report %v", got)
+	}
+}

@@ -22,6 +22,7 @@ func (r *run) abort(f Failure) error {
 			r.cancelChild(c)
 		}
 		r.state(row, row.Action, Failed, row.Action+" aborted")
+		r.later(func(tx *store.Tx) error { return r.e.cancelDeployment(tx, row) })
 	}
 	r.forgetHooks()
 	if !r.st.DisableRollback && r.st.ParentID == "" && (r.st.Action == Create || r.st.Action == Update) && !r.st.Cancel {

@@ -121,6 +121,20 @@ func (e *Engine) DeleteDeployment(tx *store.Tx, id string) error {
 	return e.PokeMetadata(tx, d.ServerID)
 }
 
+// cancelDeployment fails what a resource still waits for when its operation ends without it: a late report
+// must not count for a later run. Source of the rule: handle_create_cancel of Heat's SoftwareDeployment.
+func (e *Engine) cancelDeployment(tx *store.Tx, row *Row) error {
+	list, err := FindDeployments(tx, "id = ? AND resource_id = ? AND status = ?", row.PhysicalID, row.ID, InProgress)
+	for _, d := range list {
+		d.Status, d.Reason, d.Updated = Failed, "Deployment cancelled.", e.now()
+		if err := PutDeployment(tx, d); err != nil {
+			return err
+		}
+		e.cfg.Bus.PublishTx(tx, "orchestration/deployment/"+d.ID)
+	}
+	return err
+}
+
 // SignalDeployment stores the outputs a node sent. They count only while the deployment is in progress.
 // Source of the rules: heat/engine/service_software_config.py, signal_software_deployment.
 func (e *Engine) SignalDeployment(ctx context.Context, id string, body any) (*resources.Deployment, error) {
