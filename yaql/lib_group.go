@@ -115,6 +115,7 @@ func groupBy(c *call) (any, error) {
 		return nil, err
 	}
 	i := -1
+	agg := &aggregator{call: c, mayBeOld: true}
 	return lazy(func() (any, bool, error) {
 		i++
 		if i >= groups.Len() {
@@ -124,23 +125,41 @@ func groupBy(c *call) (any, error) {
 		if !c.has(3) {
 			return []any{k, vals}, true, nil
 		}
-		return c.aggregateGroup(k, vals)
+		return agg.group(k, vals)
 	}), nil
 }
 
-// aggregateGroup gives the aggregator the list of values, as YAQL 1.1.1 does;
-// an aggregator written for the older form, which got the pair of key and
-// values and gave the whole pair, fails with that and is called the old way.
-func (c *call) aggregateGroup(k any, vals []any) (any, bool, error) {
-	v, err := c.invoke1(3, vals)
-	if err == nil {
-		return []any{k, v}, true, nil
+// aggregator gives the aggregating function the list of values, as YAQL does
+// since 1.1.1. A function of the older form got the pair of key and values and
+// gave the whole pair; the first group it fails with shows that it is one, and
+// from then on it is called the old way. Only a group of two values can be
+// taken for such a pair without failing; any other success proves the new form.
+type aggregator struct {
+	call     *call
+	mayBeOld bool
+	failure  error // of the first group that failed
+}
+
+func (a *aggregator) group(k any, vals []any) (any, bool, error) {
+	if a.failure == nil {
+		v, err := a.call.invoke1(3, vals)
+		if err == nil {
+			pair, isPair := v.([]any)
+			if len(vals) != 2 || !isPair || len(pair) != 2 || !equal(pair[0], vals[0]) {
+				a.mayBeOld = false
+			}
+			return []any{k, v}, true, nil
+		}
+		a.failure = err
 	}
-	old, oldErr := c.invoke(3, []any{k, vals})
-	if oldErr != nil {
-		return nil, false, err
+	if a.mayBeOld {
+		if old, err := a.call.invoke(3, []any{k, vals}); err == nil {
+			if pair, isPair := old.([]any); isPair && len(pair) == 2 {
+				return old, true, nil
+			}
+		}
 	}
-	return old, true, nil
+	return nil, false, a.failure
 }
 
 // ordering is the result of orderBy: sorted when first consumed, so that
