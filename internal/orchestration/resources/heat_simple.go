@@ -38,6 +38,9 @@ func heatValue() *Type {
 func valueOf(p *Props) (any, error) {
 	v := p.Get("value")
 	if t := p.Str("type"); t != "" && v != nil {
+		if list, ok := v.([]any); ok && t == hot.TypeList {
+			return list, nil // a list property, not a parameter: what is in it keeps its kind, as the tasks of services do
+		}
 		if t == hot.TypeString {
 			switch v.(type) {
 			case *Map, []any:
