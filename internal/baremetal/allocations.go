@@ -154,7 +154,7 @@ func chooseNode(tx *store.Tx, a *Allocation) (*Node, string, error) {
 		found = n
 		return nil
 	}, `SELECT `+nodeColumns+` FROM baremetal_nodes WHERE provision_state = ? AND maintenance = 0 AND retired = 0
-		AND instance_uuid IS NULL AND resource_class = ? ORDER BY id`, string(states.Available), a.ResourceClass)
+		AND instance_uuid IS NULL AND resource_class = ? ORDER BY id`+tx.ForUpdate(), string(states.Available), a.ResourceClass)
 	if err != nil || found != nil {
 		return found, "", err
 	}

@@ -29,13 +29,16 @@ func scanNode(scan func(...any) error) (*Node, error) {
 }
 
 // nodeByIdent finds a node by UUID or logical name.
+// nodeByIdent reads a node by UUID or name. In a writing transaction nobody else
+// changes the node until its end: what was decided by the row still holds when
+// it is written, so that a node is not given to two instances.
 func nodeByIdent(tx *store.Tx, ident string) (*Node, error) {
 	ident = strings.TrimSuffix(ident, ".json")
 	column := "name"
 	if _, err := uuid.Parse(ident); err == nil {
 		column, ident = "uuid", strings.ToLower(ident)
 	}
-	n, err := scanNode(tx.QueryRow(`SELECT `+nodeColumns+` FROM baremetal_nodes WHERE `+column+` = ?`, ident).Scan)
+	n, err := scanNode(tx.QueryRow(`SELECT `+nodeColumns+` FROM baremetal_nodes WHERE `+column+` = ?`+tx.ForUpdate(), ident).Scan)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, api.NotFound("Node %s could not be found.", ident).Named("NodeNotFound").Wrap(err)
 	}

@@ -118,6 +118,7 @@ type Tx struct {
 	dialect dialect
 	vault   Vault
 	after   []func()
+	view    bool
 }
 
 // Tx runs fn in a writing transaction and commits it when fn returns nil. On
@@ -154,7 +155,10 @@ func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if db.dialect == dialectPostgres {
 		opts.ReadOnly, opts.Isolation = true, sql.LevelRepeatableRead
 	}
-	return db.run(ctx, db.read, opts, fn)
+	return db.run(ctx, db.read, opts, func(tx *Tx) error {
+		tx.view = true
+		return fn(tx)
+	})
 }
 
 func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(tx *Tx) error) error {
@@ -240,9 +244,10 @@ func (tx *Tx) Each(fn func(scan func(dest ...any) error) error, q string, args .
 }
 
 // ForUpdate is the suffix that locks the rows a SELECT reads in a Tx: nothing
-// on SQLite, where a Tx has the whole database to itself.
+// on SQLite, where a Tx has the whole database to itself, and nothing in a View,
+// which does not write.
 func (tx *Tx) ForUpdate() string {
-	if tx.dialect == dialectPostgres {
+	if tx.dialect == dialectPostgres && !tx.view {
 		return " FOR UPDATE"
 	}
 	return ""

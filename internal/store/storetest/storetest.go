@@ -13,11 +13,7 @@ import (
 // a new PostgreSQL one, closed at the end of the test.
 func Open(t testing.TB) *store.DB {
 	t.Helper()
-	dsn := "sqlite:" + filepath.Join(t.TempDir(), "test.db")
-	if server := os.Getenv(serverVariable); server != "" {
-		dsn = newDatabase(t, server)
-	}
-	db, err := store.Open(t.Context(), dsn)
+	db, err := store.Open(t.Context(), DSN(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,4 +23,14 @@ func Open(t testing.TB) *store.DB {
 		}
 	})
 	return db
+}
+
+// DSN is the address of the database that Open would make, for processes that
+// a test starts.
+func DSN(t testing.TB) string {
+	t.Helper()
+	if server := os.Getenv(serverVariable); server != "" {
+		return newDatabase(t, server)
+	}
+	return "sqlite:" + filepath.Join(t.TempDir(), "test.db")
 }
