@@ -1,7 +1,7 @@
 package compute
 
 import (
-	"encoding/base64"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -124,6 +124,19 @@ func (svc *Service) ironic(r *http.Request) (*gophercloud.ServiceClient, error) 
 	return session.Baremetal()
 }
 
+// onNode makes sure that the machine is still the server's: an operator may have
+// torn it down, and it may carry another project's server by now.
+func (s *Server) onNode(ctx context.Context, ironic *gophercloud.ServiceClient) error {
+	n, err := nodes.Get(ctx, ironic, s.NodeID).Extract()
+	if err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+		return fmt.Errorf("get node %s: %w", s.NodeID, err)
+	}
+	if err != nil || n.InstanceUUID != s.ID {
+		return api.Conflict("Node %s no longer belongs to instance %s.", s.NodeID, s.ID)
+	}
+	return nil
+}
+
 func (svc *Service) power(w http.ResponseWriter, r *http.Request, target nodes.TargetPowerState, status, from string) error {
 	s, err := svc.get(r)
 	if err != nil {
@@ -144,6 +157,9 @@ func (svc *Service) power(w http.ResponseWriter, r *http.Request, target nodes.T
 	}
 	ironic, err := svc.ironic(r)
 	if err != nil {
+		return err
+	}
+	if err := s.onNode(r.Context(), ironic); err != nil {
 		return err
 	}
 	err = nodes.ChangePowerState(r.Context(), ironic, s.NodeID, nodes.PowerStateOpts{Target: target}).ExtractErr()
@@ -225,6 +241,9 @@ func (svc *Service) resetState(w http.ResponseWriter, r *http.Request, args json
 		if s.Task == taskDeleting {
 			return api.Conflict("Instance %s is being deleted", s.ID)
 		}
+		if s.Task == taskInterfaces {
+			return api.Conflict("An interface of instance %s is being attached or detached", s.ID)
+		}
 		s.Status, s.Task = status, ""
 		return nil
 	})
@@ -242,8 +261,8 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		Name        *string           `json:"name"`
 		Description *string           `json:"description"`
 		Metadata    map[string]string `json:"metadata"`
-		KeyName     *string           `json:"key_name"`
-		UserData    *string           `json:"user_data"`
+		KeyName     clearable         `json:"key_name"`
+		UserData    clearable         `json:"user_data"`
 		AccessIPv4  *string           `json:"accessIPv4"`
 		AccessIPv6  *string           `json:"accessIPv6"`
 		Ephemeral   bool              `json:"preserve_ephemeral"`
@@ -252,10 +271,19 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 	if err := api.DecodeJSON(args, &in); err != nil {
 		return err
 	}
-	if in.UserData != nil {
-		if _, err := base64.StdEncoding.DecodeString(*in.UserData); err != nil {
-			return api.Invalid("user_data is not base64").Wrap(err)
-		}
+	if in.Image == "" {
+		return api.Invalid("Invalid input for field/attribute rebuild. 'imageRef' is a required property")
+	}
+	fields := serverFields{Name: in.Name, Description: in.Description, AccessIPv4: in.AccessIPv4, AccessIPv6: in.AccessIPv6, DiskConfig: in.DiskConfig,
+		UserData: &in.UserData.text, Metadata: in.Metadata}
+	if err := fields.check(r); err != nil {
+		return err
+	}
+	if in.KeyName.set && !api.AtLeast(r, "2.54") {
+		return api.Invalid("key_name is there in rebuilds since microversion 2.54 only")
+	}
+	if in.UserData.set && !api.AtLeast(r, "2.57") {
+		return api.Invalid("user_data is there in rebuilds since microversion 2.57 only")
 	}
 	image := lastSegment(in.Image)
 	had, err := svc.get(r)
@@ -274,7 +302,7 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		}
 		s.ImageID, s.Status, s.Task, s.Deploying, s.Fault = image, statusRebuild, taskRebuilding, false, nil
 		s.KeepEphemeral = in.Ephemeral
-		for dst, v := range map[*string]*string{&s.Name: in.Name, &s.AccessIPv4: in.AccessIPv4, &s.AccessIPv6: in.AccessIPv6, &s.UserData: in.UserData, &s.DiskConfig: in.DiskConfig} {
+		for dst, v := range map[*string]*string{&s.Name: in.Name, &s.AccessIPv4: in.AccessIPv4, &s.AccessIPv6: in.AccessIPv6, &s.DiskConfig: in.DiskConfig} {
 			if v != nil {
 				*dst = *v
 			}
@@ -285,8 +313,14 @@ func (svc *Service) rebuild(w http.ResponseWriter, r *http.Request, args json.Ra
 		if in.Metadata != nil {
 			s.Metadata = in.Metadata
 		}
-		if in.KeyName != nil {
-			k, err := keypairOf(tx, s.UserID, *in.KeyName)
+		if in.UserData.set { // null takes it away
+			s.UserData = in.UserData.text
+		}
+		if in.KeyName.set {
+			s.KeyName, s.PublicKey = "", ""
+		}
+		if in.KeyName.text != "" {
+			k, err := keypairOf(tx, s.UserID, in.KeyName.text)
 			if err != nil {
 				return api.Invalid("Invalid key_name provided.").Wrap(err)
 			}
@@ -341,6 +375,9 @@ func (svc *Service) console(w http.ResponseWriter, r *http.Request, _ json.RawMe
 	}
 	ironic, err := svc.ironic(r)
 	if err != nil {
+		return err
+	}
+	if err := s.onNode(r.Context(), ironic); err != nil {
 		return err
 	}
 	var body struct {

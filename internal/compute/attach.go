@@ -3,7 +3,6 @@ package compute
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -70,14 +69,8 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 	if a.Net != "" && a.Port != "" || len(a.IPs) > 0 && a.Net == "" {
 		return api.Invalid("an interface is given by port_id, or by net_id and fixed_ips")
 	}
-	b, err := svc.building(r)
+	had, err := svc.get(r)
 	if err != nil {
-		return err
-	}
-	if err := b.s.locked(r); err != nil {
-		return err
-	}
-	if err := b.s.idle("attach_interface"); err != nil {
 		return err
 	}
 	req := NetworkRequest{UUID: a.Net, Port: a.Port, Tag: a.Tag}
@@ -94,90 +87,23 @@ func (svc *Service) attachInterface(w http.ResponseWriter, r *http.Request) erro
 		}
 		req = only[0]
 	}
-	if slices.ContainsFunc(b.s.Ports, func(p ServerPort) bool { return p.ID == req.Port }) {
-		return api.Conflict("Port %s is still in use.", req.Port)
-	}
 	// The ports are changed as the service, which sees those of every project.
-	if err := svc.checkNetworks(r, &Server{ID: b.s.ID, ProjectID: b.s.ProjectID, Networks: []NetworkRequest{req}}); err != nil {
+	if err := svc.checkNetworks(r, &Server{ID: had.ID, ProjectID: had.ProjectID, Networks: []NetworkRequest{req}}); err != nil {
 		return err
 	}
-	p, err := b.attachOne(r.Context(), req)
+	s, id, err := svc.changeInterface(r, "attach_interface", interfaceOp{Attach: &req})
 	if err != nil {
 		return err
 	}
-	s, err := svc.change(r, func(tx *store.Tx, s *Server) error {
-		if err := s.idle("attach_interface"); err != nil {
-			return err
-		}
-		s.Ports, s.Networks = append(s.Ports, *p), append(s.Networks, NetworkRequest{Port: p.ID, UUID: req.UUID, Tag: req.Tag, Ours: p.Ours})
-		if err := record(tx, r, s.ID, "attach_interface"); err != nil {
-			return err
-		}
-		return finish(tx, s.ID, "")
-	})
-	if err != nil {
-		return errors.Join(err, b.release(context.WithoutCancel(r.Context()), p)) // the server does not know of it
+	i := slices.IndexFunc(s.Ports, func(p ServerPort) bool { return p.ID == id })
+	if i < 0 {
+		return api.Conflict("Port %s was taken off instance %s again.", id, s.ID)
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"interfaceAttachment": interfaceView(&s.Ports[len(s.Ports)-1], api.AtLeast(r, "2.70"))})
-}
-
-func (b *build) attachOne(ctx context.Context, req NetworkRequest) (*ServerPort, error) {
-	made, err := b.port(ctx, len(b.s.Networks), req, nil)
-	if e, ok := errors.AsType[*api.Error](err); ok {
-		return nil, e
-	}
-	if refused(err) {
-		return nil, api.Invalid("Cannot give server %s the port: %s", b.s.Name, reason(err)).Wrap(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := b.attach(ctx, made.ID); err != nil {
-		if req.Port == "" {
-			_ = ports.Delete(ctx, b.neutron, made.ID).ExtractErr() // nobody knows of it but us
-		} else {
-			_ = b.letGo(ctx, made.ID) // or its owner could not use it again
-		}
-		if refused(err) {
-			return nil, api.Invalid("Cannot attach a port to node %s: %s", b.label(), reason(err)).Wrap(err)
-		}
-		return nil, err
-	}
-	p, err := b.describe(ctx, made.ID, req.Port == "")
-	if err == nil {
-		p.Tag = req.Tag
-	}
-	return p, err
+	return api.WriteJSON(w, http.StatusOK, map[string]any{"interfaceAttachment": interfaceView(&s.Ports[i], api.AtLeast(r, "2.70"))})
 }
 
 func (svc *Service) detachInterface(w http.ResponseWriter, r *http.Request) error {
-	b, err := svc.building(r)
-	if err != nil {
-		return err
-	}
-	if err := b.s.locked(r); err != nil {
-		return err
-	}
-	id := r.PathValue("port")
-	i := slices.IndexFunc(b.s.Ports, func(p ServerPort) bool { return p.ID == id })
-	if i < 0 {
-		return api.NotFound("Instance %s does not have a port with id %s.", b.s.ID, id)
-	}
-	if err := b.s.idle("detach_interface"); err != nil {
-		return err
-	}
-	if err := b.release(r.Context(), &b.s.Ports[i]); err != nil {
-		return err
-	}
-	_, err = svc.change(r, func(tx *store.Tx, s *Server) error {
-		s.Ports = slices.DeleteFunc(s.Ports, func(p ServerPort) bool { return p.ID == id })
-		s.Networks = slices.DeleteFunc(s.Networks, func(n NetworkRequest) bool { return n.Port == id })
-		if err := record(tx, r, s.ID, "detach_interface"); err != nil {
-			return err
-		}
-		return finish(tx, s.ID, "")
-	})
-	if err != nil {
+	if _, _, err := svc.changeInterface(r, "detach_interface", interfaceOp{Detach: r.PathValue("port")}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)

@@ -85,6 +85,8 @@ func (b *build) step(ctx context.Context) (jobs.Result, bool, error) {
 		return b.connect(ctx)
 	case taskSpawning:
 		return b.spawn(ctx)
+	case taskInterfaces:
+		return b.interfaces(ctx)
 	default:
 		return jobs.Done(), false, nil
 	}
@@ -271,6 +273,9 @@ func (b *build) question(ctx context.Context, all []nodes.Node) ([]scheduler.Nod
 			return err
 		}
 		for host, st := range states {
+			if st.Down {
+				req.Exclude[host] = "its compute service is forced down"
+			}
 			if st.Disabled {
 				req.Exclude[host] = "its compute service is disabled"
 				if st.Reason != nil {
@@ -392,6 +397,7 @@ func (b *build) rebuild(ctx context.Context) (jobs.Result, bool, error) {
 	_, err = nodes.Update(ctx, b.ironic, b.s.NodeID, nodes.UpdateOpts{
 		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info/image_source", Value: b.s.ImageID},
 		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info/display_name", Value: b.s.Name},
+		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info/preserve_ephemeral", Value: b.s.KeepEphemeral},
 	}).Extract()
 	if err != nil {
 		return b.busy(err, "prepare node")
@@ -418,6 +424,9 @@ func (b *build) deploy(ctx context.Context, n *nodes.Node) (jobs.Result, bool, e
 			"image_source": b.s.ImageID, "root_gb": strconv.Itoa(b.s.Flavor.Disk), "swap_mb": strconv.Itoa(b.s.Flavor.Swap),
 			"display_name": b.s.Name, "vcpus": strconv.Itoa(b.s.Flavor.VCPUs), "memory_mb": strconv.Itoa(b.s.Flavor.RAM),
 			"local_gb": fmt.Sprint(n.Properties["local_gb"]), "nova_host_id": "tripleo", "capabilities": b.instanceCapabilities(),
+		}
+		if b.s.Flavor.Ephemeral > 0 {
+			info["ephemeral_gb"] = strconv.Itoa(b.s.Flavor.Ephemeral)
 		}
 		_, err := nodes.Update(ctx, b.ironic, b.s.NodeID, nodes.UpdateOpts{
 			nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_info", Value: info},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
@@ -24,7 +25,7 @@ import (
 
 // connect gives the server a port for each network asked for and attaches the
 // ports to the node. A port made before a crash is found again by the server's
-// id, which is its device_id, and the position, which is in its name.
+// id, which is its device_id, and the position, which ends its name.
 func (b *build) connect(ctx context.Context) (jobs.Result, bool, error) {
 	have, err := b.ownPorts(ctx)
 	if err != nil {
@@ -32,7 +33,7 @@ func (b *build) connect(ctx context.Context) (jobs.Result, bool, error) {
 	}
 	b.s.Ports = nil
 	for i, req := range b.s.Networks {
-		p, err := b.port(ctx, i, req, have)
+		p, err := b.port(ctx, fmt.Sprintf("%s-%d", b.s.Name, i), req, have)
 		if refused(err) {
 			b.s.fail(http.StatusBadRequest, "Cannot give server %s a port: %s", b.s.Name, reason(err))
 			return jobs.Done(), false, b.save(ctx)
@@ -87,9 +88,10 @@ func (b *build) ownPorts(ctx context.Context) ([]ports.Port, error) {
 	return ports.ExtractPorts(page)
 }
 
-func (b *build) portName(i int) string { return fmt.Sprintf("%s-%d", b.s.Name, i) }
-
-func (b *build) port(ctx context.Context, i int, req NetworkRequest, have []ports.Port) (*ports.Port, error) {
+// port is the port of one interface: the given one, or one of that name, which
+// a run of before may have made. Only what follows the last dash of the name
+// counts, as the server may get another name.
+func (b *build) port(ctx context.Context, name string, req NetworkRequest, have []ports.Port) (*ports.Port, error) {
 	owner := "compute:nova"
 	if req.Port != "" {
 		p, err := ports.Get(ctx, b.neutron, req.Port).Extract()
@@ -106,12 +108,13 @@ func (b *build) port(ctx context.Context, i int, req NetworkRequest, have []port
 		}
 		return p, nil
 	}
-	at := slices.IndexFunc(have, func(p ports.Port) bool { return p.NetworkID == req.UUID && p.Name == b.portName(i) })
+	mark := name[strings.LastIndexByte(name, '-'):]
+	at := slices.IndexFunc(have, func(p ports.Port) bool { return p.NetworkID == req.UUID && strings.HasSuffix(p.Name, mark) })
 	if at >= 0 {
 		return &have[at], nil
 	}
 	opts := ports.CreateOpts{
-		NetworkID: req.UUID, DeviceID: b.s.ID, DeviceOwner: owner, Name: b.portName(i), ProjectID: b.s.ProjectID,
+		NetworkID: req.UUID, DeviceID: b.s.ID, DeviceOwner: owner, Name: name, ProjectID: b.s.ProjectID,
 	}
 	if req.FixedIP != "" {
 		opts.FixedIPs = []ports.IP{{IPAddress: req.FixedIP}}
@@ -202,6 +205,9 @@ func (b *build) disconnect(ctx context.Context) error {
 	given := map[string]bool{}
 	for _, req := range b.s.Networks {
 		given[req.Port] = !req.Ours
+	}
+	if op := b.s.InterfaceOp; op != nil && op.Attach != nil {
+		given[op.Attach.Port] = true
 	}
 	have, err := b.ownPorts(ctx)
 	if err != nil {

@@ -22,6 +22,7 @@ func TestOnPostgres(t *testing.T) {
 	storetest.OnPostgres(t, map[string]func(*testing.T){
 		"Changes": TestNoChangeOfAServerGetsLost,
 		"Quota":   TestTheLastPlaceOfAQuotaIsTakenOnce,
+		"Nodes":   TestNoNodeIsGivenToTwoServers,
 	})
 }
 

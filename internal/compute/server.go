@@ -72,6 +72,9 @@ type Server struct {
 	AskedZone      string   `json:"asked_zone"`
 	SecurityGroups []string `json:"security_groups"` // names or ids, for ports made for the server
 
+	InterfaceOp *interfaceOp     `json:"interface_op,omitempty"`
+	Interface   *interfaceResult `json:"interface,omitempty"`
+
 	Tags     []string  `json:"tags"`
 	Created  time.Time `json:"created"`
 	Updated  time.Time `json:"updated"`
@@ -183,7 +186,7 @@ var powerStates = map[string]int{statusActive: 1, statusShutoff: 4} //nolint:goc
 // view is a server in the API, as api-ref "Show Server Details" has it.
 func (svc *Service) view(r *http.Request, s *Server) map[string]any {
 	var task, keyName any
-	if s.Task != "" {
+	if s.Task != "" && s.Task != taskInterfaces {
 		task = s.Task
 	}
 	if s.KeyName != "" {
@@ -259,13 +262,19 @@ func (s *Server) hostname() string {
 	return s.Name
 }
 
+// groups are the names of the server's security groups: nil is Neutron's choice
+// for ports of which nothing is said.
+func (s *Server) groups() []string {
+	if s.SecurityGroups == nil {
+		return []string{"default"}
+	}
+	return s.SecurityGroups
+}
+
 func (s *Server) groupNames() []any {
 	out := []any{}
-	for _, g := range s.SecurityGroups {
+	for _, g := range s.groups() {
 		out = append(out, map[string]any{"name": g})
-	}
-	if s.SecurityGroups == nil {
-		out = append(out, map[string]any{"name": "default"})
 	}
 	return out
 }

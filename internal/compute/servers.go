@@ -1,11 +1,9 @@
 package compute
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +18,6 @@ import (
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/store"
 )
-
-// maxUserData is Nova's bound, in bytes of base64.
-const maxUserData = 65535
 
 type createRequest struct {
 	Server struct {
@@ -163,14 +158,10 @@ func (svc *Service) createMany(r *http.Request, s *Server, count int) error {
 
 func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, error) {
 	req := &in.Server
-	if strings.TrimSpace(req.Name) == "" || len(req.Name) > 255 {
-		return nil, api.Invalid("server name has %d characters, expected 1 to 255", len(req.Name))
-	}
-	if len(req.UserData) > maxUserData {
-		return nil, api.Invalid("user_data has %d bytes of base64, expected at most %d", len(req.UserData), maxUserData)
-	}
-	if _, err := base64.StdEncoding.DecodeString(req.UserData); err != nil {
-		return nil, api.Invalid("user_data is not base64").Wrap(err)
+	fields := serverFields{Name: &req.Name, Description: req.Description, AccessIPv4: given(req.AccessIPv4), AccessIPv6: given(req.AccessIPv6),
+		DiskConfig: given(req.DiskConfig), Hostname: given(req.Hostname), UserData: &req.UserData, Metadata: req.Metadata}
+	if err := fields.check(r); err != nil {
+		return nil, err
 	}
 	if len(req.Personality) > 0 {
 		return nil, api.Invalid("personality is not supported: pass files in user_data")
@@ -181,30 +172,14 @@ func (svc *Service) newServer(r *http.Request, in *createRequest) (*Server, erro
 	if len(req.Mappings) > 1 {
 		return nil, api.Invalid("block_device_mapping_v2 holds %d devices: volumes cannot be attached, an undercloud has no block storage service", len(req.Mappings))
 	}
-	if err := checkMetadata(req.Metadata); err != nil {
-		return nil, err
-	}
 	tags, err := checkTags(req.Tags)
 	if err != nil {
 		return nil, err
 	}
-	for name, a := range map[string]*string{"accessIPv4": &req.AccessIPv4, "accessIPv6": &req.AccessIPv6} {
-		if *a == "" {
-			continue
-		}
-		addr, err := netip.ParseAddr(*a)
-		if err != nil || addr.Is4() != (name == "accessIPv4") {
-			return nil, api.Invalid("Invalid input for field/attribute %s. Value: %s. It is no address of that kind.", name, *a)
-		}
-		*a = addr.String()
-	}
-	if d := req.DiskConfig; d != "" && d != "AUTO" && d != "MANUAL" {
-		return nil, api.Invalid("OS-DCF:diskConfig is %q, expected AUTO or MANUAL", d)
-	}
 	id := caller(r)
 	now := time.Now().UTC()
 	s := &Server{
-		Reservation: "r-" + uuid.NewString()[:8], AccessIPv4: req.AccessIPv4, AccessIPv6: req.AccessIPv6, DiskConfig: req.DiskConfig, Hostname: req.Hostname,
+		Reservation: "r-" + uuid.NewString()[:8], AccessIPv4: deref(fields.AccessIPv4), AccessIPv6: deref(fields.AccessIPv6), DiskConfig: req.DiskConfig, Hostname: req.Hostname,
 		ID: uuid.NewString(), ProjectID: id.ProjectID, UserID: id.UserID, Name: req.Name, Description: req.Description,
 		Status: statusBuild, Task: taskScheduling, ImageID: lastSegment(req.ImageRef), KeyName: req.KeyName, UserData: req.UserData,
 		Metadata: req.Metadata, Hints: map[string]string{}, ConfigDrive: true, Tags: tags,
@@ -511,10 +486,12 @@ func (svc *Service) updateServer(w http.ResponseWriter, r *http.Request) error {
 	if err := api.ReadJSON(r, &in); err != nil {
 		return err
 	}
+	fields := serverFields{Name: in.Server.Name, Description: in.Server.Description, AccessIPv4: in.Server.AccessIPv4, AccessIPv6: in.Server.AccessIPv6,
+		DiskConfig: in.Server.DiskConfig, Hostname: in.Server.Hostname}
+	if err := fields.check(r); err != nil {
+		return err
+	}
 	s, err := svc.change(r, func(_ *store.Tx, s *Server) error {
-		if n := in.Server.Name; n != nil && (strings.TrimSpace(*n) == "" || len(*n) > 255) {
-			return api.Invalid("server name has %d characters, expected 1 to 255", len(*n))
-		}
 		for dst, v := range map[*string]*string{&s.Name: in.Server.Name, &s.AccessIPv4: in.Server.AccessIPv4, &s.AccessIPv6: in.Server.AccessIPv6,
 			&s.DiskConfig: in.Server.DiskConfig, &s.Hostname: in.Server.Hostname} {
 			if v != nil {

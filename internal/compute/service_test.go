@@ -82,6 +82,14 @@ type ironic struct {
 	instance string
 	vifs     []string
 	full     bool // no VIF can be attached
+	patched  map[string]any
+}
+
+// told is the last value that was written at a path.
+func (i *ironic) told(path string) any {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.patched[path]
 }
 
 func (i *ironic) set(fn func(*ironic)) {
@@ -140,6 +148,10 @@ func (i *ironic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewDecoder(r.Body).Decode(&in)
 		for _, op := range in {
+			if i.patched == nil {
+				i.patched = map[string]any{}
+			}
+			i.patched[op.Path] = op.Value
 			if s, ok := op.Value.(string); ok && op.Path == "/instance_uuid" {
 				i.instance = s
 			}

@@ -46,6 +46,7 @@ type Server struct {
 	Tokens   *auth.Tokens
 	Keys     *seal.Keys
 	Cloud    *cloud.Cloud // as the service user
+	KeyDir   string       // of Tokens, for services in processes of their own
 	Identity *identity.Service
 
 	t      testing.TB
@@ -82,7 +83,8 @@ func Start(t testing.TB) *Server {
 	s.URL = srv.URL
 	s.AuthURL = s.URL + "/identity/v3"
 	var err error
-	if s.Tokens, err = auth.OpenTokens(filepath.Join(t.TempDir(), "keys")); err != nil {
+	s.KeyDir = filepath.Join(t.TempDir(), "keys")
+	if s.Tokens, err = auth.OpenTokens(s.KeyDir); err != nil {
 		t.Fatal(err)
 	}
 	if s.Keys, err = seal.OpenKeys(filepath.Join(t.TempDir(), "credential-keys")); err != nil {
