@@ -172,18 +172,23 @@ func (s *Service) listedFlavors(r *http.Request) ([]Flavor, error) {
 			least[name] = n
 		}
 	}
-	for i, key := range page.SortKeys {
-		by := flavorSortKeys[key]
-		if by == nil {
+	for _, key := range page.SortKeys {
+		if flavorSortKeys[key] == nil {
 			return nil, api.Invalid("Sort key %q is none of %v", key, sortedKeys(flavorSortKeys))
 		}
-		slices.SortStableFunc(all, func(a, b Flavor) int {
-			if page.SortDirs[i] == "desc" {
-				return by(&b, &a)
-			}
-			return by(&a, &b)
-		})
 	}
+	slices.SortStableFunc(all, func(a, b Flavor) int {
+		for i, key := range page.SortKeys { // the first key counts most
+			c := flavorSortKeys[key](&a, &b)
+			if page.SortDirs[i] == "desc" {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
 	out := slices.DeleteFunc(all, func(f Flavor) bool { return f.Disk < least["minDisk"] || f.RAM < least["minRam"] })
 	if page.Marker != "" {
 		i := slices.IndexFunc(out, func(f Flavor) bool { return f.ID == page.Marker })

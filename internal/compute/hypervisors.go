@@ -9,6 +9,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // Each bare-metal node is a hypervisor of its own, as with Nova's ironic
@@ -30,12 +31,29 @@ func usable(n *nodes.Node) bool {
 	return !n.Maintenance && (n.ProvisionState == "available" || n.ProvisionState == "active" || n.InstanceUUID != "")
 }
 
-func hypervisorView(r *http.Request, n *nodes.Node, detail bool) map[string]any {
-	state := "up"
-	if n.Maintenance {
+// hypervisors are the machines, with what operators said of their services.
+func (svc *Service) hypervisors(r *http.Request) ([]nodes.Node, map[string]hostState, error) {
+	all, err := svc.nodes(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	var states map[string]hostState
+	err = svc.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		states, err = hostStates(tx)
+		return err
+	})
+	return all, states, err
+}
+
+func hypervisorView(r *http.Request, n *nodes.Node, st hostState, detail bool) map[string]any {
+	state, status := "up", "enabled"
+	if n.Maintenance || st.Down {
 		state = "down"
 	}
-	v := map[string]any{"id": n.UUID, "hypervisor_hostname": n.UUID, "state": state, "status": "enabled"}
+	if st.Disabled {
+		status = "disabled"
+	}
+	v := map[string]any{"id": n.UUID, "hypervisor_hostname": n.UUID, "state": state, "status": status}
 	if !api.AtLeast(r, "2.53") {
 		v["id"] = int(uuid.NewSHA1(uuid.NameSpaceOID, []byte(n.UUID)).ID() >> 1)
 	}
@@ -55,7 +73,7 @@ func hypervisorView(r *http.Request, n *nodes.Node, detail bool) map[string]any 
 		"vcpus": cpus, "vcpus_used": part(cpus), "memory_mb": mem, "memory_mb_used": part(mem), "free_ram_mb": mem - part(mem),
 		"local_gb": disk, "local_gb_used": part(disk), "free_disk_gb": disk - part(disk), "disk_available_least": disk - part(disk),
 		"current_workload": 0, "running_vms": part(1),
-		"service": map[string]any{"id": serviceID("nova-compute", n.UUID), "host": n.UUID, "disabled_reason": nil},
+		"service": map[string]any{"id": serviceID("nova-compute", n.UUID), "host": n.UUID, "disabled_reason": st.Reason},
 	} {
 		v[k] = val
 	}
@@ -75,7 +93,7 @@ func hypervisorView(r *http.Request, n *nodes.Node, detail bool) map[string]any 
 }
 
 func (svc *Service) respondHypervisors(w http.ResponseWriter, r *http.Request, detail bool) error {
-	all, err := svc.nodes(r)
+	all, states, err := svc.hypervisors(r)
 	if err != nil {
 		return err
 	}
@@ -83,7 +101,7 @@ func (svc *Service) respondHypervisors(w http.ResponseWriter, r *http.Request, d
 	for i := range all {
 		match := r.URL.Query().Get("hypervisor_hostname_pattern")
 		if usable(&all[i]) && (match == "" || strings.Contains(all[i].UUID, match)) {
-			out = append(out, hypervisorView(r, &all[i], detail))
+			out = append(out, hypervisorView(r, &all[i], states[all[i].UUID], detail))
 		}
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisors": out})
@@ -98,12 +116,12 @@ func (svc *Service) listHypervisorsDetail(w http.ResponseWriter, r *http.Request
 }
 
 func (svc *Service) showHypervisor(w http.ResponseWriter, r *http.Request) error {
-	all, err := svc.nodes(r)
+	all, states, err := svc.hypervisors(r)
 	if err != nil {
 		return err
 	}
 	for i := range all {
-		v := hypervisorView(r, &all[i], true)
+		v := hypervisorView(r, &all[i], states[all[i].UUID], true)
 		if all[i].UUID == r.PathValue("id") || fmt.Sprint(v["id"]) == r.PathValue("id") {
 			return api.WriteJSON(w, http.StatusOK, map[string]any{"hypervisor": v})
 		}
@@ -112,7 +130,10 @@ func (svc *Service) showHypervisor(w http.ResponseWriter, r *http.Request) error
 }
 
 func (svc *Service) hypervisorStatistics(w http.ResponseWriter, r *http.Request) error {
-	all, err := svc.nodes(r)
+	if api.AtLeast(r, "2.88") {
+		return api.NotFound("The resource could not be found.")
+	}
+	all, states, err := svc.hypervisors(r)
 	if err != nil {
 		return err
 	}
@@ -122,7 +143,7 @@ func (svc *Service) hypervisorStatistics(w http.ResponseWriter, r *http.Request)
 			continue
 		}
 		sum["count"]++
-		v := hypervisorView(r, &all[i], true)
+		v := hypervisorView(r, &all[i], states[all[i].UUID], true)
 		for _, k := range []string{
 			"vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb", "local_gb_used",
 			"free_disk_gb", "disk_available_least", "current_workload", "running_vms",
@@ -138,12 +159,12 @@ func (svc *Service) hypervisorUptime(w http.ResponseWriter, r *http.Request) err
 	if api.AtLeast(r, "2.88") {
 		return api.NotFound("The resource could not be found.")
 	}
-	all, err := svc.nodes(r)
+	all, states, err := svc.hypervisors(r)
 	if err != nil {
 		return err
 	}
 	for i := range all {
-		if all[i].UUID == r.PathValue("id") || fmt.Sprint(hypervisorView(r, &all[i], false)["id"]) == r.PathValue("id") {
+		if all[i].UUID == r.PathValue("id") || fmt.Sprint(hypervisorView(r, &all[i], states[all[i].UUID], false)["id"]) == r.PathValue("id") {
 			return api.NotImplemented("Virt driver does not implement uptime function: a machine is asked through its own system")
 		}
 	}
@@ -152,7 +173,7 @@ func (svc *Service) hypervisorUptime(w http.ResponseWriter, r *http.Request) err
 
 // searchHypervisors serves the searches by name that ended with 2.53.
 func (svc *Service) searchHypervisors(w http.ResponseWriter, r *http.Request) error {
-	all, err := svc.nodes(r)
+	all, states, err := svc.hypervisors(r)
 	if err != nil {
 		return err
 	}
@@ -161,7 +182,7 @@ func (svc *Service) searchHypervisors(w http.ResponseWriter, r *http.Request) er
 		if !usable(&all[i]) || !strings.Contains(all[i].UUID, r.PathValue("id")) {
 			continue
 		}
-		v := hypervisorView(r, &all[i], false)
+		v := hypervisorView(r, &all[i], states[all[i].UUID], false)
 		if strings.HasSuffix(r.URL.Path, "/servers") && all[i].InstanceUUID != "" {
 			v["servers"] = []any{map[string]any{"uuid": all[i].InstanceUUID, "name": "instance-" + all[i].InstanceUUID}}
 		}

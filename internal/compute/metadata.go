@@ -268,7 +268,7 @@ func (s *Server) ec2() map[string]any {
 	m := map[string]any{
 		"ami-id": "ami-" + strings.ReplaceAll(s.ImageID+"00000000", "-", "")[:8], "ami-launch-index": s.LaunchIndex, "ami-manifest-path": "(none)",
 		"hostname": s.Name, "local-hostname": s.Name, "public-hostname": s.Name, "instance-id": short, "instance-type": s.Flavor.Name,
-		"instance-action": "none", "local-ipv4": address, "public-ipv4": "", "mac": mac, "security-groups": "default",
+		"instance-action": "none", "local-ipv4": address, "public-ipv4": "", "mac": mac, "security-groups": strings.Join(s.groups(), "\n"),
 		"placement": map[string]any{"availability-zone": s.zone()}, "block-device-mapping": map[string]any{"ami": "sda", "root": "/dev/sda"},
 		"reservation-id": s.Reservation,
 	}

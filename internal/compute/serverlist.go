@@ -102,8 +102,6 @@ func parseServerQuery(r *http.Request) (*serverQuery, error) {
 	}
 	if every {
 		out.project = ""
-	} else if p := q.Get("project_id") + q.Get("tenant_id"); p != "" && admin && every {
-		out.project = p
 	}
 	var err error
 	if q.Get("name") != "" {
@@ -120,7 +118,9 @@ func parseServerQuery(r *http.Request) (*serverQuery, error) {
 	}
 	known := serverFilters()
 	for key, values := range q {
-		if _, ok := known[key]; !ok || slices.Contains(forAdmins, key) && !admin {
+		// Without all_tenants Nova puts the caller's project in the place of the one that is asked for.
+		ofProject := key == "project_id" || key == "tenant_id"
+		if _, ok := known[key]; !ok || slices.Contains(forAdmins, key) && !admin || ofProject && !every {
 			continue
 		}
 		out.filters[key] = values

@@ -47,11 +47,16 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg}
 	cfg.Jobs.Register(serverJob, 32, s.runServer)
+	cfg.Jobs.Register(forgetJob, 1, s.forget)
 	return s, nil
 }
 
 // Run blocks until ctx ends: all work is done by jobs.
 func (s *Service) Run(ctx context.Context) error {
+	err := s.cfg.DB.Tx(ctx, func(tx *store.Tx) error { return s.cfg.Jobs.Poke(tx, forgetJob, "old", nil) })
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
 	<-ctx.Done()
 	return nil
 }

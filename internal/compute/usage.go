@@ -1,10 +1,12 @@
 package compute
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
@@ -32,6 +34,36 @@ func account(tx *store.Tx, s *Server, end time.Time) error {
 		ON CONFLICT (server_id) DO UPDATE SET ended_at = excluded.ended_at, doc = excluded.doc`,
 		s.ID, s.ProjectID, store.At(s.Created), store.At(end), store.JSON(row))
 	return err
+}
+
+// keepUsage is how long is known what a server took, and what was done to it,
+// after its end.
+const keepUsage = 400 * 24 * time.Hour // a year and the month after it, in which it is charged
+
+const (
+	forgetJob   = "compute.forget"
+	forgetEvery = 24 * time.Hour
+)
+
+// forget is the job that drops what is older than keepUsage, and plans itself
+// for the next day.
+func (svc *Service) forget(ctx context.Context, _ jobs.Job) jobs.Result {
+	if err := svc.forgetBefore(ctx, time.Now().Add(-keepUsage)); err != nil {
+		return jobs.Fail(err)
+	}
+	return jobs.After(forgetEvery)
+}
+
+func (svc *Service) forgetBefore(ctx context.Context, t time.Time) error {
+	return svc.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		const old = `server_id IN (SELECT server_id FROM compute_usage WHERE ended_at > 0 AND ended_at < ?)`
+		for _, table := range []string{"compute_actions", "compute_usage"} {
+			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE `+old, store.At(t)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func usagePeriod(r *http.Request) (from, to time.Time, err error) {
