@@ -69,6 +69,10 @@ race: ## the tests without lab and clients, under the race detector
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem $(FAST) | grep -vE '^(PASS|ok|\?)'
 
+.PHONY: bench-sim
+bench-sim: build ## many machines: make bench-sim NODES=1000 takes simulated ones from enrolled to active, with times and memory
+	@scripts/bench-sim.sh $(or $(NODES),1000)
+
 .PHONY: lint
 lint: $(LINT) ## gofmt, go vet, golangci-lint (staticcheck, errcheck, gosec and more)
 	@test -z "$$(gofmt -l cmd internal jinja plan test yaql)" || { echo "gofmt wants to change:"; gofmt -l cmd internal jinja plan test yaql; exit 1; }

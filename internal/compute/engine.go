@@ -128,33 +128,34 @@ func (b *build) wait() jobs.Result { return jobs.Wait(safetyPoll, "baremetal/nod
 // schedule takes a node: the claim is the node's instance_uuid, which Ironic
 // gives to one only.
 func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
-	all, err := listNodes(ctx, b.ironic)
+	had, err := claimOf(ctx, b.ironic, b.s.ID)
 	if err != nil {
 		return jobs.Result{}, false, err
 	}
-	for _, n := range all { // a claim made before a crash
-		if n.InstanceUUID == b.s.ID {
-			return b.claimed(ctx, n.UUID, n.Name)
+	if had != nil { // a claim made before a crash
+		if res, ok, err := b.confirm(ctx, had); ok || err != nil {
+			return res, ok, err
 		}
 	}
-	candidates, req, err := b.question(ctx, all)
-	if err != nil {
-		return jobs.Result{}, false, err
-	}
-	fit, refused := scheduler.Pick(candidates, req)
-	for _, n := range fit {
-		err := b.claim(ctx, n.ID)
-		switch {
-		case err == nil:
-			return b.claimed(ctx, n.ID, n.Name)
-		case gophercloud.ResponseCodeIs(err, http.StatusConflict):
-			current, getErr := nodes.Get(ctx, b.ironic, n.ID).Extract()
-			if getErr == nil && current.InstanceUUID == "" {
-				return jobs.After(time.Second), false, nil // locked for a moment
+	now := time.Now()
+	var candidates []scheduler.Node
+	var req scheduler.Request
+	var refused []scheduler.Refusal
+	for _, since := range []time.Time{now.Add(-boardAge), now} { // the last look may do; that there is no node is said after a new one
+		if candidates, err = b.svc.board.since(ctx, since, b.ironic); err != nil {
+			return jobs.Result{}, false, err
+		}
+		if req, err = b.question(ctx, candidates); err != nil {
+			return jobs.Result{}, false, err
+		}
+		var fit []scheduler.Node
+		fit, refused = scheduler.Pick(candidates, req)
+		for _, n := range fit {
+			res, next, why, err := b.attempt(ctx, n)
+			if why == "" {
+				return res, next, err
 			}
-			refused = append(refused, scheduler.Refusal{Node: n.Name, Reason: "taken by another server just now"})
-		default:
-			return jobs.Result{}, false, fmt.Errorf("claim node %s: %w", n.ID, err)
+			refused = append(refused, scheduler.Refusal{Node: n.Name, Reason: why})
 		}
 	}
 	if b.soonFree(candidates, req) {
@@ -163,6 +164,52 @@ func (b *build) schedule(ctx context.Context) (jobs.Result, bool, error) {
 	b.s.fail(http.StatusInternalServerError, "No valid host was found for server %s with flavor %s. %s", b.s.Name, b.s.Flavor.Name, scheduler.Explain(refused))
 	b.svc.cfg.Log.Warn("no node for server", "server", b.s.ID, "name", b.s.Name, "reason", b.s.Fault.Message)
 	return jobs.Done(), false, b.save(ctx)
+}
+
+// attempt claims a node; why says that it is not to be had, and another one may
+// be tried.
+func (b *build) attempt(ctx context.Context, n scheduler.Node) (res jobs.Result, next bool, why string, err error) {
+	const taken = "taken by another server just now"
+	if !b.svc.board.take(n.ID, b.s.ID) {
+		return res, false, taken, nil
+	}
+	got, err := b.claim(ctx, n.ID)
+	switch {
+	case err == nil:
+		res, next, err = b.confirm(ctx, got)
+		if !next && err == nil {
+			return res, false, "it has changed just now", nil
+		}
+		return res, next, "", err
+	case gophercloud.ResponseCodeIs(err, http.StatusConflict):
+		current, getErr := nodes.Get(ctx, b.ironic, n.ID).Extract()
+		if getErr == nil && current.InstanceUUID == "" {
+			b.svc.board.drop(n.ID, b.s.ID)
+			return jobs.After(time.Second), false, "", nil // locked for a moment
+		}
+		return res, false, taken, nil
+	}
+	b.svc.board.drop(n.ID, b.s.ID)
+	return res, false, "", fmt.Errorf("claim node %s: %w", n.ID, err)
+}
+
+// confirm goes on with a claimed node if it still is as the server needs it,
+// else gives it back: the look that it was picked from may be out of date.
+func (b *build) confirm(ctx context.Context, n *nodes.Node) (jobs.Result, bool, error) {
+	candidates := schedulerNodes([]nodes.Node{*n})
+	candidates[0].Instance = ""
+	req, err := b.question(ctx, candidates)
+	if err != nil {
+		return jobs.Result{}, false, err
+	}
+	if fit, _ := scheduler.Pick(candidates, req); len(fit) > 0 {
+		return b.claimed(ctx, n.UUID, n.Name)
+	}
+	_, err = nodes.Update(ctx, b.ironic, n.UUID, nodes.UpdateOpts{nodes.UpdateOperation{Op: nodes.RemoveOp, Path: "/instance_uuid"}}).Extract()
+	if err != nil {
+		return jobs.Result{}, false, fmt.Errorf("give node %s back: %w", n.UUID, err)
+	}
+	return jobs.Result{}, false, nil
 }
 
 // soonFreeFor is how long a server waits for a node that is being cleaned.
@@ -184,11 +231,10 @@ func (b *build) soonFree(coming []scheduler.Node, req scheduler.Request) bool {
 	return len(fit) > 0
 }
 
-func (b *build) claim(ctx context.Context, nodeID string) error {
-	_, err := nodes.Update(ctx, b.ironic, nodeID, nodes.UpdateOpts{
+func (b *build) claim(ctx context.Context, nodeID string) (*nodes.Node, error) {
+	return nodes.Update(ctx, b.ironic, nodeID, nodes.UpdateOpts{
 		nodes.UpdateOperation{Op: nodes.AddOp, Path: "/instance_uuid", Value: b.s.ID},
 	}).Extract()
-	return err
 }
 
 func (b *build) claimed(ctx context.Context, id, name string) (jobs.Result, bool, error) {
@@ -256,10 +302,10 @@ func number(v any) int {
 	return 0
 }
 
-// question is what the scheduler is asked: the machines with their zones, and
-// those that the server's group, its hints or an operator exclude.
-func (b *build) question(ctx context.Context, all []nodes.Node) ([]scheduler.Node, scheduler.Request, error) {
-	candidates, req := schedulerNodes(all), b.request()
+// question is what the scheduler is asked, with the machines that the server's
+// group, its hints or an operator exclude; the candidates get their zones.
+func (b *build) question(ctx context.Context, candidates []scheduler.Node) (scheduler.Request, error) {
+	req := b.request()
 	err := b.svc.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		zones, err := zonesOf(tx)
 		if err != nil {
@@ -285,12 +331,15 @@ func (b *build) question(ctx context.Context, all []nodes.Node) ([]scheduler.Nod
 		}
 		return b.excludeByGroup(tx, candidates, &req)
 	})
-	return candidates, req, err
+	return req, err
 }
 
 // excludeByGroup turns group policies and the hints same_host and
 // different_host into machines that are not to be taken.
 func (b *build) excludeByGroup(tx *store.Tx, candidates []scheduler.Node, req *scheduler.Request) error {
+	if b.s.Group == "" && len(b.s.Hints) == 0 {
+		return nil
+	}
 	others, err := serversOf(tx, ``)
 	if err != nil {
 		return err
@@ -491,12 +540,12 @@ func (b *build) configDrive() (string, error) {
 // tearDown frees the node and the ports, then forgets the server.
 func (b *build) tearDown(ctx context.Context) (jobs.Result, bool, error) {
 	if b.s.NodeID == "" { // perhaps claimed, but not written down
-		all, err := listNodes(ctx, b.ironic)
+		had, err := claimOf(ctx, b.ironic, b.s.ID)
 		if err != nil {
 			return jobs.Result{}, false, err
 		}
-		if i := slices.IndexFunc(all, func(n nodes.Node) bool { return n.InstanceUUID == b.s.ID }); i >= 0 {
-			b.s.NodeID, b.s.NodeName = all[i].UUID, all[i].Name
+		if had != nil {
+			b.s.NodeID, b.s.NodeName = had.UUID, had.Name
 		}
 	}
 	if b.s.NodeID != "" {

@@ -31,7 +31,10 @@ type Config struct {
 }
 
 // Service is the compute service.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg   Config
+	board nodeBoard
+}
 
 const serverJob = "compute.server"
 
