@@ -35,6 +35,7 @@ type Tokens struct {
 	read    time.Time // when the folder was last read because of an unknown key
 	now     func() time.Time
 	revoked atomic.Pointer[func(*Identity) bool]
+	seen    verified
 }
 
 // keyRing is what a key folder held at one time. It does not change.
@@ -279,7 +280,12 @@ func (t *Tokens) Parse(token string) (*Identity, error) {
 	if len(token) > 16<<10 {
 		return nil, fmt.Errorf("%w: too long", ErrInvalidToken)
 	}
-	_, err := jwt.ParseWithClaims(token, &c, func(tok *jwt.Token) (any, error) {
+	if seen, ok := t.seen.get(token); ok && t.keys.Load().public[seen.kid] == seen.key {
+		if now := t.now(); now.Before(seen.id.ExpiresAt) && !now.Before(seen.nbf) {
+			return seen.identity(token), nil
+		} // else it is refused below, with the reason
+	}
+	parsed, err := jwt.ParseWithClaims(token, &c, func(tok *jwt.Token) (any, error) {
 		kid, _ := tok.Header["kid"].(string)
 		if key := t.key(kid); key != nil {
 			return key, nil
@@ -309,5 +315,14 @@ func (t *Tokens) Parse(token string) (*Identity, error) {
 	} else if c.IssuedAt != nil {
 		id.IssuedAt = c.IssuedAt.UTC()
 	}
-	return id, nil
+	seen := verifiedToken{id: *id}
+	seen.kid, _ = parsed.Header["kid"].(string)
+	if seen.key = t.keys.Load().public[seen.kid]; seen.key == nil {
+		return id, nil // its key has just been retired
+	}
+	if c.NotBefore != nil {
+		seen.nbf = c.NotBefore.Time
+	}
+	t.seen.put(token, seen)
+	return seen.identity(token), nil
 }

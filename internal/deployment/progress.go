@@ -22,6 +22,7 @@ import (
 const (
 	gather      = 300 * time.Millisecond
 	maxLook     = 2 * time.Second
+	maxPause    = 4 * time.Second
 	maxPages    = 100
 	stageDone   = "done"
 	stageFailed = "failed"
@@ -55,8 +56,14 @@ func follow(r *run, in input) (any, error) {
 		if r.ac.Now().Sub(r.ac.Started) > time.Duration(timeout+10)*time.Minute {
 			return nil, fmt.Errorf("stack %s is still %s after %d minutes", container, status, timeout+10)
 		}
+		began := time.Now()
 		if err := r.report(in, st); err != nil {
 			return nil, err
+		}
+		select { // a look at a thousand machines is no small work: it may cost a tenth of the time
+		case <-time.After(min(9*time.Since(began), maxPause)):
+		case <-r.ctx.Done():
+			return nil, r.ctx.Err()
 		}
 		return nil, actions.Wait(maxLook, "orchestration/stack/"+text(st, "id"))
 	}
