@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ func (n *nodeBoard) since(ctx context.Context, t time.Time, ironic *gophercloud.
 		return list, nil
 	}
 	began := time.Now()
-	all, err := listNodes(ctx, ironic)
+	all, err := lookAtNodes(ctx, ironic)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +76,17 @@ func (n *nodeBoard) mark(id, from, to string) bool {
 	}
 	n.nodes[i].Instance = to
 	return true
+}
+
+// lookAtNodes lists all nodes with no more than the scheduler asks for: most of
+// what a node has is of no interest here and costs more than the rest.
+func lookAtNodes(ctx context.Context, ironic *gophercloud.ServiceClient) ([]nodes.Node, error) {
+	page, err := nodes.List(ironic, nodes.ListOpts{Fields: []string{"uuid", "name", "provision_state", "power_state", "maintenance", "retired",
+		"instance_uuid", "resource_class", "traits", "properties"}}).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	return nodes.ExtractNodes(page)
 }
 
 // claimOf returns the node that a server has claimed, nil without one.
