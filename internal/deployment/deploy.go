@@ -49,6 +49,9 @@ func deploymentDeploy(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.ensureDefaultKeyPair(); err != nil {
+		return nil, fmt.Errorf("key pair %s of Nova: %w", defaultKeyPair, err)
+	}
 	body := yaml11.MapOf("stack_name", container, "template", p.template, "environment", p.environment, "files", p.files,
 		"timeout_mins", timeout, "disable_rollback", true, "template_file", p.templateFile)
 	c, err := r.s.Orchestration()

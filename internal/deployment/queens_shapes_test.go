@@ -47,6 +47,14 @@ func TestQueensShapes(t *testing.T) {
 		t.Error("network/internal_api_v6.yaml is among the excludes and was rendered")
 	}
 	r.ok("tripleo.deployment.v1.deploy_plan", map[string]any{"container": "queens", "timeout": 5})
+	// The client puts its plan there anew before it deploys again; what the undercloud had added comes back.
+	r.upload("queens", map[string]string{"plan-environment.yaml": files["plan-environment.yaml"]})
+	r.ok("tripleo.plan_management.v1.update_deployment_plan", map[string]any{"container": "queens"})
+	nova, err := r.s.Compute()
+	must(t, err)
+	if _, err := nova.Get(t.Context(), nova.ServiceURL("os-keypairs", "default"), nil, nil); err != nil {
+		t.Errorf("the key pair that the roles name: %v", err)
+	}
 	got := r.outputs("queens")
 	want := map[string]any{
 		"KeystoneURL":      "http://192.0.2.10:5000/v3",

@@ -60,6 +60,31 @@ func (r *run) sshKeys() (*yaml11.OrderedMap, error) {
 	return m, err
 }
 
+// defaultKeyPair is the key pair of Nova that TripleO's undercloud made when it was installed. Plans name it by default.
+const defaultKeyPair = "default"
+
+// ensureDefaultKeyPair gives Nova the undercloud's public key under that name, unless there is one.
+func (r *run) ensureDefaultKeyPair() error {
+	c, err := r.s.Compute()
+	if err != nil {
+		return err
+	}
+	_, err = r.request(c, "GET", c.ServiceURL("os-keypairs", defaultKeyPair), nil, nil)
+	if err == nil || !isStatus(err, 404) {
+		return err
+	}
+	k, err := r.sshKeys()
+	if err != nil {
+		return err
+	}
+	body := map[string]any{"keypair": map[string]any{"name": defaultKeyPair, "public_key": text(k, "public_key")}}
+	_, err = r.request(c, "POST", c.ServiceURL("os-keypairs"), body, nil, 200, 201)
+	if isStatus(err, 409) { // somebody was faster
+		return nil
+	}
+	return err
+}
+
 func getPubkey(r *run, _ input) (any, error) {
 	k, err := r.sshKeys()
 	return text(k, "public_key"), err

@@ -206,16 +206,14 @@ func readSignal(cfg *resources.Config, details *Map) (outputs *Map, status, reas
 }
 
 // DeploymentsMetadata returns the list a server finds in its metadata: deployments ordered by the name of
-// their config, those without config left out (inventory 5.2).
+// their config, those whose config is gone left out. An empty config is one: a plan's nothing-to-do network
+// configuration is such, and is waited for (heat/engine/service_software_config.py, metadata_software_deployments).
 func DeploymentsMetadata(tx *store.Tx, serverID string) ([]any, error) {
 	out := []any{}
 	err := tx.Each(func(scan func(...any) error) error {
 		c, err := scanConfig(tx, scan)
 		if err != nil {
 			return err
-		}
-		if c.Config == nil || c.Config == "" {
-			return nil
 		}
 		options := c.Options
 		if options == nil {
