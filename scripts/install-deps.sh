@@ -14,7 +14,7 @@ packages=(
   python3-jinja2 python3-yaql python3-mistral python3-yaml
   # make tempest, and Swift's own functional tests
   python3-swift python3-pytest tempest
-  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement
+  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement placement-api
 )
 missing=()
 for p in "${packages[@]}"; do

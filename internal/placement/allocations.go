@@ -2,7 +2,9 @@ package placement
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"github.com/google/uuid"
@@ -71,7 +73,7 @@ func (s *Service) showAllocations(w http.ResponseWriter, r *http.Request) error 
 			out["consumer_generation"] = c.Generation
 		}
 		if api.AtLeast(r, "1.38") {
-			out["consumer_type"] = c.Type
+			out["consumer_type"] = c.kind()
 		}
 		return nil
 	})
@@ -97,26 +99,73 @@ func (s *Service) providerAllocations(w http.ResponseWriter, r *http.Request) er
 	})
 }
 
-// allocate gives a consumer what it asks for in place of what it has, or
-// nothing at all.
-func (all *world) allocate(tx *store.Tx, r *http.Request, id string, in *allocationBody) error {
+// claim is a consumer with what it asks for in place of what it has.
+type claim struct {
+	id   string
+	in   *allocationBody
+	want map[string]map[string]int
+	had  *consumer
+}
+
+// allocate gives consumers what they ask for in place of what they have, or
+// nothing to any of them. First all give back, so that they may exchange.
+func (all *world) allocate(tx *store.Tx, r *http.Request, bodies map[string]*allocationBody) error {
+	var claims []*claim
+	for _, id := range slices.Sorted(maps.Keys(bodies)) {
+		c, err := all.claim(r, id, bodies[id])
+		if err != nil {
+			return err
+		}
+		claims = append(claims, c)
+	}
+	for _, c := range claims {
+		if c.had == nil {
+			continue
+		}
+		if _, err := tx.Exec(`DELETE FROM placement_allocations WHERE consumer = ?`, c.id); err != nil {
+			return err
+		}
+		all.consumers = slices.DeleteFunc(all.consumers, func(o *consumer) bool { return o == c.had })
+	}
+	for _, c := range claims {
+		if err := all.grant(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consumerTypes are what Placement takes for one (1.38).
+var consumerTypes = regexp.MustCompile(`^[A-Z0-9_]{1,255}$`) //nolint:gochecknoglobals // constant
+
+func (all *world) claim(r *http.Request, id string, in *allocationBody) (*claim, error) {
 	if _, err := uuid.Parse(id); err != nil {
-		return api.Invalid("consumer %q is no UUID", id).Wrap(err)
+		return nil, api.Invalid("consumer %q is no UUID", id).Wrap(err)
 	}
 	want, err := in.resources()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	have := all.consumer(id)
-	if have != nil && have.machine {
-		return api.Conflict("consumer %s is the instance of a bare-metal node: its allocation ends with the deployment", id)
+	if api.AtLeast(r, "1.8") && (in.Project == "" || in.User == "") {
+		return nil, api.Invalid("JSON does not validate: 'project_id' and 'user_id' are required")
+	}
+	if api.AtLeast(r, "1.38") && !consumerTypes.MatchString(in.Type) {
+		return nil, api.Invalid("JSON does not validate: 'consumer_type' is %q, expected capitals, digits and _", in.Type)
+	}
+	had := all.consumer(id)
+	if had != nil && had.machine {
+		return nil, api.Conflict("consumer %s is the instance of a bare-metal node: its allocation ends with the deployment", id)
 	}
 	if api.AtLeast(r, "1.28") {
-		if have == nil && in.Generation != nil || have != nil && (in.Generation == nil || *in.Generation != have.Generation) {
-			return api.Conflict("consumer generation conflict - expected %s but got %s", generationText(have), numberText(in.Generation)).Named(concurrent)
+		if had == nil && in.Generation != nil || had != nil && (in.Generation == nil || *in.Generation != had.Generation) {
+			return nil, api.Conflict("consumer generation conflict - expected %s but got %s", generationText(had), numberText(in.Generation)).Named(concurrent)
 		}
 	}
-	for rp, amounts := range want {
+	return &claim{id, in, want, had}, nil
+}
+
+func (all *world) grant(tx *store.Tx, c *claim) error {
+	for _, rp := range slices.Sorted(maps.Keys(c.want)) {
 		p, err := all.provider(rp)
 		if err != nil {
 			return api.Invalid("Allocation for resource provider '%s' that does not exist.", rp).Wrap(err)
@@ -124,28 +173,25 @@ func (all *world) allocate(tx *store.Tx, r *http.Request, id string, in *allocat
 		if p.machine {
 			return api.Conflict("resource provider %s is a bare-metal node: nodes are allocated by deploying on them", rp)
 		}
-		if why := room(p, all.used(rp, have), amounts); why != "" {
+		if why := room(p, all.used(rp, nil), c.want[rp]); why != "" {
 			return api.Conflict("Unable to allocate: %s", why)
 		}
 		if err := save(tx, p); err != nil {
 			return err
 		}
 	}
-	if have != nil {
-		if _, err := tx.Exec(`DELETE FROM placement_allocations WHERE consumer = ?`, id); err != nil {
-			return err
-		}
-		all.consumers = slices.DeleteFunc(all.consumers, func(c *consumer) bool { return c == have })
-	}
-	if len(want) == 0 {
+	if len(c.want) == 0 {
 		return nil
 	}
-	c := &consumer{UUID: id, Generation: 1, ProjectID: in.Project, UserID: in.User, Type: in.Type, Resources: want}
-	if have != nil {
-		c.Generation = have.Generation + 1
+	now := &consumer{UUID: c.id, Generation: 1, ProjectID: c.in.Project, UserID: c.in.User, Type: c.in.Type, Resources: c.want}
+	if c.had != nil {
+		now.Generation = c.had.Generation + 1
+		if now.Type == "" { // older clients know no types
+			now.Type = c.had.Type
+		}
 	}
-	all.consumers = append(all.consumers, c)
-	_, err = tx.Exec(`INSERT INTO placement_allocations (consumer, project_id, user_id, doc) VALUES (?, ?, ?, ?)`, id, c.ProjectID, c.UserID, store.JSON(c))
+	all.consumers = append(all.consumers, now)
+	_, err := tx.Exec(`INSERT INTO placement_allocations (consumer, project_id, user_id, doc) VALUES (?, ?, ?, ?)`, c.id, now.ProjectID, now.UserID, store.JSON(now))
 	return err
 }
 
@@ -169,10 +215,9 @@ func (s *Service) putAllocations(w http.ResponseWriter, r *http.Request) error {
 	if err := api.ReadJSON(r, &in); err != nil {
 		return err
 	}
-	if api.AtLeast(r, "1.8") && (in.Project == "" || in.User == "") {
-		return api.Invalid("JSON does not validate: 'project_id' and 'user_id' are required")
-	}
-	err := s.see(r, true, func(tx *store.Tx, all *world) error { return all.allocate(tx, r, r.PathValue("consumer"), &in) })
+	err := s.see(r, true, func(tx *store.Tx, all *world) error {
+		return all.allocate(tx, r, map[string]*allocationBody{r.PathValue("consumer"): &in})
+	})
 	if err != nil {
 		return err
 	}
@@ -182,26 +227,11 @@ func (s *Service) putAllocations(w http.ResponseWriter, r *http.Request) error {
 
 // postAllocations changes those of many consumers, all or none.
 func (s *Service) postAllocations(w http.ResponseWriter, r *http.Request) error {
-	var in map[string]allocationBody
+	var in map[string]*allocationBody
 	if err := api.ReadJSON(r, &in); err != nil {
 		return err
 	}
-	err := s.see(r, true, func(tx *store.Tx, all *world) error {
-		ids := make([]string, 0, len(in))
-		for id := range in {
-			ids = append(ids, id)
-		}
-		slices.SortFunc(ids, func(a, b string) int { // those that give back come first
-			return len(in[a].Allocations) - len(in[b].Allocations)
-		})
-		for _, id := range ids {
-			body := in[id]
-			if err := all.allocate(tx, r, id, &body); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.see(r, true, func(tx *store.Tx, all *world) error { return all.allocate(tx, r, in) })
 	if err != nil {
 		return err
 	}
@@ -239,17 +269,33 @@ func (s *Service) projectUsages(w http.ResponseWriter, r *http.Request) error {
 	if who, _ := auth.FromContext(r.Context()); !who.HasRole("admin", "service") && who.ProjectID != project {
 		return api.Forbidden("only an administrator may see the usage of another project")
 	}
+	typed := api.AtLeast(r, "1.38")
+	kind := q.Get("consumer_type")
+	if kind != "" && (!typed || kind != "all" && kind != "unknown" && !consumerTypes.MatchString(kind)) {
+		return api.Invalid("Invalid query string parameters: consumer_type is %q, expected a type, all or unknown, since version 1.38", kind)
+	}
 	sum := map[string]int{}
-	consumers := 0
+	by := map[string]map[string]int{}
 	err := s.see(r, false, func(_ *store.Tx, all *world) error {
 		for _, c := range all.consumers {
 			if c.ProjectID != project || q.Get("user_id") != "" && q.Get("user_id") != c.UserID {
 				continue
 			}
-			consumers++
+			group := c.kind()
+			if kind != "" && kind != "all" && kind != group {
+				continue
+			}
+			if kind == "all" {
+				group = kind
+			}
+			if by[group] == nil {
+				by[group] = map[string]int{}
+			}
+			by[group]["consumer_count"]++
 			for _, res := range c.Resources {
 				for class, n := range res {
 					sum[class] += n
+					by[group][class] += n
 				}
 			}
 		}
@@ -258,77 +304,16 @@ func (s *Service) projectUsages(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if api.AtLeast(r, "1.38") {
-		by := map[string]any{}
-		if consumers > 0 {
-			v := map[string]any{"consumer_count": consumers}
-			for class, n := range sum {
-				v[class] = n
-			}
-			by["all"] = v
-		}
+	if typed {
 		return api.WriteJSON(w, http.StatusOK, map[string]any{"usages": by})
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"usages": sum})
 }
 
-// listCandidates answers who could serve a request: providers that have all of
-// it (requests that only several providers together could serve find nobody).
-func (s *Service) listCandidates(w http.ResponseWriter, r *http.Request) error {
-	f, err := parseFilter(r)
-	if err != nil {
-		return err
+// kind is the consumer's type: those that clients of before 1.38 made have none.
+func (c *consumer) kind() string {
+	if c.Type == "" {
+		return "unknown"
 	}
-	if len(f.resources) == 0 {
-		return api.Invalid("query parameter resources is missing")
-	}
-	page, err := api.ParsePage(r, 0)
-	if err != nil {
-		return err
-	}
-	requests, summaries := []any{}, map[string]any{}
-	err = s.see(r, false, func(_ *store.Tx, all *world) error {
-		for _, p := range all.providers {
-			if !f.fits(all, p) || page.Limit > 0 && len(requests) == page.Limit {
-				continue
-			}
-			requests = append(requests, candidate(r, p.UUID, f.resources))
-			summaries[p.UUID] = summary(r, all, p)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"allocation_requests": requests, "provider_summaries": summaries})
-}
-
-func candidate(r *http.Request, rp string, resources map[string]int) map[string]any {
-	if !api.AtLeast(r, "1.12") {
-		return map[string]any{"allocations": []any{map[string]any{"resource_provider": map[string]any{"uuid": rp}, "resources": resources}}}
-	}
-	v := map[string]any{"allocations": map[string]any{rp: map[string]any{"resources": resources}}}
-	if api.AtLeast(r, "1.34") {
-		v["mappings"] = map[string]any{"": []string{rp}}
-	}
-	return v
-}
-
-func summary(r *http.Request, all *world, p *provider) map[string]any {
-	used := all.used(p.UUID, nil)
-	res := map[string]any{}
-	for class, i := range p.Inventories {
-		res[class] = map[string]any{"capacity": i.capacity(), "used": used[class]}
-	}
-	v := map[string]any{"resources": res}
-	if api.AtLeast(r, "1.17") {
-		v["traits"] = append([]string{}, p.Traits...)
-	}
-	if api.AtLeast(r, "1.29") {
-		v["parent_provider_uuid"], v["root_provider_uuid"] = nil, all.root(p)
-		if p.Parent != "" {
-			v["parent_provider_uuid"] = p.Parent
-		}
-	}
-	return v
+	return c.Type
 }

@@ -1,12 +1,12 @@
 package placement
 
 import (
+	"maps"
 	"math"
 	"net/http"
 	"slices"
 
 	"github.com/tripleo/tripleo/internal/api"
-	"github.com/tripleo/tripleo/internal/store"
 )
 
 // inventoryBody is an inventory as clients give it.
@@ -71,13 +71,18 @@ func keepUsed(w *world, p *provider, next map[string]inventory) error {
 	return nil
 }
 
-func (s *Service) checkClass(tx *store.Tx, class string) error {
-	ok, err := exists(tx, classes, class)
-	if err == nil && !ok {
-		err = api.Invalid("Unknown resource class in inventory: %s", class)
+// checkNames refuses names that there are not.
+func (s *Service) checkNames(r *http.Request, kind, complaint string, names ...string) error {
+	all, err := s.names(r, kind)
+	for _, n := range names {
+		if err == nil && !slices.Contains(all, n) {
+			err = api.Invalid(complaint, n)
+		}
 	}
 	return err
 }
+
+const unknownClass = "Unknown resource class in inventory: %s"
 
 func (s *Service) putInventories(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
@@ -93,10 +98,10 @@ func (s *Service) putInventories(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error { return s.checkClass(tx, class) }); err != nil {
-			return err
-		}
 		next[class] = i
+	}
+	if err := s.checkNames(r, classes, unknownClass, slices.Sorted(maps.Keys(next))...); err != nil {
+		return err
 	}
 	p, err := s.change(r, func(all *world, p *provider) error {
 		if in.Generation != p.Generation {
@@ -130,7 +135,7 @@ func (s *Service) putInventory(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error { return s.checkClass(tx, class) }); err != nil {
+	if err := s.checkNames(r, classes, unknownClass, class); err != nil {
 		return err
 	}
 	p, err := s.change(r, func(_ *world, p *provider) error {
@@ -248,22 +253,19 @@ func (s *Service) putProviderTraits(w http.ResponseWriter, r *http.Request) erro
 			return err
 		}
 	}
-	for _, t := range in.Traits {
-		var ok bool
-		err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) { ok, err = exists(tx, traits, t); return err })
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return api.Invalid("No such trait %s.", t)
-		}
+	if err := s.checkNames(r, traits, "No such trait %s.", in.Traits...); err != nil {
+		return err
 	}
 	p, err := s.change(r, func(_ *world, p *provider) error {
 		if r.Method == http.MethodPut && in.Generation != p.Generation {
 			return stale(p, in.Generation)
 		}
 		slices.Sort(in.Traits)
-		p.Traits = slices.Compact(in.Traits)
+		next := slices.Compact(in.Traits)
+		if slices.Equal(next, p.Traits) {
+			p.Generation-- // nothing changes, nor does the generation
+		}
+		p.Traits = next
 		return nil
 	})
 	if err != nil {

@@ -28,34 +28,24 @@ var standard = map[string][]string{ //nolint:gochecknoglobals // constant table
 
 var customPattern = regexp.MustCompile(`^CUSTOM_[A-Z0-9_]+$`) //nolint:gochecknoglobals // constant
 
-func exists(tx *store.Tx, kind, name string) (bool, error) {
-	if slices.Contains(standard[kind], name) {
-		return true, nil
-	}
-	var n int
-	err := tx.Get([]any{&n}, `SELECT COUNT(*) FROM placement_names WHERE kind = ? AND name = ?`, kind, name)
-	return n > 0, err
-}
-
-// names are the standard ones, those that clients made and those of machines.
-func (s *Service) names(r *http.Request, kind string) ([]string, error) {
+// names are the standard ones, those that clients made and those of machines,
+// sorted behind the standard ones.
+func (w *world) names(tx *store.Tx, kind string) ([]string, error) {
 	seen := map[string]bool{}
-	err := s.see(r, false, func(tx *store.Tx, all *world) error {
-		for _, p := range all.providers {
-			for class := range p.Inventories {
-				seen[class] = seen[class] || kind == classes
-			}
-			for _, t := range p.Traits {
-				seen[t] = seen[t] || kind == traits
-			}
+	for _, p := range w.providers {
+		for class := range p.Inventories {
+			seen[class] = seen[class] || kind == classes
 		}
-		return tx.Each(func(scan func(...any) error) error {
-			var n string
-			err := scan(&n)
-			seen[n] = true
-			return err
-		}, `SELECT name FROM placement_names WHERE kind = ?`, kind)
-	})
+		for _, t := range p.Traits {
+			seen[t] = seen[t] || kind == traits
+		}
+	}
+	err := tx.Each(func(scan func(...any) error) error {
+		var n string
+		err := scan(&n)
+		seen[n] = true
+		return err
+	}, `SELECT name FROM placement_names WHERE kind = ?`, kind)
 	out := slices.Clone(standard[kind])
 	var custom []string
 	for n, yes := range seen {
@@ -65,6 +55,19 @@ func (s *Service) names(r *http.Request, kind string) ([]string, error) {
 	}
 	slices.Sort(custom)
 	return append(out, custom...), err
+}
+
+func (w *world) exists(tx *store.Tx, kind, name string) (bool, error) {
+	all, err := w.names(tx, kind)
+	return slices.Contains(all, name), err
+}
+
+func (s *Service) names(r *http.Request, kind string) (all []string, err error) {
+	err = s.see(r, false, func(tx *store.Tx, w *world) error {
+		all, err = w.names(tx, kind)
+		return err
+	})
+	return all, err
 }
 
 func (s *Service) listClasses(w http.ResponseWriter, r *http.Request) error {

@@ -2,17 +2,17 @@ package placement
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/baremetal/v1/nodes"
 
 	"github.com/tripleo/tripleo/internal/api"
+	"github.com/tripleo/tripleo/internal/resourceclass"
 	"github.com/tripleo/tripleo/internal/store"
 )
 
@@ -86,6 +86,12 @@ func (w *world) root(p *provider) string {
 	return p.UUID
 }
 
+// sameTree says whether p is in the tree of the provider named.
+func (w *world) sameTree(p *provider, id string) bool {
+	other, err := w.provider(id)
+	return err == nil && w.root(p) == w.root(other)
+}
+
 // within says whether p is the provider named, or below it.
 func (w *world) within(p *provider, id string) bool {
 	for range w.providers { // at most as deep as there are providers
@@ -115,21 +121,6 @@ func (w *world) used(rp string, but *consumer) map[string]int {
 	return out
 }
 
-// customName writes a resource class as Placement does.
-func customName(class string) string {
-	mapped := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		default:
-			return '_'
-		}
-	}, class)
-	return "CUSTOM_" + mapped
-}
-
 // machines asks the bare-metal service for its nodes.
 func (s *Service) machines(ctx context.Context) ([]nodes.Node, error) {
 	session, err := s.cfg.Cloud.Service(ctx)
@@ -157,7 +148,7 @@ func fromMachines(all []nodes.Node) world {
 		if n.ResourceClass == "" || n.ProvisionState == "enroll" {
 			continue
 		}
-		class := customName(n.ResourceClass)
+		class := resourceclass.Custom(n.ResourceClass)
 		inv := inventory{Total: 1, MinUnit: 1, MaxUnit: 1, StepSize: 1, Ratio: 1}
 		if n.InstanceUUID == "" && (n.ProvisionState != "available" || n.Maintenance || n.Retired) {
 			inv.Reserved = 1
@@ -274,43 +265,30 @@ func (s *Service) view(r *http.Request, w *world, p *provider) map[string]any {
 	return v
 }
 
-// filter is what a list of providers, or candidates, is narrowed by.
+// filter is what a list of providers is narrowed by.
 type filter struct {
-	resources           map[string]int
-	required, forbidden []string
-	anyOf               [][]string
-	memberOf            [][]string // each: one of these
-	tree, name, id      string
+	resources      map[string]int
+	traits         traitSet
+	member         memberSet
+	tree, name, id string
 }
 
 func parseFilter(r *http.Request) (*filter, error) {
 	q := r.URL.Query()
-	f := &filter{resources: map[string]int{}, tree: q.Get("in_tree"), name: q.Get("name"), id: q.Get("uuid")}
-	for _, part := range inWords(q["resources"]) {
-		class, n, ok := strings.Cut(part, ":")
-		amount, err := strconv.Atoi(n)
-		if !ok || err != nil || amount < 1 {
-			return nil, api.Invalid("Badly formed resources parameter. Expected resources query string parameter in form: ?resources=VCPU:2,MEMORY_MB:1024. Got: %s", part)
-		}
-		f.resources[class] = amount
-	}
-	for _, value := range q["required"] {
-		if list, ok := strings.CutPrefix(value, "in:"); ok {
-			f.anyOf = append(f.anyOf, inWords([]string{list}))
-			continue
-		}
-		for _, t := range inWords([]string{value}) {
-			if no, ok := strings.CutPrefix(t, "!"); ok {
-				f.forbidden = append(f.forbidden, no)
-			} else {
-				f.required = append(f.required, t)
-			}
+	f := &filter{tree: q.Get("in_tree"), name: q.Get("name"), id: q.Get("uuid")}
+	var err error
+	if text := q.Get("resources"); text != "" {
+		if f.resources, err = parseResources(text); err != nil {
+			return nil, err
 		}
 	}
-	for _, value := range q["member_of"] {
-		f.memberOf = append(f.memberOf, inWords([]string{strings.TrimPrefix(value, "in:")}))
+	if v := q["required"]; len(v) > 0 {
+		if f.traits, err = parseTraits(r, "required", v); err != nil {
+			return nil, err
+		}
 	}
-	return f, nil
+	f.member, err = parseMembers(r, "member_of", q["member_of"])
+	return f, err
 }
 
 func has(have, want []string) bool {
@@ -318,25 +296,10 @@ func has(have, want []string) bool {
 }
 
 func (f *filter) fits(w *world, p *provider) bool {
-	if f.name != "" && f.name != p.Name || f.id != "" && f.id != p.UUID || f.tree != "" && w.root(p) != f.tree && p.UUID != f.tree {
+	if f.name != "" && f.name != p.Name || f.id != "" && f.id != p.UUID || f.tree != "" && !w.sameTree(p, f.tree) {
 		return false
 	}
-	for _, t := range f.required {
-		if !slices.Contains(p.Traits, t) {
-			return false
-		}
-	}
-	for _, set := range f.anyOf {
-		if !has(p.Traits, set) {
-			return false
-		}
-	}
-	for _, set := range f.memberOf {
-		if !has(p.Aggregates, set) {
-			return false
-		}
-	}
-	return !has(p.Traits, f.forbidden) && room(p, w.used(p.UUID, nil), f.resources) == ""
+	return f.traits.fits(p.Traits) && f.member.fits(p.Aggregates) && room(p, w.used(p.UUID, nil), f.resources) == ""
 }
 
 // room says why amounts cannot be allocated of a provider, or "".
@@ -376,9 +339,22 @@ func (s *Service) listProviders(w http.ResponseWriter, r *http.Request) error {
 }
 
 type providerBody struct {
-	UUID   string  `json:"uuid"`
-	Name   string  `json:"name"`
-	Parent *string `json:"parent_provider_uuid"`
+	UUID   string `json:"uuid"`
+	Name   string `json:"name"`
+	Parent parent `json:"parent_provider_uuid"`
+}
+
+// parent is the provider above another: null makes a provider the root of a
+// tree of its own.
+type parent struct {
+	id    string
+	given bool
+}
+
+// UnmarshalJSON takes a UUID or null.
+func (p *parent) UnmarshalJSON(b []byte) error {
+	p.given = true
+	return json.Unmarshal(b, &p.id)
 }
 
 func (in *providerBody) check(w *world, self string) error {
@@ -390,13 +366,26 @@ func (in *providerBody) check(w *world, self string) error {
 			return api.Conflict("Conflicting resource provider name: %s already exists.", in.Name).Named("placement.duplicate_name")
 		}
 	}
-	if in.Parent == nil {
+	if in.Parent.id == "" {
 		return nil
 	}
-	parent, err := w.provider(*in.Parent)
+	parent, err := w.provider(in.Parent.id)
 	if err != nil || self != "" && w.within(parent, self) {
-		return api.Invalid("parent provider %s does not exist, or is %s or below it", *in.Parent, self)
+		return api.Invalid("parent provider %s does not exist, or is %s or below it", in.Parent.id, self)
 	}
+	return nil
+}
+
+// move puts p where it is asked for: since 1.37 anywhere, before that only what
+// has no parent below one.
+func (in *providerBody) move(r *http.Request, p *provider) error {
+	if !in.Parent.given || in.Parent.id == p.Parent {
+		return nil
+	}
+	if p.Parent != "" && !api.AtLeast(r, "1.37") {
+		return api.Invalid("Unable to save resource provider %s: re-parenting a provider is not currently allowed.", p.UUID)
+	}
+	p.Parent = in.Parent.id
 	return nil
 }
 
@@ -419,10 +408,7 @@ func (s *Service) createProvider(w http.ResponseWriter, r *http.Request) error {
 		if err := in.check(all, ""); err != nil {
 			return err
 		}
-		p := &provider{UUID: in.UUID, Name: in.Name, Inventories: map[string]inventory{}}
-		if in.Parent != nil {
-			p.Parent = *in.Parent
-		}
+		p := &provider{UUID: in.UUID, Name: in.Name, Parent: in.Parent.id, Inventories: map[string]inventory{}}
 		all.providers = append(all.providers, p)
 		v = s.view(r, all, p)
 		_, err := tx.Exec(`INSERT INTO placement_providers (uuid, name, doc) VALUES (?, ?, ?)`, p.UUID, p.Name, store.JSON(p))
@@ -471,8 +457,8 @@ func (s *Service) updateProvider(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		p.Name = in.Name
-		if in.Parent != nil {
-			p.Parent = *in.Parent
+		if err := in.move(r, p); err != nil {
+			return err
 		}
 		p.Generation-- // a name is no part of the generation
 		v = s.view(r, all, p)

@@ -11,7 +11,7 @@ func TestNoProviderIsBelowItself(t *testing.T) {
 		{"top", "c", false}, {"a", "c", false}, {"a", "b", false}, {"b", "b", false},
 		{"c", "top", true}, {"b", "top", true}, {"a", "other", true}, {"a", "gone", false},
 	} {
-		err := (&providerBody{Name: c.self, Parent: &c.parent}).check(w, c.self)
+		err := (&providerBody{Name: c.self, Parent: parent{c.parent, true}}).check(w, c.self)
 		if (err == nil) != c.ok {
 			t.Errorf("%s below %s: %v, expected it to be taken: %t", c.self, c.parent, err, c.ok)
 		}

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
@@ -135,17 +134,4 @@ const concurrent = "placement.concurrent_update"
 
 func stale(p *provider, asked int) error {
 	return api.Conflict("resource provider generation conflict for %s: actual: %d, given: %d", p.UUID, p.Generation, asked).Named(concurrent)
-}
-
-// inWords splits "a,b" and repeated parameters.
-func inWords(values []string) []string {
-	var out []string
-	for _, v := range values {
-		for w := range strings.SplitSeq(v, ",") {
-			if w != "" {
-				out = append(out, w)
-			}
-		}
-	}
-	return out
 }

@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/tripleo/tripleo/internal/resourceclass"
 )
 
 // Node is what the scheduler looks at.
@@ -111,22 +113,6 @@ func refuse(n Node, req Request) string {
 	return ""
 }
 
-// CustomClass turns a node's resource class into its name in Placement: upper
-// case, everything but letters and digits an underscore, CUSTOM_ in front.
-func CustomClass(class string) string {
-	mapped := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		default:
-			return '_'
-		}
-	}, class)
-	return "CUSTOM_" + mapped
-}
-
 func refuseClass(n Node, req Request) string {
 	for key, amount := range req.ExtraSpecs {
 		class, ok := strings.CutPrefix(key, "resources:CUSTOM_")
@@ -136,7 +122,7 @@ func refuseClass(n Node, req Request) string {
 		if amount != "1" {
 			return fmt.Sprintf("flavor %s asks for %s of CUSTOM_%s, a node has one", req.Flavor, amount, class)
 		}
-		if have := CustomClass(n.ResourceClass); have != "CUSTOM_"+class {
+		if have := resourceclass.Custom(n.ResourceClass); have != "CUSTOM_"+class {
 			return fmt.Sprintf("resource class is %q, flavor %s asks for CUSTOM_%s", n.ResourceClass, req.Flavor, class)
 		}
 	}
