@@ -7,11 +7,12 @@ packages=(
   # machines of the lab, and what boots them
   systemd-container qemu-system-x86 qemu-utils ovmf ipxe ipxe-qemu
   # images
-  mmdebstrap e2fsprogs dosfstools mtools syslinux syslinux-common gdisk zstd squashfs-tools
+  mmdebstrap e2fsprogs dosfstools mtools syslinux syslinux-common gdisk zstd squashfs-tools isolinux systemd-boot-efi mdadm
   # peers in tests
   ipmitool openipmi radosgw ceph-mon ceph-osd
   python3-openstackclient python3-heatclient python3-ironicclient python3-mistralclient python3-zaqarclient python3-swiftclient
   python3-jinja2 python3-yaql python3-mistral python3-yaml
+  
   # make tempest, and Swift's own functional tests
   python3-swift python3-pytest tempest
   heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement placement-api

@@ -70,7 +70,19 @@ func (a *agent) configure(ctx context.Context, merged map[string]any) error {
 	if err != nil {
 		return err
 	}
+	listed := make(map[string]bool, len(list))
+	for _, d := range list {
+		listed[d.ID] = true
+	}
+	if err := (hooks.Containers{Host: a.host}).Prune(ctx, listed); err != nil {
+		a.log.Error("containers of deployments that are gone not removed", "error", err)
+	}
 	return a.runner.Apply(ctx, list)
+}
+
+// legacyHiera tells whether the metadata has hieradata in the way that os-apply-config served.
+func (a *agent) legacyHiera() bool {
+	return collect.Lookup(a.merged(), "hiera", "datafiles") != nil
 }
 
 // settings are the top-level keys that say how the host itself has to be.

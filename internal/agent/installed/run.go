@@ -107,6 +107,8 @@ func newAgent(opt Options) (*agent, error) {
 		Host: h, StateDir: StateDir, Client: opt.Client, Log: opt.Log,
 		Hooks: map[string]hooks.Hook{
 			"script": hooks.Script{Host: h}, "json-file": hooks.JSONFile{Host: h}, "service": svc,
+			"puppet": hooks.Puppet{Host: h}, "ansible": hooks.Ansible{Host: h}, "hiera": hooks.Hiera{Host: h, Legacy: a.legacyHiera},
+			"docker-cmd": hooks.Containers{Host: h}, "atomic": hooks.Containers{Host: h, One: true},
 			"apply-config": applyHook, "os-apply-config": applyHook, "Heat::Ungrouped": applyHook,
 		},
 	})

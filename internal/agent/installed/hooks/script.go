@@ -2,12 +2,9 @@ package hooks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -42,7 +39,6 @@ func (s Script) Run(ctx context.Context, d Deployment, log io.Writer) (Result, e
 	if _, err := s.Host.Put(host.FileSpec{Path: file, Data: []byte(config), Mode: 0o700}); err != nil {
 		return Result{}, err
 	}
-	s.removeOutputs(file, d)
 	env := []string{"heat_outputs_path=" + s.Host.Path(file)}
 	for _, in := range d.Inputs {
 		if in.Name == "" || strings.ContainsAny(in.Name, "=\x00") {
@@ -50,59 +46,11 @@ func (s Script) Run(ctx context.Context, d Deployment, log io.Writer) (Result, e
 		}
 		env = append(env, in.Name+"="+strings.ReplaceAll(Text(in.Value), "\x00", ""))
 	}
-	runCtx, cancel, err := withTimeout(ctx, d.Options)
-	if err != nil {
-		return Failed("%v", err), nil
-	}
-	defer cancel()
-	res, err := s.Host.Run.Run(runCtx, host.Command{Args: []string{s.Host.Path(file)}, Env: env, Dir: "/", Log: log})
-	switch {
-	case ctx.Err() != nil:
-		return Result{}, ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
-		return Result{Code: 124, Stdout: string(res.Stdout), Stderr: string(res.Stderr) + "the script was ended: option timeout is over\n"}, nil
-	case err != nil:
-		return Failed("the script could not be started: %v", err), nil
-	}
-	out := Result{Code: res.Code, Stdout: string(res.Stdout), Stderr: string(res.Stderr), Outputs: map[string]any{}}
-	for _, o := range d.Outputs {
-		text, err := s.readOutput(file + "." + o.Name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return Failed("output %s: %v", o.Name, err), nil
-		}
-		out.Outputs[o.Name] = text
-	}
-	return out, nil
+	return program{
+		what: "script", outputs: outputFiles{s.Host, file, d.Outputs},
+		cmd: host.Command{Args: []string{s.Host.Path(file)}, Env: env, Dir: "/"},
+	}.run(ctx, d, log)
 }
-
-func (s Script) removeOutputs(file string, d Deployment) {
-	for _, o := range d.Outputs {
-		if validOutput(o.Name) {
-			_ = os.Remove(s.Host.Path(file + "." + o.Name))
-		}
-	}
-}
-
-func (s Script) readOutput(file string) (string, error) {
-	if !validOutput(path.Base(file)) {
-		return "", fs.ErrNotExist
-	}
-	f, err := os.Open(s.Host.Path(file))
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxOutputFile+1))
-	if err == nil && len(data) > maxOutputFile {
-		err = fmt.Errorf("larger than %d bytes", maxOutputFile)
-	}
-	return string(data), err
-}
-
-func validOutput(name string) bool { return name != "" && !strings.ContainsAny(name, "/\x00") }
 
 func withTimeout(ctx context.Context, options map[string]any) (context.Context, context.CancelFunc, error) {
 	v, ok := options["timeout"]
