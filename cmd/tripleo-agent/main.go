@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,11 +15,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tripleo/tripleo/internal/agent/installed"
+	"github.com/tripleo/tripleo/internal/agent/installed/host"
+	"github.com/tripleo/tripleo/internal/agent/installed/oac"
 	"github.com/tripleo/tripleo/internal/agent/ramdisk"
 )
 
 func main() {
 	if err := run(os.Args); err != nil {
+		if code, ok := errors.AsType[oac.ExitError](err); ok {
+			os.Exit(int(code))
+		}
 		fmt.Fprintln(os.Stderr, "tripleo-agent:", err)
 		os.Exit(1)
 	}
@@ -30,6 +36,11 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if filepath.Base(args[0]) == "os-apply-config" { // the name under which scripts of operators call it
+		cmd := oac.Command(host.NewReal("/"))
+		cmd.SetArgs(args[1:])
+		return cmd.ExecuteContext(ctx)
+	}
 	return newCommand().ExecuteContext(ctx)
 }
 
@@ -46,7 +57,7 @@ func newCommand() *cobra.Command {
 		Short: "Inspect the machine and serve Ironic, as ironic-python-agent does",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return ramdisk.Main(cmd.Context(), os.Stderr) },
-	}, newRunCommand())
+	}, newRunCommand(), oac.Command(host.NewReal("/")))
 	return root
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/tripleo/tripleo/internal/agent/installed/heatconfig"
 	"github.com/tripleo/tripleo/internal/agent/installed/hooks"
 	"github.com/tripleo/tripleo/internal/agent/installed/host"
+	"github.com/tripleo/tripleo/internal/agent/installed/oac"
 )
 
 // phaseDir holds an operator's own scripts, one folder a phase, run in the order of their names.
@@ -25,11 +26,7 @@ const phaseDir = "/usr/libexec/os-refresh-config"
 // refresh is one run of os-refresh-config's phases. A failing script ends it, after those in error.d.
 func (a *agent) refresh(ctx context.Context) error {
 	merged := a.merged()
-	data, err := json.Marshal(merged)
-	if err != nil {
-		return err
-	}
-	if err := a.host.PutState(path.Join(StateDir, "metadata.json"), data); err != nil {
+	if err := a.putConfigFiles(merged); err != nil {
 		return err
 	}
 	phases := []struct {
@@ -42,7 +39,13 @@ func (a *agent) refresh(ctx context.Context) error {
 		{"migration", nil},
 	}
 	for _, p := range phases {
-		err := a.runParts(ctx, p.name+".d")
+		var err error
+		if p.name == "configure" { // before the scripts, as the first of them did in TripleO's images
+			err = a.templates(ctx, merged)
+		}
+		if err == nil {
+			err = a.runParts(ctx, p.name+".d")
+		}
 		if err == nil && p.own != nil {
 			err = p.own(ctx, merged)
 		}
@@ -56,6 +59,58 @@ func (a *agent) refresh(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// configFiles hold what templates and scripts see: the metadata, and the configs of deployments of group
+// os-apply-config, which lie over it.
+func configFiles() []string {
+	return []string{path.Join(StateDir, "metadata.json"), path.Join(StateDir, "deployments.json")}
+}
+
+func (a *agent) putConfigFiles(merged map[string]any) error {
+	files := configFiles()
+	for i, m := range []map[string]any{merged, deployedConfig(merged)} {
+		data, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		if err := a.host.PutState(files[i], data); err != nil {
+			return err
+		}
+	}
+	list, err := json.Marshal(files)
+	if err != nil {
+		return err
+	}
+	return a.host.PutState(oac.FilesList, list)
+}
+
+// deployedConfig is what the deployments of group os-apply-config and of none say, merged in their order. They are
+// configuration of the host; os-collect-config made a file of each.
+func deployedConfig(merged map[string]any) map[string]any {
+	list, err := heatconfig.Parse(merged)
+	if err != nil {
+		return map[string]any{} // said when the deployments are to be run
+	}
+	var configs []map[string]any
+	for _, d := range list {
+		if d.Group != "os-apply-config" && d.Group != "Heat::Ungrouped" {
+			continue
+		}
+		if m, err := d.ConfigMap(); err == nil {
+			configs = append(configs, m)
+		}
+	}
+	return collect.Merge(configs...)
+}
+
+// templates renders the operator's templates.
+func (a *agent) templates(ctx context.Context, merged map[string]any) error {
+	changes, err := oac.Applier{Host: a.host}.Apply(ctx, collect.Merge(merged, deployedConfig(merged)), false)
+	for _, c := range changes {
+		a.log.Info("applied", "change", c)
+	}
+	return err
 }
 
 func (a *agent) configure(ctx context.Context, merged map[string]any) error {
@@ -104,6 +159,12 @@ func (a *agent) applyHook(ctx context.Context, d hooks.Deployment, log io.Writer
 		return hooks.Failed("deployment %s: %v", d.Name, err), nil
 	}
 	changes, err := a.applier.Apply(ctx, cfg)
+	if err == nil {
+		merged := a.merged()
+		var rendered []string
+		rendered, err = oac.Applier{Host: a.host}.Apply(ctx, collect.Merge(merged, deployedConfig(merged)), false)
+		changes = append(changes, rendered...)
+	}
 	text := strings.Join(append(changes, ""), "\n")
 	_, _ = io.WriteString(log, text)
 	if ctx.Err() != nil {
@@ -128,6 +189,10 @@ func (a *agent) runParts(ctx context.Context, name string) error {
 		return err
 	}
 	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return strings.Compare(x.Name(), y.Name()) })
+	files := configFiles()
+	for i, f := range files {
+		files[i] = a.host.Path(f)
+	}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
@@ -136,7 +201,7 @@ func (a *agent) runParts(ctx context.Context, name string) error {
 		p := path.Join(dir, e.Name())
 		res, err := a.host.Run.Run(ctx, host.Command{
 			Args: []string{a.host.Path(p)},
-			Env:  []string{"OS_CONFIG_FILES=" + a.host.Path(path.Join(StateDir, "metadata.json")), "OS_REFRESH_CONFIG_BASE_DIR=" + phaseDir},
+			Env:  []string{"OS_CONFIG_FILES=" + strings.Join(files, ":"), "OS_REFRESH_CONFIG_BASE_DIR=" + phaseDir},
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)

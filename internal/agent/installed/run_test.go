@@ -162,7 +162,7 @@ func TestAgentFollowsItsMetadata(t *testing.T) {
 		deployment(s.URL, "a", "script", "#!/bin/sh\necho hello $who\nprintf done > $heat_outputs_path.result\n", "result"),
 		deployment(s.URL, "b", "script", "#!/bin/sh\necho first; echo cause >&2; exit 3\n"),
 		deployment(s.URL, "c", "apply-config", `{"hosts": ["192.168.24.7 over-controller-0 over-controller-0.localdomain"]}`),
-		deployment(s.URL, "d", "puppet", "x"),
+		deployment(s.URL, "d", "salt", "x"),
 	))
 	opt := newNode(t, s.URL)
 	start(t, opt)
@@ -170,7 +170,7 @@ func TestAgentFollowsItsMetadata(t *testing.T) {
 		"a": {"deploy_stdout": "hello you\n", "deploy_stderr": "", "deploy_status_code": 0.0, "result": "done"},
 		"b": {"deploy_stdout": "first\n", "deploy_stderr": "cause\n", "deploy_status_code": 3.0},
 		"c": {"deploy_stdout": "/etc/hosts has 1 known hosts\n", "deploy_stderr": "", "deploy_status_code": 0.0},
-		"d": {"deploy_stdout": "", "deploy_stderr": "deployment name-d: this node has no hook for config group \"puppet\"\n", "deploy_status_code": 1.0},
+		"d": {"deploy_stdout": "", "deploy_stderr": "deployment name-d: this node has no hook for config group \"salt\"\n", "deploy_status_code": 1.0},
 	}
 	for id, w := range want {
 		eventually(t, "signal of "+id, func() bool { return len(c.signal("/signal/"+id)) > 0 })
@@ -238,5 +238,48 @@ func TestResultIsSentAfterARestart(t *testing.T) {
 	eventually(t, "the signal", func() bool { return len(c.signal("/signal/x")) > 0 })
 	if got, _ := opt.Host.ReadFile("/count"); string(got) != "once\n" {
 		t.Errorf("the script ran %d times, want once", strings.Count(string(got), "once"))
+	}
+}
+
+// TestTemplates: templates are rendered over the metadata and the configs of deployments of group os-apply-config before
+// the scripts of phase configure run, which see both as files.
+func TestTemplates(t *testing.T) {
+	c, s := newCloud(t)
+	opt := newNode(t, s.URL)
+	for name, text := range map[string]string{
+		"usr/libexec/os-apply-config/templates/etc/x.conf":     "{{db.host}} {{level}}\n",
+		"usr/libexec/os-apply-config/templates/etc/x.conf.oac": "mode: 0600\n",
+		"usr/libexec/os-refresh-config/configure.d/10-look":    "#!/bin/sh\ncat " + opt.Host.Path("etc/x.conf") + " >" + opt.Host.Path("seen") + "\ncat $(echo $OS_CONFIG_FILES | tr : ' ') >" + opt.Host.Path("files") + "\n",
+	} {
+		p := opt.Host.Path(name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(p, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := deployment(s.URL, "a", "os-apply-config", "")
+	config["config"] = map[string]any{"db": map[string]any{"host": "10.0.0.1"}}
+	data, err := json.Marshal(map[string]any{"level": 7, "db": map[string]any{"host": "old"}, "deployments": []any{config}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.set(string(data))
+	opt.Once = true
+	if err := Run(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"seen": "10.0.0.1 7\n", "files": `"host":"10.0.0.1"`} {
+		if got, err := os.ReadFile(opt.Host.Path(name)); err != nil || !strings.Contains(string(got), want) {
+			t.Errorf("%s: %q %v, expected %q", name, got, err, want)
+		}
+	}
+	if info, err := os.Stat(opt.Host.Path("etc/x.conf")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode: %v %v", info, err)
 	}
 }
