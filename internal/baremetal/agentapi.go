@@ -35,7 +35,7 @@ func (n *Node) forAgent() map[string]any {
 	}
 	return map[string]any{
 		"uuid": n.UUID, "properties": n.Properties, "instance_info": info, "driver_internal_info": n.DriverInternalInfo,
-		"provision_state": n.ProvisionState,
+		"provision_state": n.ProvisionState, "target_raid_config": n.TargetRAIDConfig, "raid_config": n.RAIDConfig,
 	}
 }
 

@@ -134,7 +134,7 @@ func TestDeploySteps(t *testing.T) {
 	h := newHarness(t, nil)
 	m, id := h.enroll()
 	h.must("POST", "/v1/deploy_templates", `{"name": "CUSTOM_MIRROR", "steps": [
-		{"interface": "raid", "step": "create_configuration", "args": {}, "priority": 90},
+		{"interface": "raid", "step": "apply_configuration", "args": {"raid_config": {"logical_disks": [{"size_gb": "MAX", "raid_level": "1", "controller": "software"}]}}, "priority": 90},
 		{"interface": "deploy", "step": "erase_devices_metadata", "args": {}, "priority": 95}]}`, 201)
 	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/raid_interface", "value": "agent"}]`, 200)
 	h.prepareDeploy(id)
@@ -146,7 +146,7 @@ func TestDeploySteps(t *testing.T) {
 	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "active", "deploy_steps": [
 		{"interface": "deploy", "step": "erase_devices", "args": {}, "priority": 65}, {"interface": "power", "step": "wait", "args": {"seconds": 0}, "priority": 10}]}`, 202)
 	h.untilState(id, "active")
-	want := []string{"deploy.erase_devices_metadata", "raid.create_configuration", "deploy.erase_devices"}
+	want := []string{"deploy.erase_devices_metadata", "raid.apply_configuration", "deploy.erase_devices"}
 	if s := m.Seen(); !slices.Equal(s.Steps, want) || len(s.Disk) == 0 {
 		t.Errorf("steps %v, want %v; %d bytes on disk", s.Steps, want, len(s.Disk))
 	}

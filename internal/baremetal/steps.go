@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -123,6 +124,11 @@ func (n *Node) checkSteps(steps []HWStep, ramdisk bool) error {
 		case !st.inBand() && !has(have[st.Interface], st.Step):
 			return api.Invalid("node %s has no step %s; its %s_interface %s has: %s", n.UUID, st.name(), st.Interface, n.Interfaces[st.Interface],
 				strings.Join(have[st.Interface], ", "))
+		}
+		if st.Interface == "raid" && st.Step != "delete_configuration" {
+			if _, err := n.stepRAID(st); err != nil {
+				return err
+			}
 		}
 		if err := st.checkArgs(); err != nil {
 			return err
@@ -267,7 +273,18 @@ func (w *work) inBandStep(ctx context.Context, st HWStep) outcome {
 	}
 	kind := w.stepKind()
 	cmd, out := w.command(ctx, kind+".execute_"+kind+"_step", func() (map[string]any, error) {
-		return map[string]any{"step": st.wire(), "node": w.n.forAgent(), "ports": ports, kind + "_version": w.n.Run.Version}, nil
+		node := w.n.forAgent()
+		if st.Interface == "raid" && st.Step != "delete_configuration" {
+			conf, err := w.n.stepRAID(st)
+			if err != nil {
+				return nil, err
+			}
+			if node["target_raid_config"] = conf; st.Step == "apply_configuration" {
+				st.Args = maps.Clone(st.Args)
+				st.Args["raid_config"] = conf
+			}
+		}
+		return map[string]any{"step": st.wire(), "node": node, "ports": ports, kind + "_version": w.n.Run.Version}, nil
 	})
 	if out.kind == stepDone && st.Interface == "raid" {
 		if err := w.noteRAID(ctx, cmd.Result); err != nil {

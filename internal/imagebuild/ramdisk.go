@@ -38,7 +38,7 @@ func ramdiskModules() []string {
 		d + "scsi/megaraid/", d + "scsi/mpt3sas/", d + "scsi/mpi3mr/", d + "scsi/aacraid/", d + "scsi/smartpqi/", d + "scsi/hpsa.ko",
 		d + "scsi/isci/", d + "scsi/arcmsr/", d + "scsi/qla2xxx/", d + "scsi/lpfc/", d + "message/fusion/",
 		d + "usb/host/xhci", d + "usb/host/ehci", d + "usb/host/uhci", d + "usb/host/ohci", d + "usb/storage/usb-storage.ko", d + "hid/usbhid/", d + "hid/hid.ko", d + "hid/hid-generic.ko",
-		d + "mmc/host/sdhci", d + "mmc/core/", d + "md/md-mod.ko", d + "md/raid0.ko", d + "md/raid1.ko", d + "char/ipmi/",
+		d + "mmc/host/sdhci", d + "mmc/core/", d + "md/md-mod.ko", d + "md/raid0.ko", d + "md/raid1.ko", d + "md/raid10.ko", d + "char/ipmi/",
 		d + "char/hw_random/virtio-rng.ko", d + "input/evdev.ko", d + "acpi/button.ko", d + "cdrom/", d + "scsi/sr_mod.ko",
 		"kernel/net/packet/", "kernel/fs/efivarfs/", "kernel/lib/crc", "kernel/crypto/crc", "kernel/arch/x86/crypto/crc",
 	}

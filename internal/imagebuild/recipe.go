@@ -156,9 +156,9 @@ func foreignModules() []string {
 	return out
 }
 
-// bootPackages make a root file system start on metal.
+// bootPackages make a root file system start on metal; mdadm puts software RAID into its initramfs.
 func bootPackages() []string {
-	return []string{"linux-image-amd64", "initramfs-tools", "systemd-boot-efi", "zstd"}
+	return []string{"linux-image-amd64", "initramfs-tools", "mdadm", "systemd-boot-efi", "zstd"}
 }
 
 // packages is the complete list, sorted and without repetition.

@@ -74,6 +74,27 @@ func Open(path string) (*File, error) {
 	return d, nil
 }
 
+// OpenShared opens a disk of which others hold partitions, as software RAID does. What the kernel remembers of the disk
+// is dropped first: the partitions are written past it.
+func OpenShared(path string) (*File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	d := &File{path: path, f: f, block: st.Mode()&os.ModeDevice != 0, sector: 512}
+	if d.block {
+		_, err = unix.IoctlRetInt(int(f.Fd()), unix.BLKFLSBUF)
+	}
+	if err = errors.Join(err, d.measure(st)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return d, nil
+}
+
 func (d *File) measure(st os.FileInfo) error {
 	if !d.block {
 		d.size = st.Size()

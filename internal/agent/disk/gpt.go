@@ -22,6 +22,8 @@ const (
 	// GrowFileSystem is the attribute bit of the Discoverable Partitions Specification that says the file
 	// system may fill its partition; we read it as "the partition may fill the disk", too.
 	GrowFileSystem = uint64(1) << 59
+	// LegacyBIOSBootable is the attribute bit by which a BIOS boot sector finds its partition (UEFI 2.10, table 5.8).
+	LegacyBIOSBootable = uint64(1) << 2
 	// maxEntries bounds the partition entries a GPT header may claim.
 	maxEntries = 1024
 )
@@ -43,6 +45,33 @@ type Partition struct {
 	GUID   string
 	Start  int64
 	Size   int64
+	// Attributes are the table's, LegacyBIOSBootable and others.
+	Attributes uint64
+}
+
+// NewPartition is a partition to make; Start and Size in bytes, whole MiB.
+type NewPartition struct {
+	Number     int
+	Name, Type string
+	Attributes uint64
+	Start      int64
+	Size       int64
+}
+
+// WritePartitions gives an empty disk a partition table.
+func WritePartitions(dev Device, parts []NewPartition) error {
+	sector := int64(dev.SectorSize())
+	table := &gpt.Table{LogicalSectorSize: dev.SectorSize(), PhysicalSectorSize: dev.SectorSize(), ProtectiveMBR: true, GUID: strings.ToUpper(uuid.NewString())}
+	for _, p := range parts {
+		table.Partitions = append(table.Partitions, &gpt.Partition{
+			Index: p.Number, Start: uint64(p.Start / sector), End: uint64((p.Start+p.Size)/sector) - 1, Size: uint64(p.Size),
+			Type: gpt.Type(strings.ToUpper(p.Type)), Name: p.Name, GUID: strings.ToUpper(uuid.NewString()), Attributes: p.Attributes,
+		})
+	}
+	if err := table.Write(&gptFile{Device: dev}, dev.Size()); err != nil {
+		return fmt.Errorf("write the partition table of %s: %w", dev.Path(), err)
+	}
+	return dev.Sync()
 }
 
 // FinishOptions says what Finish does besides moving the backup header.
@@ -117,7 +146,7 @@ func layoutOf(t *gpt.Table, sector uint64) Layout {
 	for _, p := range t.Partitions {
 		l.Partitions = append(l.Partitions, Partition{
 			Number: p.Index, Name: p.Name, Type: strings.ToLower(string(p.Type)), GUID: strings.ToLower(p.GUID),
-			Start: int64(p.Start * sector), Size: int64((p.End - p.Start + 1) * sector),
+			Start: int64(p.Start * sector), Size: int64((p.End - p.Start + 1) * sector), Attributes: p.Attributes,
 		})
 	}
 	return l

@@ -55,6 +55,7 @@ func readDisk(sys, dev fs.FS, base, node string, size int64) Disk {
 		Serial:     serial(sys, base),
 		HCTL:       hctl(sys, base),
 		ByPath:     byPath(dev, node),
+		Holders:    holders(sys, base),
 	}
 	if strings.HasPrefix(d.Vendor, "0x") { // virtio and NVMe put the PCI vendor id here, not a name
 		d.Vendor = ""
@@ -128,4 +129,26 @@ func byPath(dev fs.FS, node string) string {
 		}
 	}
 	return ""
+}
+
+// holders are what is built on a disk (sysfs: holders of the disk and of its partitions).
+func holders(sys fs.FS, base string) []string {
+	dirs, err := fs.Glob(sys, base+"/*/holders")
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, dir := range append(dirs, base+"/holders") {
+		entries, err := fs.ReadDir(sys, dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if !slices.Contains(out, e.Name()) {
+				out = append(out, e.Name())
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -52,6 +52,9 @@ func SelectRoot(disks []Disk, hints map[string]any) (Disk, error) {
 }
 
 func refusal(d Disk, matchers []Hint) string {
+	if len(d.Holders) > 0 {
+		return "it is part of " + strings.Join(d.Holders, ", ")
+	}
 	if len(matchers) == 0 {
 		if d.Size < MinRootBytes {
 			return fmt.Sprintf("%d MiB is less than the %d MiB needed", d.Size>>20, int64(MinRootBytes)>>20)

@@ -52,6 +52,8 @@ type Disk struct {
 	WWNVendorExtension string `json:"wwn_vendor_extension,omitempty"`
 	HCTL               string `json:"hctl,omitempty"`
 	ByPath             string `json:"by_path,omitempty"`
+	// Holders are the arrays and the like that have the disk or a partition of it.
+	Holders []string `json:"-"`
 }
 
 // Interface is an Ethernet port of the machine.

@@ -47,10 +47,14 @@ type Options struct {
 	// AdvertiseIP returns the address under which the given URL's host can reach us.
 	AdvertiseIP func(ctx context.Context, target string) (string, error)
 	OpenDisk    func(path string) (disk.Device, error)
-	EFIVars     string // where the firmware's variables are; "": there are none to write
-	Version     string
-	Now         func() time.Time
-	Random      func() float64 // 0 ≤ x < 1, for jitter
+	// OpenShared opens a disk of which software RAID holds partitions.
+	OpenShared func(path string) (disk.Device, error)
+	// Arrays assembles and stops software RAID; nil: there is none.
+	Arrays  Assembler
+	EFIVars string // where the firmware's variables are; "": there are none to write
+	Version string
+	Now     func() time.Time
+	Random  func() float64 // 0 ≤ x < 1, for jitter
 	// Backoff returns the wait before attempt n+1 (n from 1), at most limit.
 	Backoff func(n int, limit time.Duration) time.Duration
 	// Grace is how long the API stays up after a power command succeeded, so that its result can be fetched.
@@ -105,6 +109,7 @@ func Run(ctx context.Context, o Options) (Action, error) {
 	a := &agent{o: o, log: o.Log, started: o.Now(), token: o.Config.Token, beat: make(chan struct{}, 1)}
 	a.commands = newExecutor(a)
 	defer o.Listener.Close()
+	a.assembleRAID()
 	var uuid string
 	if o.Config.InspectionURL != "" {
 		var err error

@@ -26,6 +26,8 @@ const (
 // Node is what the agent keeps of the node Ironic knows this machine as.
 type Node struct {
 	UUID string `json:"uuid"`
+	// TargetRAID is what create_configuration makes.
+	TargetRAID json.RawMessage `json:"target_raid_config"`
 	// Properties is nil in an abbreviated node, which then says nothing about hints.
 	Properties *struct {
 		RootDevice map[string]any `json:"root_device"`

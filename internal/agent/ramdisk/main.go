@@ -22,6 +22,7 @@ import (
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/efi"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/md"
 )
 
 // powerGrace is how long the API stays up after a power command.
@@ -112,9 +113,26 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 			}
 			return d, nil
 		},
+		OpenShared: func(path string) (disk.Device, error) {
+			d, err := disk.OpenShared(path)
+			if err != nil {
+				return nil, err
+			}
+			return d, nil
+		},
+		Arrays:       arrays(first),
 		ListenRescue: func() (net.Listener, error) { return lc.Listen(ctx, "tcp", ":22") },
 		Version:      Version, Now: time.Now, Random: rand.Float64, Backoff: Backoff, Grace: powerGrace,
 	})
+}
+
+// arrays is the kernel's software RAID for the first process of a machine with a kernel of its own; another must not
+// touch a host's arrays.
+func arrays(first bool) Assembler {
+	if _, err := os.Stat("/sys/module/md_mod/parameters/new_array"); !first || err != nil {
+		return nil
+	}
+	return md.Kernel{}
 }
 
 func systemSources() hardware.Sources {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -13,6 +14,7 @@ import (
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/efi"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/md"
 )
 
 // imageInfo is Ironic's image_info.
@@ -145,6 +147,11 @@ func (a *agent) finishDisk(name string, drive []byte) (string, error) {
 	if err := dev.RereadPartitions(); err != nil {
 		a.log.Debug("partitions not read again; the installed system will", "err", err)
 	}
+	if md.IsArray(name) {
+		if err := a.spreadLoader(name, dev, layout); err != nil {
+			return "", commandErr("CommandExecutionError", http.StatusInternalServerError, "Command execution failed", err)
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.layout = layout
@@ -207,12 +214,7 @@ func (a *agent) installBootloader(_ context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := a.o.OpenDisk(target.Name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = dev.Close() }() // everything was synced before
-	loader, err := disk.FindEFILoader(dev)
+	said, err := a.bootEntries(target.Name)
 	if err != nil {
 		if p.Ignore {
 			a.log.Warn("no EFI boot loader; ignored as asked", "err", err)
@@ -220,7 +222,40 @@ func (a *agent) installBootloader(_ context.Context, c call) (any, error) {
 		}
 		return nil, commandErr("CommandExecutionError", http.StatusInternalServerError, "Command execution failed", err)
 	}
-	return a.bootEntry(loader, dev.SectorSize()), nil
+	return said, nil
+}
+
+// bootEntries makes an entry for the loader of the root disk, or for that of each disk of a software RAID: the
+// machine starts also when one of them is gone. The first disk's comes first.
+func (a *agent) bootEntries(root string) (string, error) {
+	disks, open := []string{root}, a.o.OpenDisk
+	if md.IsArray(root) {
+		members, err := a.membersOf(root)
+		if err != nil {
+			return "", err
+		}
+		disks, open = members, a.o.OpenShared
+	}
+	var said string
+	for i, name := range slices.Backward(disks) {
+		dev, err := open(name)
+		if err != nil {
+			return "", err
+		}
+		loader, err := disk.FindEFILoader(dev)
+		sector := dev.SectorSize()
+		if err = errors.Join(err, dev.Close()); err != nil {
+			return "", err
+		}
+		if loader.Label == "" {
+			loader.Label = "tripleo"
+		}
+		if i > 0 {
+			loader.Label += fmt.Sprintf(" (disk %d)", i+1)
+		}
+		said = a.bootEntry(loader, sector)
+	}
+	return said, nil
 }
 
 // bootEntry gives the firmware an entry for the loader, first in its order. A firmware that takes none finds the
@@ -233,9 +268,6 @@ func (a *agent) bootEntry(l disk.EFILoader, sector int) string {
 	if err != nil {
 		a.log.Warn("no boot entry", "partition", l.Partition.GUID, "err", err)
 		return "the firmware finds " + l.Path
-	}
-	if l.Label == "" {
-		l.Label = "tripleo"
 	}
 	name, err := efi.Store{Dir: a.o.EFIVars}.Install(efi.Entry{
 		Label: l.Label, Partition: uint32(l.Partition.Number), GUID: guid, //nolint:gosec // at most 1024 partitions

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
@@ -15,7 +16,7 @@ import (
 const (
 	managerName    = "generic_hardware_manager"
 	managerClass   = "GenericHardwareManager"
-	managerVersion = "1.2"
+	managerVersion = "1.3"
 )
 
 var errVersionMismatch = errors.New("the agent's hardware managers changed since the steps were listed")
@@ -37,6 +38,8 @@ func cleanSteps() []step {
 		{Step: "erase_devices", Priority: 10, Interface: "deploy", Abortable: true},
 		{Step: "erase_devices_metadata", Priority: 99, Interface: "deploy", Abortable: true},
 		{Step: "erase_devices_express", Priority: 0, Interface: "deploy", Abortable: true},
+		{Step: stepDeleteRAID, Priority: 0, Interface: "raid"},
+		{Step: stepCreateRAID, Priority: 0, Interface: "raid"},
 	}
 }
 
@@ -47,6 +50,10 @@ func deploySteps() []step {
 			"configdrive": map[string]any{"description": "base64 of a gzipped file system image, or its URL", "required": false},
 		}},
 		{Step: "erase_devices_metadata", Priority: 0, Interface: "deploy"},
+		{Step: stepApplyRAID, Priority: 0, Interface: "raid", Args: map[string]any{
+			"raid_config":     map[string]any{"description": "the RAID configuration to apply, as target_raid_config", "required": true},
+			"delete_existing": map[string]any{"description": "whether to delete the software RAID that is there first; true if not given", "required": false},
+		}},
 	}
 }
 
@@ -98,6 +105,9 @@ func (a *agent) listSteps(kind string) commandFunc {
 		if kind == "clean" {
 			steps = cleanSteps()
 		}
+		steps = slices.DeleteFunc(steps, func(s step) bool {
+			return s.Interface == "raid" && (a.o.Arrays == nil || kind == "service")
+		})
 		return map[string]any{kind + "_steps": map[string]any{managerClass: steps}, "hardware_manager_version": managers()}, nil
 	}
 }
@@ -128,6 +138,12 @@ func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) 
 		return nil, a.eachDisk(func(d disk.Device, i int) error {
 			return disk.Erase(ctx, d, func(percent int) { c.progress((100*i + percent) / n) })
 		})
+	case name == stepDeleteRAID && kind == "clean":
+		return nil, a.deleteRAID()
+	case name == stepCreateRAID && kind == "clean":
+		return a.createRAID(p.Node.TargetRAID, p.Step.Args, false)
+	case name == stepApplyRAID && kind == "deploy":
+		return a.applyRAID(p.Step.Args)
 	case name == "write_image" && kind != "clean":
 		return a.prepareImage(ctx, call{params: p.Step.Args, progress: c.progress})
 	default:
@@ -137,13 +153,18 @@ func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) 
 }
 
 // eachDisk does something to every disk of the machine and goes on after an error: an erased disk less is
-// better than none.
+// better than none. Of a software RAID the array is done, not its members: what it is made of is kept until
+// delete_configuration, as with ironic-python-agent.
 func (a *agent) eachDisk(f func(d disk.Device, i int) error) error {
 	a.mu.Lock()
 	a.cached, a.cachedDisk, a.layout = "", "", disk.Layout{}
 	a.mu.Unlock()
 	var failed []error
 	for i, d := range hardware.Disks(a.o.Sources.Sys, a.o.Sources.Dev) {
+		if len(d.Holders) > 0 {
+			a.log.Info("disk left as it is", "disk", d.Name, "part_of", d.Holders)
+			continue
+		}
 		dev, err := a.o.OpenDisk(d.Name)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", d.Name, err))

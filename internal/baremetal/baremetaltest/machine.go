@@ -358,15 +358,16 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			cmd["command_status"], cmd["command_result"] = "SUCCEEDED", map[string]any{
 				"hardware_manager_version": map[string]any{"generic": "1"},
 				kind + "_steps": map[string]any{"Generic": []any{step("deploy", "erase_devices", 10), step("deploy", "erase_devices_metadata", 99),
-					step("deploy", "explode", 0), step("raid", "create_configuration", 0)}}}
+					step("deploy", "explode", 0), step("raid", "create_configuration", 0), step("raid", "delete_configuration", 0), step("raid", "apply_configuration", 0)}}}
 		case "clean.execute_clean_step", "deploy.execute_deploy_step", "service.execute_service_step":
 			cmd["command_status"] = "SUCCEEDED"
 			st := in.Params["step"].(map[string]any)
 			if st["step"] == "explode" {
 				cmd["command_status"], cmd["command_error"] = "FAILED", map[string]any{"message": "it exploded"}
 			}
-			if st["step"] == "create_configuration" {
-				cmd["command_result"] = map[string]any{"clean_result": map[string]any{"logical_disks": []any{map[string]any{"raid_level": "1"}}}}
+			if st["step"] == "create_configuration" || st["step"] == "apply_configuration" {
+				kind, _, _ := strings.Cut(in.Name, ".")
+				cmd["command_result"] = map[string]any{kind + "_result": madeRAID(in.Params)}
 			}
 			a.m.mu.Lock()
 			a.m.seen.Steps = append(a.m.seen.Steps, fmt.Sprintf("%s.%s", st["interface"], st["step"]))
@@ -429,4 +430,20 @@ func (a *agent) prepare(cmd map[string]any, params map[string]any) {
 	a.m.seen.Disk, a.m.seen.Drive = b, params["configdrive"]
 	a.m.mu.Unlock()
 	set("command_status", "SUCCEEDED")
+}
+
+// madeRAID is the configuration that a step was sent with, as the agent says it of arrays that it has made.
+func madeRAID(params map[string]any) map[string]any {
+	node, _ := params["node"].(map[string]any)
+	conf, _ := node["target_raid_config"].(map[string]any)
+	list, _ := conf["logical_disks"].([]any)
+	out := []any{}
+	for i, v := range list {
+		m, _ := v.(map[string]any)
+		if m = maps.Clone(m); m["is_root_volume"] == true {
+			m["root_device_hint"] = map[string]any{"name": fmt.Sprintf("/dev/md%d", i)}
+		}
+		out = append(out, m)
+	}
+	return map[string]any{"logical_disks": out}
 }
