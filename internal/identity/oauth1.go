@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -110,7 +111,8 @@ func writeOAuth(w http.ResponseWriter, t *oauthToken) error {
 	w.Header().Set("Content-Type", "application/x-www-form-urlencoded")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
-	_, err := io.WriteString(w, v.Encode())
+	// As Keystone writes it: ids are hexadecimal, and a time's colons need no escape in a form (WHATWG URL, 5.2 reads them).
+	_, err := io.WriteString(w, strings.ReplaceAll(v.Encode(), "%3A", ":"))
 	return err
 }
 
