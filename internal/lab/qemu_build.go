@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/tripleo/tripleo/internal/lab/machine"
 	"github.com/tripleo/tripleo/internal/lab/qemu"
 	"github.com/tripleo/tripleo/internal/lab/vswitch"
+	"github.com/tripleo/tripleo/internal/netns"
 )
 
 // buildQEMU makes switch, virtual machines and BMCs.
@@ -29,6 +31,7 @@ func (s *server) buildVM(sw *vswitch.Switch, n Node) error {
 	}
 	hw, err := qemu.New(qemu.Config{
 		Info: n.Info, Dir: dir, Firmware: n.Firmware, Accel: c.Accel, NICModel: c.NICModel, DiskBus: c.DiskBus, MAC: n.MAC, Link: link,
+		Fetch: &http.Client{Transport: &http.Transport{DialContext: netns.Dialer(c.Name), DisableKeepAlives: true}},
 	}, log)
 	if err != nil {
 		return err

@@ -41,6 +41,14 @@ type (
 		Hardware(ctx context.Context) (HardwareInfo, error)
 	}
 
+	// MediaDrive has a virtual CD drive.
+	MediaDrive interface {
+		// InsertMedia has the controller fetch the image behind a URL, in place of what is there.
+		InsertMedia(ctx context.Context, url string) error
+		// EjectMedia empties the drive; an empty one is no error.
+		EjectMedia(ctx context.Context) error
+	}
+
 	// Resettable is a controller that can be restarted itself.
 	Resettable interface {
 		ResetController(ctx context.Context, warm bool) error

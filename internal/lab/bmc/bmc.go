@@ -100,3 +100,15 @@ type System interface {
 	// BMC is slow and returns an error if the BMC is dead (faults of the lab).
 	Gate(ctx context.Context) error
 }
+
+// Drive is a machine's virtual CD drive.
+type Drive interface {
+	// Media is the URL of what is in it; "" is nothing.
+	Media() string
+	// InsertMedia takes the image behind an http or https URL, whatever was there before.
+	InsertMedia(ctx context.Context, url string) error
+	EjectMedia() error
+}
+
+// WithDrive is a System that may have a virtual CD drive; nil: it has none.
+type WithDrive interface{ Drive() Drive }

@@ -206,6 +206,14 @@ func (m *Machine) nextOrder() []bmc.BootDevice {
 // Info identifies the machine.
 func (m *Machine) Info() bmc.Info { return m.info }
 
+// Drive is the hardware's virtual CD drive, if it has one (bmc.WithDrive).
+func (m *Machine) Drive() bmc.Drive {
+	if d, ok := m.hw.(bmc.Drive); ok {
+		return d
+	}
+	return nil
+}
+
 // PoweredOn reports whether the machine has power.
 func (m *Machine) PoweredOn() bool {
 	m.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,6 +65,8 @@ type Config struct {
 	// NICROM lets BIOS machines boot from the network by the card's iPXE option ROM; under UEFI the firmware's own
 	// PXE and HTTP clients are used.
 	Link *Link
+	// Fetch downloads what is put into the virtual CD drive, as the BMC would; nil: there is no such drive.
+	Fetch *http.Client
 }
 
 // Check says what is missing on this host or wrong in the configuration.

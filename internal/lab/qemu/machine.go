@@ -30,7 +30,8 @@ type Machine struct {
 	mu      sync.Mutex
 	adopted *process // runs already when the lab starts
 	running *session
-	iso     string
+	iso     string // name of the image's file, in the folder; "" is an empty drive
+	media   string // where it came from
 	badDisk bool
 }
 

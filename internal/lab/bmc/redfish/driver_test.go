@@ -131,3 +131,31 @@ func bootAndLights(t *testing.T, m interface{ Boot() bmc.BootOverride }, d drive
 		t.Errorf("a raw command over Redfish: %v", err)
 	}
 }
+
+// TestIronicsDriverAndMedia: what is in the drive is replaced, and an empty drive is no error.
+func TestIronicsDriverAndMedia(t *testing.T) {
+	_, hw, srv := start(t)
+	set := drivers.New(drivers.Options{Dial: new(net.Dialer).DialContext, Spacing: -1})
+	d, err := set.Machine(drivers.Target{NodeUUID: "n", Driver: "redfish", Info: map[string]any{"redfish_address": srv.URL, "redfish_username": user, "redfish_password": password}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(fn func(ctx context.Context, m drivers.MediaDrive) error) {
+		t.Helper()
+		if err := drivers.Ask(t.Context(), d, "virtual media", fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, url := range []string{"http://192.0.2.1/a.iso", "http://192.0.2.1/b.iso"} {
+		do(func(ctx context.Context, m drivers.MediaDrive) error { return m.InsertMedia(ctx, url) })
+		if got := hw.Media(); got != url {
+			t.Errorf("in the drive is %q, want %q", got, url)
+		}
+	}
+	for range 2 {
+		do(func(ctx context.Context, m drivers.MediaDrive) error { return m.EjectMedia(ctx) })
+		if got := hw.Media(); got != "" {
+			t.Errorf("in the drive is %q after ejection", got)
+		}
+	}
+}

@@ -89,6 +89,7 @@ func (h *Handler) routes() *http.ServeMux {
 	open("GET /redfish", h.versions)
 	open("GET "+root, h.serviceRoot)
 	open("GET "+root+"/odata", h.odata)
+	open("GET "+root+"/$metadata", h.metadata)
 	open("POST "+root+"/SessionService/Sessions", h.createSession)
 	auth("GET "+root+"/SessionService", h.sessionService)
 	auth("GET "+root+"/SessionService/Sessions", h.listSessions)
@@ -112,6 +113,7 @@ func (h *Handler) routes() *http.ServeMux {
 	auth("GET "+root+"/Chassis", h.listChassis)
 	auth("GET "+root+"/Chassis/{id}", h.system(h.getChassis))
 	h.firmwareRoutes(auth)
+	h.mediaRoutes(auth)
 	return mux
 }
 
@@ -131,7 +133,46 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.silence(r)
 		}
 	}
+	// DSP0266 8.2: what may be done with a resource is told with it, and with a refusal.
+	if _, pattern := h.mux.Handler(r); pattern == "" {
+		h.unserved(w, r)
+		return
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		w.Header().Set("Allow", strings.Join(h.allowed(r), ", "))
+	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// allowed are the methods that a request's resource knows.
+func (h *Handler) allowed(r *http.Request) (out []string) {
+	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := h.mux.Handler(other); pattern != "" {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// unserved answers what no route takes.
+func (h *Handler) unserved(w http.ResponseWriter, r *http.Request) {
+	f := &fault{http.StatusNotFound, "Base.1.8.ResourceMissingAtURI", r.URL.Path + " does not exist"}
+	if methods := h.allowed(r); len(methods) > 0 {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		f = &fault{http.StatusMethodNotAllowed, "Base.1.8.OperationNotAllowed", r.Method + " is not allowed on " + r.URL.Path}
+	}
+	f.write(w)
+}
+
+// write answers with the error (DSP0266 8.6).
+func (f *fault) write(w http.ResponseWriter) {
+	writeJSON(w, f.status, object{"error": object{
+		"code": f.id, "message": f.msg,
+		"@Message.ExtendedInfo": []object{{"@odata.type": "#Message.v1_1_1.Message", "MessageId": f.id, "Message": f.msg, "MessageSeverity": "Critical", "Severity": "Critical",
+			"Resolution": "Correct the request and send it again."}},
+	}})
 }
 
 // silence never answers: the client gives up or the connection breaks.
@@ -174,10 +215,7 @@ func (h *Handler) serve(f handlerFunc) http.Handler {
 		if ft.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Basic realm="redfish"`)
 		}
-		writeJSON(w, ft.status, object{"error": object{
-			"code": ft.id, "message": ft.msg,
-			"@Message.ExtendedInfo": []object{{"@odata.type": "#Message.v1_0_0.Message", "MessageId": ft.id, "Message": ft.msg, "Severity": "Critical"}},
-		}})
+		ft.write(w)
 	})
 }
 
@@ -337,6 +375,10 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if status == http.StatusOK && w.Header().Get("ETag") == "" {
+		sum := sha256.Sum256(b)
+		w.Header().Set("ETag", `W/"`+hex.EncodeToString(sum[:8])+`"`)
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 
@@ -61,6 +62,26 @@ func (h *Handler) odata(w http.ResponseWriter, _ *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, object{"@odata.context": root + "/$metadata", "value": value})
 	return nil
+}
+
+// metadata is the service's OData metadata document (DSP0266 8.4.2): references to the schemas of what is served.
+func (h *Handler) metadata(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/xml")
+	_, err := io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?>
+<edmx:Edmx xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx" Version="4.0">
+  <edmx:Reference Uri="http://redfish.dmtf.org/schemas/v1/ServiceRoot_v1.xml"><edmx:Include Namespace="ServiceRoot"/><edmx:Include Namespace="ServiceRoot.v1_9_0"/></edmx:Reference>
+  <edmx:Reference Uri="http://redfish.dmtf.org/schemas/v1/ComputerSystem_v1.xml"><edmx:Include Namespace="ComputerSystem"/><edmx:Include Namespace="ComputerSystem.v1_16_0"/></edmx:Reference>
+  <edmx:Reference Uri="http://redfish.dmtf.org/schemas/v1/Manager_v1.xml"><edmx:Include Namespace="Manager"/><edmx:Include Namespace="Manager.v1_10_0"/></edmx:Reference>
+  <edmx:Reference Uri="http://redfish.dmtf.org/schemas/v1/Chassis_v1.xml"><edmx:Include Namespace="Chassis"/><edmx:Include Namespace="Chassis.v1_14_0"/></edmx:Reference>
+  <edmx:Reference Uri="http://redfish.dmtf.org/schemas/v1/VirtualMedia_v1.xml"><edmx:Include Namespace="VirtualMedia"/><edmx:Include Namespace="VirtualMedia.v1_6_0"/></edmx:Reference>
+  <edmx:DataServices>
+    <Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="Service">
+      <EntityContainer Name="Service" Extends="ServiceRoot.v1_9_0.ServiceContainer"/>
+    </Schema>
+  </edmx:DataServices>
+</edmx:Edmx>
+`)
+	return err
 }
 
 func (h *Handler) serviceRoot(w http.ResponseWriter, _ *http.Request) error {
@@ -129,8 +150,8 @@ func bootObject(b bmc.BootOverride) object {
 
 func systemObject(id, led string, sys bmc.System) object {
 	info, path := sys.Info(), root+"/Systems/"+id
-	return object{
-		"@odata.id": path, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem",
+	o := object{
+		"@odata.id": path, "@odata.type": "#ComputerSystem.v1_16_0.ComputerSystem",
 		"Id": id, "Name": info.Name, "SystemType": "Physical", "UUID": info.UUID,
 		"Manufacturer": info.Manufacturer, "Model": info.Product, "SerialNumber": info.Serial, "SKU": info.Product, "AssetTag": "", "PartNumber": "",
 		"BiosVersion": info.BIOSVersion, "HostName": "", "IndicatorLED": led, "PowerState": powerState(sys), "Status": health,
@@ -145,6 +166,10 @@ func systemObject(id, led string, sys bmc.System) object {
 			"target": path + "/Actions/ComputerSystem.Reset", "ResetType@Redfish.AllowableValues": resetTypeNames(),
 		}},
 	}
+	if driveOf(sys) != nil {
+		o["VirtualMedia"] = ref(path + "/VirtualMedia")
+	}
+	return o
 }
 
 // etag is a strong validator of what a client may change with PATCH: the power
@@ -170,7 +195,6 @@ func (h *Handler) getSystem(w http.ResponseWriter, _ *http.Request, id string, s
 	obj := systemObject(id, led, sys)
 	obj["@odata.etag"] = tag
 	w.Header().Set("ETag", tag)
-	w.Header().Set("Allow", "GET, HEAD, PATCH")
 	writeJSON(w, http.StatusOK, obj)
 	return nil
 }
@@ -334,13 +358,17 @@ func (h *Handler) getStorage(w http.ResponseWriter, r *http.Request, id string, 
 
 func (h *Handler) getManager(w http.ResponseWriter, _ *http.Request, id string, sys bmc.System) error {
 	path := root + "/Managers/" + id
-	writeJSON(w, http.StatusOK, object{
+	o := object{
 		"@odata.id": path, "@odata.type": "#Manager.v1_10_0.Manager", "Id": id, "Name": "BMC of " + sys.Info().Name,
 		"ManagerType": "BMC", "FirmwareVersion": "1.0", "UUID": sys.Info().UUID, "PowerState": "On", "Status": health,
 		"DateTime": h.o.Now().UTC().Format("2006-01-02T15:04:05Z"), "DateTimeLocalOffset": "+00:00",
 		"Links":   object{"ManagerForServers": []object{ref(root + "/Systems/" + id)}, "ManagerForChassis": []object{ref(root + "/Chassis/" + id)}},
 		"Actions": object{"#Manager.Reset": object{"target": path + "/Actions/Manager.Reset", "ResetType@Redfish.AllowableValues": []string{"ForceRestart", "GracefulRestart"}}},
-	})
+	}
+	if driveOf(sys) != nil {
+		o["VirtualMedia"] = ref(path + "/VirtualMedia")
+	}
+	writeJSON(w, http.StatusOK, o)
 	return nil
 }
 

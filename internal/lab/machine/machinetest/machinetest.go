@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 // Hardware idles. Each boot sends its order to Boots; the test may end it
 // through Ends.
 type Hardware struct {
+	mu    sync.Mutex
+	media string
+
 	Boots   chan []bmc.BootDevice
 	Ends    chan machine.Outcome
 	Stops   chan struct{}
@@ -64,3 +68,21 @@ func New(t testing.TB) (*machine.Machine, *Hardware) {
 	})
 	return m, hw
 }
+
+// Media implements bmc.Drive.
+func (h *Hardware) Media() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.media
+}
+
+// InsertMedia implements bmc.Drive; nothing is fetched.
+func (h *Hardware) InsertMedia(_ context.Context, url string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.media = url
+	return nil
+}
+
+// EjectMedia implements bmc.Drive.
+func (h *Hardware) EjectMedia() error { return h.InsertMedia(context.Background(), "") }
