@@ -15,7 +15,7 @@ packages=(
   
   # make tempest, and Swift's own functional tests
   python3-swift python3-pytest tempest
-  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement placement-api
+  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement placement-api isc-dhcp-client
 )
 missing=()
 for p in "${packages[@]}"; do

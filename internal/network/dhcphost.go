@@ -25,7 +25,17 @@ func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Hos
 
 func (s *Service) knownHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
 	var host *dhcp.Host
-	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
+	err := s.eachWired(ctx, mac, func(c *call, n, p doc) (done bool, err error) {
+		host, err = c.hostOf(n, p)
+		return host != nil, err
+	})
+	return host, err
+}
+
+// eachWired calls fn for the ports with a MAC on the untagged network, until it
+// is done.
+func (s *Service) eachWired(ctx context.Context, mac net.HardwareAddr, fn func(c *call, n, p doc) (bool, error)) error {
+	return s.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		c := &call{s: s, tx: tx}
 		ports, err := c.find(c.s.kinds["port"], ` AND mac = ?`, strings.ToLower(mac.String()))
 		if err != nil {
@@ -36,16 +46,20 @@ func (s *Service) knownHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Ho
 			if err != nil {
 				return err
 			}
-			if n.str("provider:physical_network") != s.cfg.PhysicalNetwork || n["provider:segmentation_id"] != nil {
+			if !s.wired(n) {
 				continue
 			}
-			if host, err = c.hostOf(n, p); err != nil || host != nil {
+			if done, err := fn(c, n, p); err != nil || done {
 				return err
 			}
 		}
 		return nil
 	})
-	return host, err
+}
+
+// wired says whether a network is the untagged one of the provisioning network.
+func (s *Service) wired(n doc) bool {
+	return n.str("provider:physical_network") == s.cfg.PhysicalNetwork && n["provider:segmentation_id"] == nil
 }
 
 func (c *call) hostOf(n, p doc) (*dhcp.Host, error) {

@@ -49,6 +49,9 @@ type Config struct {
 	ListenDHCP func() (net.PacketConn, error)
 	// ListenBoot opens UDP port 4011 there, where PXE clients ask again. nil: nobody answers.
 	ListenBoot func() (net.PacketConn, error)
+	// ListenDHCP6 opens UDP port 547 there for the groups of DHCPv6 servers, and
+	// ListenRouter an ICMPv6 socket of hop limit 255 for that of routers. nil: no IPv6.
+	ListenDHCP6, ListenRouter func() (net.PacketConn, error)
 	// DHCPProxy leaves addresses to another DHCP server of that network.
 	DHCPProxy bool
 	// Unknown is told of a DHCP client that no port is for, and may make one
@@ -231,6 +234,13 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 	})
 	wg.Go(func() { s.serveSocket(ctx, "PXE boot requests", s.cfg.ListenBoot, server.ServeBoot) })
+	six := &dhcp.Server6{Name: s.cfg.PhysicalNetwork, Lookup: s.dhcpHost6, LeaseTime: time.Hour, Log: s.cfg.Log}
+	wg.Go(func() { s.serveSocket(ctx, "DHCPv6", s.cfg.ListenDHCP6, six.Serve) })
+	wg.Go(func() {
+		s.serveSocket(ctx, "router advertisements", s.cfg.ListenRouter, func(ctx context.Context, conn net.PacketConn) error {
+			return dhcp.Advertise(ctx, conn, s.advertisement)
+		})
+	})
 	wg.Wait()
 	<-ctx.Done()
 	return nil

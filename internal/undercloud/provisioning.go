@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/netns"
@@ -82,6 +83,12 @@ func namespaceID(name string) (string, error) {
 // packetConn opens a UDP socket on the provisioning network that is closed
 // when that network goes away, so that its user opens it again.
 func (u *Undercloud) packetConn(ctx context.Context, addr string, broadcast bool) (net.PacketConn, error) {
+	return u.openConn(ctx, "udp4", addr, broadcast, nil)
+}
+
+// openConn is packetConn for any kind of socket; tune, if given, is told the
+// interface.
+func (u *Undercloud) openConn(ctx context.Context, network, addr string, broadcast bool, tune func(conn net.PacketConn, device string) error) (net.PacketConn, error) {
 	p := u.cfg.Provisioning
 	var conn net.PacketConn
 	err := netns.Do(p.Namespace, func() error {
@@ -102,8 +109,13 @@ func (u *Undercloud) packetConn(ctx context.Context, addr string, broadcast bool
 			})
 			return errors.Join(err, opt)
 		}}
-		conn, err = lc.ListenPacket(ctx, "udp4", addr)
-		return err
+		if conn, err = lc.ListenPacket(ctx, network, addr); err != nil || tune == nil {
+			return err
+		}
+		if err := tune(conn, device); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -155,4 +167,48 @@ func (u *Undercloud) listenDHCP(addr string) func() (net.PacketConn, error) {
 		return nil
 	}
 	return func() (net.PacketConn, error) { return u.packetConn(context.Background(), addr, true) }
+}
+
+// dhcpServers and dhcpAndRelays are the groups of DHCPv6 servers (RFC 8415, 7.1), allRouters that of
+// routers (RFC 4291, 2.7.1).
+const (
+	dhcpServers   = "ff05::1:3"
+	dhcpAndRelays = "ff02::1:2"
+	allRouters    = "ff02::2"
+)
+
+// listenDHCP6 is listenDHCP for DHCPv6; a proxy leaves it to the other server.
+func (u *Undercloud) listenDHCP6() func() (net.PacketConn, error) {
+	return u.listenSix("udp6", "[::]:547", func(conn net.PacketConn, i *net.Interface) error {
+		six := ipv6.NewPacketConn(conn)
+		return errors.Join(six.JoinGroup(i, &net.UDPAddr{IP: net.ParseIP(dhcpAndRelays)}), six.JoinGroup(i, &net.UDPAddr{IP: net.ParseIP(dhcpServers)}))
+	})
+}
+
+// listenRouter returns what opens the socket for router advertisements, which
+// hears solicitations only.
+func (u *Undercloud) listenRouter() func() (net.PacketConn, error) {
+	return u.listenSix("ip6:ipv6-icmp", "::", func(conn net.PacketConn, i *net.Interface) error {
+		six := ipv6.NewPacketConn(conn)
+		var filter ipv6.ICMPFilter
+		filter.SetAll(true)
+		filter.Accept(ipv6.ICMPTypeRouterSolicitation)
+		return errors.Join(six.SetICMPFilter(&filter), six.SetMulticastHopLimit(255), six.SetMulticastInterface(i), // RFC 4861, 6.1.2: 255
+			six.JoinGroup(i, &net.IPAddr{IP: net.ParseIP(allRouters)}))
+	})
+}
+
+func (u *Undercloud) listenSix(network, addr string, tune func(conn net.PacketConn, i *net.Interface) error) func() (net.PacketConn, error) {
+	if d := u.cfg.Provisioning.DHCP; d == DHCPNone || d == DHCPProxy {
+		return nil
+	}
+	return func() (net.PacketConn, error) {
+		return u.openConn(context.Background(), network, addr, true, func(conn net.PacketConn, device string) error {
+			i, err := net.InterfaceByName(device)
+			if err != nil {
+				return err
+			}
+			return tune(conn, i)
+		})
+	}
 }

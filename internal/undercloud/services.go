@@ -87,6 +87,7 @@ func (u *Undercloud) makeNetwork() (service, error) {
 		VLANs:           u.cfg.Network.VLANs,
 		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
 		ListenDHCP: u.listenDHCP("0.0.0.0:67"), ListenBoot: u.listenDHCP("0.0.0.0:4011"), DHCPProxy: u.cfg.Provisioning.DHCP == DHCPProxy,
+		ListenDHCP6: u.listenDHCP6(), ListenRouter: u.listenRouter(),
 		Unknown: func(ctx context.Context, mac net.HardwareAddr) error {
 			if u.discover == nil {
 				return nil
