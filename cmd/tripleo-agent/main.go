@@ -57,7 +57,7 @@ func newCommand() *cobra.Command {
 		Short: "Inspect the machine and serve Ironic, as ironic-python-agent does",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return ramdisk.Main(cmd.Context(), os.Stderr) },
-	}, newRunCommand(), oac.Command(host.NewReal("/")))
+	}, newRunCommand(), newJoinCommand(), oac.Command(host.NewReal("/")))
 	return root
 }
 
@@ -83,5 +83,22 @@ func newRunCommand() *cobra.Command {
 	f.StringVar(&o.ConfigDrive, "config-drive", "", "device, image file or directory (default: the device labelled config-2)")
 	f.StringVar(&o.MetadataURL, "metadata-url", "", "overrides the metadata URL of the config drive")
 	f.BoolVar(&debug, "debug", false, "log more")
+	return cmd
+}
+
+func newJoinCommand() *cobra.Command {
+	var o installed.JoinOptions
+	cmd := &cobra.Command{
+		Use:   "join URL|CONFIG",
+		Short: "Make this machine a node of a stack: install the agent and start it",
+		Long: "Make this machine, which somebody else installed, a node of a stack: install the agent and start it.\n\n" +
+			"URL is the address of its metadata; CONFIG is its os_collect_config in base64. `tripleo overcloud node join` prints the command with them.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Out = cmd.OutOrStdout()
+			return installed.Join(cmd.Context(), args[0], o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.NoStart, "no-start", false, "write the files, do not start the agent")
 	return cmd
 }

@@ -62,7 +62,7 @@ func newUndercloudWith(t *testing.T, change func(*orchestration.Config)) *underc
 		t.Fatal(err)
 	}
 	cfg := orchestration.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/orchestration", NodeURL: srv.URL, SafetyPoll: 20 * time.Second}
+		BaseURL: srv.URL + "/orchestration", NodeURL: srv.URL, AuthURL: srv.AuthURL, SafetyPoll: 20 * time.Second}
 	change(&cfg)
 	heat, err := orchestration.New(cfg)
 	if err != nil {

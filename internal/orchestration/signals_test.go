@@ -3,14 +3,17 @@ package orchestration_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
 
+	"github.com/tripleo/tripleo/internal/agent/installed/collect"
 	"github.com/tripleo/tripleo/internal/auth/ec2sig"
 )
 
@@ -208,7 +211,6 @@ func TestServerTransports(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := strings.Index(string(data), `{"mine"`)
-			var meta map[string]map[string]any
 			if start < 0 {
 				t.Fatalf("user data %s", data)
 			}
@@ -255,7 +257,13 @@ func TestServerTransports(t *testing.T) {
 			if !strings.Contains(got, "deploy_action") || !strings.Contains(got, "step") {
 				t.Errorf("metadata %s", got)
 			}
-			_ = meta
+			agent := collect.Server{Client: http.DefaultClient, Now: time.Now}
+			if m, err := agent.Fetch(t.Context(), first); err != nil || !strings.Contains(text(m), "deploy_action") {
+				t.Errorf("as the agent sees it: %v %v", m, err)
+			}
+			if _, err := agent.Fetch(t.Context(), first); !errors.Is(err, collect.ErrNotModified) {
+				t.Errorf("nothing new: %v", err)
+			}
 			u.request("DELETE", "stacks/"+name+"/"+id, nil)
 			u.stack(name, "DELETE_COMPLETE")
 			if n := u.stackUsers(); n != 0 {

@@ -1,8 +1,17 @@
 package orchestration_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/tripleo/tripleo/internal/agent/installed"
+	"github.com/tripleo/tripleo/internal/agent/installed/host"
 )
 
 // TestEmptyConfigIsDeployed: a configuration that says nothing is given to its server all the same, because the
@@ -26,5 +35,69 @@ outputs:
 	}
 	if d, _ := list[0].(map[string]any); d["name"] != "NetworkDeployment" || d["group"] != "apply-config" {
 		t.Errorf("deployment %v", d)
+	}
+}
+
+// TestAgentJoins: a machine that somebody else installed joins a stack, by each transport of metadata and of signals, with
+// what its server resource says.
+func TestAgentJoins(t *testing.T) {
+	u := newUndercloud(t)
+	binary := filepath.Join(t.TempDir(), "agent")
+	if err := os.WriteFile(binary, []byte("program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for transport, signal := range map[string]string{"POLL_SERVER_CFN": "CFN_SIGNAL", "POLL_SERVER_HEAT": "HEAT_SIGNAL", "POLL_TEMP_URL": "TEMP_URL_SIGNAL", "ZAQAR_MESSAGE": "ZAQAR_SIGNAL"} {
+		t.Run(transport, func(t *testing.T) {
+			u.T = t
+			name := "j-" + strings.ToLower(strings.ReplaceAll(transport, "_", "-"))
+			id := u.createStack(name, map[string]any{"template": hot + `resources:
+  server: {type: OS::Heat::DeployedServer, properties: {name: n, software_config_transport: ` + transport + `, deployment_swift_data: {container: c, object: ` + name + `}}}
+  config: {type: OS::Heat::SoftwareConfig, properties: {group: script, config: "printf $who >$heat_outputs_path.result", inputs: [{name: who}], outputs: [{name: result}]}}
+  deploy: {type: OS::Heat::SoftwareDeployment, properties: {server: {get_resource: server}, config: {get_resource: config}, signal_transport: ` + signal + `, input_values: {who: you}}}
+outputs:
+  result: {value: {get_attr: [deploy, result]}}
+`})
+			u.waiting(name)
+			_, res := u.request("GET", "stacks/"+name+"/"+id+"/resources/server?with_attr=os_collect_config", nil)
+			resource, _ := res["resource"].(map[string]any)
+			attrs, _ := resource["attributes"].(map[string]any)
+			config, err := json.Marshal(attrs["os_collect_config"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec := &host.Recorder{}
+			root := t.TempDir()
+			var out bytes.Buffer
+			opt := installed.JoinOptions{Host: host.New(root, rec), Binary: binary, Out: &out}
+			if err := installed.Join(t.Context(), base64.StdEncoding.EncodeToString(config), opt); err != nil {
+				t.Fatalf("%v, config %s", err, config)
+			}
+			if cmds := rec.Take("systemctl restart"); len(cmds) != 1 || !strings.Contains(out.String(), "joined") {
+				t.Errorf("commands %v, said %q", cmds, out.String())
+			}
+			for _, p := range []string{"usr/bin/tripleo-agent", "etc/systemd/system/tripleo-agent.service"} {
+				if _, err := os.Stat(filepath.Join(root, p)); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := installed.Run(t.Context(), installed.Options{Host: host.NewReal(root), ConfigDrive: t.TempDir(), Once: true}); err != nil {
+				t.Fatal(err)
+			}
+			if got := outputsOf(u.stack(name, "CREATE_COMPLETE"))["result"]; got != "you" {
+				t.Errorf("output %v", got)
+			}
+			u.request("DELETE", "stacks/"+name+"/"+id, nil)
+			u.stack(name, "DELETE_COMPLETE")
+		})
+	}
+	rec := &host.Recorder{}
+	for arg, want := range map[string]string{"nonsense!": "base64", u.URL + "/object-store/v1/nothing": "nothing was changed", "e30=": "no transport"} {
+		root := t.TempDir()
+		if err := installed.Join(t.Context(), arg, installed.JoinOptions{Host: host.New(root, rec), Binary: binary}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %q", arg, err, want)
+		}
+		if left, _ := os.ReadDir(root); len(left) > 0 || len(rec.Take()) > 0 {
+			t.Errorf("%s: it changed the machine: %v", arg, left)
+		}
 	}
 }

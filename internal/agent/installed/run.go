@@ -45,6 +45,7 @@ type agent struct {
 	host    *host.Host
 	log     *slog.Logger
 	request *collect.Request
+	server  *collect.Server
 	runner  *heatconfig.Runner
 	applier *apply.Applier
 
@@ -97,6 +98,7 @@ func newAgent(opt Options) (*agent, error) {
 	}
 	a := &agent{opt: opt, host: h, log: opt.Log, sources: map[string]map[string]any{}, changed: make(chan struct{}, 1)}
 	a.request = &collect.Request{Client: opt.Client}
+	a.server = &collect.Server{Client: opt.Client, Now: func() time.Time { return h.Now() }}
 	a.applier = &apply.Applier{Host: h, Reach: a.reach}
 	svc, err := service.New(service.Config{Host: h, StateDir: StateDir, AllowApt: opt.AllowApt})
 	if err != nil {
@@ -311,13 +313,18 @@ func (a *agent) fetch(ctx context.Context, wait bool) error {
 	if url == "" {
 		url = collect.MetadataURL(a.merged())
 	}
+	var m map[string]any
+	var err error
 	if url == "" {
-		if err := a.readLocal(); err != nil {
-			return err
+		if m, err = a.server.Fetch(ctx, a.merged()); errors.Is(err, collect.ErrNoTransport) {
+			if err := a.readLocal(); err != nil {
+				return err
+			}
+			return errNoURL
 		}
-		return errNoURL
+	} else {
+		m, err = a.request.Fetch(ctx, url, wait)
 	}
-	m, err := a.request.Fetch(ctx, url, wait)
 	if err != nil {
 		return err
 	}
@@ -348,7 +355,7 @@ func (a *agent) work(ctx context.Context) error {
 
 // once collects, applies and sends a single time.
 func (a *agent) once(ctx context.Context) error {
-	if err := a.fetch(ctx, false); err != nil && !errors.Is(err, errNoURL) {
+	if err := a.fetch(ctx, false); err != nil && !errors.Is(err, errNoURL) && !errors.Is(err, collect.ErrNotModified) {
 		return fmt.Errorf("metadata: %w", err)
 	}
 	if err := a.refresh(ctx); err != nil {

@@ -283,3 +283,14 @@ func TestTemplates(t *testing.T) {
 		t.Errorf("mode: %v %v", info, err)
 	}
 }
+
+// TestUnit: a machine that joins has the unit of the machines from our images.
+func TestUnit(t *testing.T) {
+	want, err := os.ReadFile("../../imagebuild/overlay/usr/lib/systemd/system/tripleo-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(unit)); diff != "" {
+		t.Errorf("-image +join\n%s", diff)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/agent/installed/collect"
 	"github.com/tripleo/tripleo/internal/agent/installed/hooks"
 )
 
@@ -28,6 +29,11 @@ type signal struct {
 	Transport string `json:"transport,omitempty"`
 	URL       string `json:"url,omitempty"` // of CFN_SIGNAL and TEMP_URL_SIGNAL; signed, hence secret
 	Verb      string `json:"verb,omitempty"`
+	// Of HEAT_SIGNAL and ZAQAR_SIGNAL, which have no such URL.
+	Account  collect.Account `json:"account,omitzero"`
+	StackID  string          `json:"stack_id,omitempty"` // NAME/ID
+	Resource string          `json:"resource,omitempty"`
+	Queue    string          `json:"queue,omitempty"`
 }
 
 func signalOf(d hooks.Deployment) signal {
@@ -39,11 +45,19 @@ func signalOf(d hooks.Deployment) signal {
 	if s.Verb == "" {
 		s.Verb = http.MethodPost
 	}
+	if s.URL != "" {
+		return s
+	}
+	s.Account = collect.Account{AuthURL: d.InputText("deploy_auth_url"), UserID: d.InputText("deploy_user_id"), Password: d.InputText("deploy_password"),
+		ProjectID: d.InputText("deploy_project_id"), Region: d.InputText("deploy_region_name")}
+	if s.Queue = d.InputText("deploy_queue_id"); s.Queue == "" {
+		s.StackID, s.Resource = d.InputText("deploy_stack_id"), d.InputText("deploy_resource_name")
+	}
 	return s
 }
 
 // none tells that nobody waits for the result.
-func (s signal) none() bool { return s.URL == "" }
+func (s signal) none() bool { return s.URL == "" && s.Account.AuthURL == "" }
 
 // Signals sends results until ctx ends, each until the server has accepted it or the deployment is no longer in the node's
 // metadata. It sends at once what is new and repeats what was refused after 1 s, doubling to 30 s.
@@ -99,6 +113,9 @@ func (r *Runner) send(ctx context.Context, rec record) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
 	defer cancel()
+	if rec.Signal.URL == "" {
+		return r.sendAsUser(ctx, rec.Signal, body)
+	}
 	req, err := http.NewRequestWithContext(ctx, rec.Signal.Verb, rec.Signal.URL, bytes.NewReader(body))
 	if err != nil {
 		return errors.New("deploy_signal_id is no URL")
@@ -117,6 +134,36 @@ func (r *Runner) send(ctx context.Context, rec record) error {
 		return fmt.Errorf("server answered %s", resp.Status)
 	}
 	return nil
+}
+
+// messageTTL is how long a result may wait in a queue, in seconds.
+const messageTTL = 600
+
+// sendAsUser signals as the user Heat made for the deployment: through Heat's API or into its queue.
+func (r *Runner) sendAsUser(ctx context.Context, s signal, body []byte) error {
+	session, err := s.Account.Open(ctx, r.cfg.Client)
+	if err != nil {
+		return err
+	}
+	if s.Queue == "" {
+		stack, id, _ := strings.Cut(s.StackID, "/")
+		address, err := session.URL("orchestration", "stacks", stack, id, "resources", s.Resource, "signal")
+		if err != nil {
+			return err
+		}
+		_, err = session.Call(ctx, http.MethodPost, address, nil, body)
+		return err
+	}
+	address, err := session.URL("messaging", "v2", "queues", s.Queue, "messages")
+	if err != nil {
+		return err
+	}
+	messages, err := json.Marshal(map[string]any{"messages": []any{map[string]any{"ttl": messageTTL, "body": json.RawMessage(body)}}})
+	if err != nil {
+		return err
+	}
+	_, err = session.Call(ctx, http.MethodPost, address, http.Header{"Client-Id": {"00000000-0000-4000-8000-000000000001"}}, messages)
+	return err
 }
 
 // signalBody is the flat JSON Heat expects. When it is too long, the two streams lose their beginnings, because errors
