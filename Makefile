@@ -34,6 +34,10 @@ demo: deps build ## from nothing to an OpenStack on virtual machines and a guest
 demo-day2: build ## after demo: a second compute node, a changed setting, a node less, and the overcloud deleted
 	@scripts/demo.sh day2
 
+.PHONY: demo-ha
+demo-ha: deps build ## a demo of its own (after make demo-down): three controllers, one loses its power while clients work, and comes back
+	@scripts/demo.sh ha
+
 .PHONY: demo-down
 demo-down: ## remove everything the demo made
 	@scripts/demo.sh down

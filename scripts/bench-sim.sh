@@ -78,7 +78,7 @@ images >/dev/null
   --node-url "http://127.0.0.1:$((port + 50))" --sim-port $((port + 60)) --sim-speed "$speed" >/dev/null
 began=$(date +%s)
 stage 'enroll, manage' "$tripleo" overcloud node import "$dir/lab/instackenv.json"
-stage 'introspect, provide' "$tripleo" overcloud node introspect --all-manageable --provide
+stage 'introspect, provide' "$tripleo" overcloud node introspect --all-manageable --provide --concurrency 100
 stage 'all are available' all_in_state available
 stage 'deploy' deploy
 stage 'all are active' all_in_state active

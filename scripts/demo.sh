@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The demo: an undercloud on loopback, three virtual machines, an OpenStack on two of them, and the proof that it serves:
 # a guest that answers. `demo.sh up` may be run again at any time and goes on from what is there; `demo.sh day2` then adds
-# a compute node, changes a setting, removes a node and deletes the overcloud; `demo.sh down` removes everything but the
-# image cache. Environment: DEMO_DIR (default .tripleo), TRIPLEO_IMAGE_CACHE (default .cache/images), and for a second
+# a compute node, changes a setting, removes a node and deletes the overcloud. `demo.sh ha` is a demo of its own: three
+# controllers, of which the one with the virtual IP loses its power while clients work, and comes back. `demo.sh down`
+# removes everything but the image cache. Environment: DEMO_DIR (default .tripleo), TRIPLEO_IMAGE_CACHE (default .cache/images), and for a second
 # demo beside another DEMO_LAB (name of the lab, default tripleo-lab) and DEMO_PORT (of the undercloud, default 8000).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 dir=${DEMO_DIR:-$root/.tripleo}
-nodes=3
+nodes=3 profiles=control,compute
 images=${TRIPLEO_IMAGE_CACHE:-$root/.cache/images}
 tripleo=$root/bin/tripleo
 namespace=${DEMO_LAB:-tripleo-lab}
@@ -57,7 +58,7 @@ undercloud_seconds() {
 }
 
 start_lab() {
-  "$tripleo" lab up --nodes "$nodes" --name "$namespace" --backend container --dir "$dir/lab" --profiles control,compute
+  "$tripleo" lab up --nodes "$nodes" --name "$namespace" --backend container --dir "$dir/lab" --profiles "$profiles"
 }
 
 build_images() {
@@ -80,12 +81,12 @@ introspect_nodes() {
   openstack baremetal node list
 }
 
-deploy_overcloud() { # deploy_overcloud COMPUTE_NODES [MORE ARGUMENTS]
+deploy_overcloud() { # deploy_overcloud COMPUTE_NODES [MORE ARGUMENTS], with as many controllers as $controllers says
   [ -f "$dir/guest_key" ] || ssh-keygen -q -t ed25519 -N '' -C demo -f "$dir/guest_key"
   openstack keypair show demo >/dev/null 2>&1 || openstack keypair create --public-key "$dir/guest_key.pub" demo >/dev/null
   cat >"$dir/demo.yaml" <<YAML
 parameter_defaults:
-  ControllerCount: 1
+  ControllerCount: ${controllers:-1}
   ComputeCount: $1
   KeyName: demo
 YAML
@@ -175,13 +176,17 @@ ask_guest() { # ask_guest NAME
   on "$address" 'echo "over SSH: I am $(hostname), up $(cut -d. -f1 /proc/uptime) s, on $(uname -r)"'
 }
 
-up() {
+prepare() {
   [ "$(id -u)" = 0 ] || { echo "the lab makes network namespaces: run this as root" >&2; exit 1; }
   mkdir -p "$dir"
   stage 'start the undercloud' start_undercloud
   stage 'start the lab' start_lab
   stage 'build the images' build_images
   stage 'upload the images' "$tripleo" overcloud image upload --image-path "$images"
+}
+
+up() {
+  prepare
   local bare used
   bare=$(date +%s)
   used=$(undercloud_seconds)
@@ -289,6 +294,131 @@ day2() {
   summary
 }
 
+# lines NAME ADDRESS of the controllers
+controllers() { nodes_of_overcloud | grep -- -controller-; }
+
+# What clients need for a round: the request for a token and where three services are.
+learn_clients() {
+  python3 - "$OS_CLIENT_CONFIG_FILE" >"$dir/auth.json" <<'PYTHON'
+import json, sys, yaml
+a = yaml.safe_load(open(sys.argv[1]))["clouds"]["overcloud"]["auth"]
+print(json.dumps({"auth": {
+    "identity": {"methods": ["password"], "password": {"user": {"name": a["username"], "domain": {"name": a["user_domain_name"]}, "password": a["password"]}}},
+    "scope": {"project": {"name": a["project_name"], "domain": {"name": a["project_domain_name"]}}}}}))
+PYTHON
+  chmod 600 "$dir/auth.json"
+  keystone=$(overcloud endpoint list --service identity --interface public -f value -c URL)
+  glance=$(overcloud endpoint list --service image --interface public -f value -c URL)
+  nova=$(overcloud endpoint list --service compute --interface public -f value -c URL)
+  neutron=$(overcloud endpoint list --service network --interface public -f value -c URL)
+  vip=$(echo "$keystone" | sed -E 's#^https?://([^:/]+).*#\1#')
+}
+
+# One round of what clients do: a new token (database), images, servers, networks. It ends within some seconds.
+ask_cloud() {
+  local token url
+  token=$(ip netns exec "$namespace" curl --silent --max-time 3 --dump-header - --output /dev/null -H 'Content-Type: application/json' \
+    --data "@$dir/auth.json" "${keystone%/v3}/v3/auth/tokens" | awk 'tolower($1) == "x-subject-token:" { sub(/\r$/, "", $2); print $2 }')
+  [ -n "$token" ] || return 1
+  for url in "$glance/v2/images?limit=1" "$nova/servers?limit=1" "$neutron/v2.0/networks?limit=1"; do
+    ip netns exec "$namespace" curl --silent --fail --max-time 3 --output /dev/null -H "X-Auth-Token: $token" "$url" || return 1
+  done
+}
+
+with_vip() { # the controller that has the virtual IP
+  local name address
+  while read -r name address; do
+    if on "$address" "ip -oneline -4 address show" </dev/null | grep -F " $vip/" >/dev/null; then echo "$name"; return; fi
+  done < <(controllers)
+  return 1
+}
+
+# The controller with the virtual IP loses its power as by a pulled plug, while clients ask. They have to be served again
+# within 30 s, and a server can be made.
+lose_controller() {
+  local lost node began now good=0 first
+  ask_cloud
+  lost=$(with_vip)
+  node=$(openstack baremetal node list -f value -c UUID -c 'Instance UUID' | awk -v i="$(openstack server show "$lost" -f value -c id)" '$2 == i { print $1 }')
+  echo "$lost has the virtual IP $vip; its power goes off"
+  echo "$lost $node" >"$dir/lost"
+  openstack baremetal node power off "$node"
+  began=$(date +%s.%N)
+  until [ "$good" = 5 ]; do # five good rounds one after the other
+    now=$(date +%s.%N)
+    if ask_cloud; then
+      [ "$good" -gt 0 ] || first=$now
+      good=$((good + 1))
+    else
+      good=0
+    fi
+    awk -v a="$began" -v b="$now" 'BEGIN { exit b - a > 120 }' || { echo "no answers for 120 s" >&2; return 1; }
+    [ "$good" = 0 ] || sleep 0.5
+  done
+  awk -v a="$began" -v b="$first" 'BEGIN { printf "clients are served again after %.1f s (30 s are allowed)\n", b - a; exit b - a > 30 }'
+  echo "the virtual IP is on $(with_vip) now"
+}
+
+guest_without_controller() {
+  boot_guest two
+  ask_guest two
+}
+
+# It comes back and is a member again of everything, without a hand.
+return_controller() {
+  local lost node address began
+  read -r lost node <"$dir/lost"
+  address=$(nodes_of_overcloud | awk -v n="$lost" '$1 == n { print $2 }')
+  openstack baremetal node power on "$node"
+  began=$(date +%s)
+  local try what
+  for try in $(seq 100); do
+    what=$(joined "$lost" "$address") && break
+    [ "$try" -lt 100 ] || { echo "after $(($(date +%s) - began)) s: $what" >&2; return 1; }
+    sleep 3
+  done
+  echo "$lost is a member again of everything after $(($(date +%s) - began)) s"
+  on "$address" "mysql -BNe \"SHOW STATUS WHERE Variable_name IN ('wsrep_cluster_size', 'wsrep_local_state_comment')\"; rabbitmqctl --quiet list_queues name | wc -l"
+  overcloud compute service list -c Binary -c Host -c State
+  overcloud network agent list -c 'Agent Type' -c Host -c Alive
+  ask_cloud
+}
+
+joined() { # joined NAME ADDRESS: says what is missing
+  on "$2" true 2>/dev/null || { echo "no SSH"; return 1; }
+  [ "$(on "$2" "mysql -BNe \"SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN ('WSREP_CLUSTER_SIZE', 'WSREP_LOCAL_STATE_COMMENT')\"" 2>&1)" = 3,Synced ] || { echo "Galera is not whole"; return 1; }
+  [ "$(on "$2" "rabbitmqctl --quiet cluster_status --formatter json" 2>/dev/null | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["running_nodes"]))' 2>/dev/null)" = 3 ] || { echo "RabbitMQ is not whole"; return 1; }
+  if overcloud compute service list -f value -c Host -c State | grep -F "$1" | grep -v up; then echo "a service of Nova is down"; return 1; fi
+  if overcloud network agent list -f value -c Host -c Alive | grep -F "$1" | grep -vE 'True|:-\)'; then echo "an agent of Neutron is down"; return 1; fi
+}
+
+# The same deployment again finds everything as it should be.
+deploy_again() {
+  running_services >"$dir/before"
+  deploy_overcloud 1 -e environments/ha.yaml
+  running_services >"$dir/after"
+  if ! diff "$dir/before" "$dir/after"; then echo "services were started anew though nothing changed" >&2; return 1; fi
+  echo "no service was started anew"
+}
+
+ha() {
+  controllers=3 nodes=4 profiles=control,control,control,compute
+  prepare
+  stage 'register the machines' register_nodes
+  stage 'introspect the machines' introspect_nodes
+  stage 'deploy the overcloud' deploy_overcloud 1 -e environments/ha.yaml
+  stage 'look at its services' prove_overcloud
+  stage 'prepare a guest' prepare_guest
+  stage 'boot the guest' boot_guest one
+  stage 'the guest answers' ask_guest one
+  learn_clients
+  stage 'a controller loses its power' lose_controller
+  stage 'a guest meanwhile' guest_without_controller
+  stage 'the controller comes back' return_controller
+  stage 'deploy again' deploy_again
+  summary
+}
+
 down() {
   if [ -x "$tripleo" ]; then
     [ -d "$dir/undercloud" ] && "$tripleo" undercloud down --data-dir "$dir/undercloud"
@@ -300,6 +430,7 @@ down() {
 case ${1:-} in
   up) up ;;
   day2) day2 ;;
+  ha) ha ;;
   down) down ;;
-  *) echo "usage: demo.sh up|day2|down" >&2; exit 2 ;;
+  *) echo "usage: demo.sh up|day2|ha|down" >&2; exit 2 ;;
 esac
