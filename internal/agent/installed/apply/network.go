@@ -47,7 +47,7 @@ func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
 	}
 	trial := a.Reach != nil && a.Reach(ctx) == nil
 	if trial {
-		if err := a.putJournal(before); err != nil {
+		if err := a.putJournal(sum, before); err != nil {
 			return nil, err
 		}
 	}
@@ -69,10 +69,15 @@ func (a *Applier) Network(ctx context.Context, v any) ([]string, error) {
 		return changes, errors.Join(err, fmt.Errorf("and the old network could not be put back: %w", back))
 	}
 	err = errors.Join(err, left)
-	if err := a.Host.PutState(networkRefused, []byte(sum+" "+a.Host.Now().Add(refusedFor).UTC().Format(time.RFC3339))); err != nil {
+	if err := a.refuse(sum); err != nil {
 		return changes, err
 	}
 	return append(changes, "the network of before was put back"), fmt.Errorf("the undercloud cannot be reached with the new network, the old one is back: %w", err)
+}
+
+// refuse notes that a configuration cut the node off.
+func (a *Applier) refuse(sum string) error {
+	return a.Host.PutState(networkRefused, []byte(sum+" "+a.Host.Now().Add(refusedFor).UTC().Format(time.RFC3339)))
 }
 
 // refusedUntil is when a configuration may be tried again; the zero time if it was not refused.
@@ -99,8 +104,8 @@ func (a *Applier) RecoverNetwork(ctx context.Context) (rolledBack bool, err erro
 	if err != nil {
 		return false, err
 	}
-	var before map[string]*string
-	if err := json.Unmarshal(data, &before); err != nil {
+	var j journal
+	if err := json.Unmarshal(data, &j); err != nil {
 		return false, errors.Join(fmt.Errorf("%s: %w", networkJournal, err), a.dropJournal())
 	}
 	if a.Reach == nil || a.reachable(ctx) == nil {
@@ -109,7 +114,10 @@ func (a *Applier) RecoverNetwork(ctx context.Context) (rolledBack bool, err erro
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	left, err := a.rollBack(ctx, before)
+	left, err := a.rollBack(ctx, j.Before)
+	if err == nil {
+		err = a.refuse(j.Sum)
+	}
 	return true, errors.Join(err, left)
 }
 
@@ -215,8 +223,14 @@ func (a *Applier) rollBack(ctx context.Context, before map[string]*string) (left
 	return left, a.dropJournal()
 }
 
-func (a *Applier) putJournal(before map[string]*string) error {
-	data, err := json.Marshal(before)
+// journal is what an interrupted trial is ended by: the configuration on trial, and the files of before (nil: not there).
+type journal struct {
+	Sum    string
+	Before map[string]*string
+}
+
+func (a *Applier) putJournal(sum string, before map[string]*string) error {
+	data, err := json.Marshal(journal{sum, before})
 	if err != nil {
 		return err
 	}

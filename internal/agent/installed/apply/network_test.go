@@ -218,5 +218,10 @@ func TestInterruptedTrial(t *testing.T) {
 		if a.Host.Exists(networkJournal) {
 			t.Error("the journal is still there")
 		}
+		a.Reach = func(context.Context) error { return nil }
+		_, err = a.Network(t.Context(), list(t, `[{"type": "interface", "name": "eno1"}]`))
+		if refused := err != nil && strings.Contains(err.Error(), "this network was tried"); refused == reachable {
+			t.Errorf("reachable %v: the same network once more: %v", reachable, err)
+		}
 	}
 }
