@@ -311,7 +311,7 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 		if h.CPUModel == "" {
 			h.CPUModel = c.Model
 		}
-		if a := redfishArch(string(c.InstructionSet)); a != "" {
+		if a := redfishArch(string(c.ProcessorArchitecture), string(c.InstructionSet)); a != "" {
 			h.Arch = a
 		}
 	}
@@ -340,13 +340,24 @@ func (s *redfishSession) Hardware(ctx context.Context) (HardwareInfo, error) {
 }
 
 // redfishArch is the architecture as the kernel calls it, "" if the controller
-// does not tell it.
-func redfishArch(set string) string {
+// does not tell it. An instruction set x86 is the one of 32 bits (DSP0268,
+// Processor); the architecture x86 by itself is every server's of today, and
+// Ironic takes it for x86_64 too.
+func redfishArch(architecture, set string) string {
 	switch set {
 	case "ARM-A64":
 		return "aarch64"
-	case "x86-64", "x86":
+	case "ARM-A32":
+		return "arm"
+	case "x86-64":
 		return "x86_64"
+	case "x86":
+		return "i686"
+	case "":
+		if architecture == "x86" {
+			return "x86_64"
+		}
+		return ""
 	default:
 		return strings.ToLower(set)
 	}
