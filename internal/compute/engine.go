@@ -2,7 +2,6 @@ package compute
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -530,11 +529,11 @@ func (b *build) instanceCapabilities() map[string]string {
 }
 
 func (b *build) configDrive() (string, error) {
-	user, err := base64.StdEncoding.DecodeString(b.s.UserData)
+	tree, err := b.s.drive()
 	if err != nil {
-		return "", fmt.Errorf("decode user data: %w", err)
+		return "", err
 	}
-	return configdrive.Build(configdrive.Data{MetaData: b.s.metaData(), NetworkData: b.s.networkData(), UserData: user})
+	return configdrive.Build(tree)
 }
 
 // tearDown frees the node and the ports, then forgets the server.

@@ -27,9 +27,84 @@ import (
 // known by the address it asks from, which the undercloud gave to its port.
 // https://docs.openstack.org/nova/latest/user/metadata.html
 
-// openstackVersions are the dated forms of the OpenStack tree; they do not
-// differ in what we have.
-var openstackVersions = []string{"2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27", "2020-10-14", "latest"} //nolint:gochecknoglobals // constant table
+// openstackVersions are the dated forms of the OpenStack tree.
+var openstackVersions = []string{"2012-08-10", havanaBefore, "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27", "2020-10-14", latest} //nolint:gochecknoglobals // constant table
+
+const (
+	latest       = "latest"
+	havanaBefore = "2013-04-04"
+)
+
+// openstackFiles are the files of the OpenStack tree, in the order of its
+// listing, with the versions that brought them.
+var openstackFiles = []struct{ name, since string }{ //nolint:gochecknoglobals // constant table
+	{"meta_data.json", "2012-08-10"}, {"user_data", "2012-08-10"}, {"password", havanaBefore}, {"vendor_data.json", "2013-10-17"},
+	{"network_data.json", "2015-10-15"}, {"vendor_data2.json", "2016-10-06"},
+}
+
+// metaSince are the fields of meta_data.json that were not there at first.
+var metaSince = map[string]string{ //nolint:gochecknoglobals // constant table
+	"random_seed": havanaBefore, "project_id": "2015-10-15", "devices": "2016-06-30", "dedicated_cpus": "2020-10-14",
+}
+
+// hasSince says whether a version of the tree has what another brought; latest is
+// greater than all dates.
+func hasSince(version, since string) bool { return version >= since }
+
+// files names the files of a version of the server's OpenStack tree.
+func (s *Server) files(version string) []string {
+	var out []string
+	for _, f := range openstackFiles {
+		if hasSince(version, f.since) && (f.name != "user_data" || s.UserData != "") {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// metaDataOf is meta_data.json of a version.
+func (s *Server) metaDataOf(version string) map[string]any {
+	m := s.metaData()
+	for field, since := range metaSince {
+		if !hasSince(version, since) {
+			delete(m, field)
+		}
+	}
+	return m
+}
+
+// drive is the tree of the config drive: that of the metadata service, but for
+// what machines write, with EC2's form in its last version.
+func (s *Server) drive() (map[string]any, error) {
+	user, err := base64.StdEncoding.DecodeString(s.UserData)
+	if err != nil {
+		return nil, fmt.Errorf("decode user data: %w", err)
+	}
+	out := map[string]any{}
+	for _, v := range openstackVersions {
+		for _, name := range s.files(v) {
+			file := "openstack/" + v + "/" + name
+			switch name {
+			case "meta_data.json":
+				out[file] = s.metaDataOf(v)
+			case "network_data.json":
+				out[file] = s.networkData()
+			case "user_data":
+				out[file] = user
+			case "password":
+			default:
+				out[file] = map[string]any{}
+			}
+		}
+	}
+	for _, v := range []string{ec2Versions[len(ec2Versions)-1], latest} {
+		out["ec2/"+v+"/meta-data.json"] = s.ec2()
+		if len(user) > 0 {
+			out["ec2/"+v+"/user-data"] = user
+		}
+	}
+	return out, nil
+}
 
 // ec2Versions are those of the EC2 tree.
 var ec2Versions = []string{"1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04"} //nolint:gochecknoglobals // constant table
@@ -56,17 +131,20 @@ func (svc *Service) MetadataHandler() http.Handler {
 func (svc *Service) serveMetadata(w http.ResponseWriter, r *http.Request) error {
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if path[0] == "" {
-		return plain(w, strings.Join(append(append([]string{}, ec2Versions...), "latest"), "\n"))
+		return plain(w, strings.Join(append(append([]string{}, ec2Versions...), latest), "\n"))
 	}
 	if path[0] == "openstack" && len(path) == 1 {
 		return plain(w, strings.Join(openstackVersions, "\n"))
+	}
+	if path[0] == "openstack" && !slices.Contains(openstackVersions, path[1]) || path[0] != "openstack" && path[0] != latest && !slices.Contains(ec2Versions, path[0]) {
+		return api.NotFound("there is no version %s", strings.Join(path[:min(2, len(path))], "/"))
 	}
 	s, err := svc.asking(r)
 	if err != nil {
 		return err
 	}
 	if path[0] == "openstack" {
-		return svc.openstackTree(w, r, s, path[2:])
+		return svc.openstackTree(w, r, s, path[1], path[2:])
 	}
 	return ec2Tree(w, s, path[1:])
 }
@@ -141,13 +219,16 @@ func untagged(ctx context.Context, neutron *gophercloud.ServiceClient, id string
 	return n.PhysicalNetwork != "" && n.SegmentationID == "", nil
 }
 
-func (svc *Service) openstackTree(w http.ResponseWriter, r *http.Request, s *Server, path []string) error {
+func (svc *Service) openstackTree(w http.ResponseWriter, r *http.Request, s *Server, version string, path []string) error {
 	file := strings.Join(path, "/")
+	if file != "" && !slices.Contains(s.files(version), file) {
+		return api.NotFound("there is no %s in %s", file, version)
+	}
 	switch file {
 	case "":
-		return plain(w, "meta_data.json\npassword\nuser_data\nnetwork_data.json\nvendor_data.json\nvendor_data2.json")
+		return plain(w, strings.Join(s.files(version), "\n"))
 	case "meta_data.json":
-		return document(w, s.metaData())
+		return document(w, s.metaDataOf(version))
 	case "network_data.json":
 		return document(w, s.networkData())
 	case "vendor_data.json", "vendor_data2.json":

@@ -19,17 +19,10 @@ import (
 // Label is the volume label by which an installed system finds the drive.
 const Label = "config-2"
 
-// Data is what the drive holds. MetaData and NetworkData are encoded as JSON;
-// UserData may be empty.
-type Data struct {
-	MetaData    any
-	NetworkData any
-	UserData    []byte
-}
-
-// Build returns the image as Ironic takes it: gzip, then base64.
-func Build(d Data) (string, error) {
-	image, err := Image(d)
+// Build returns the image as Ironic takes it: gzip, then base64. The tree names
+// its files by their paths; what is no []byte is written as JSON.
+func Build(tree map[string]any) (string, error) {
+	image, err := Image(tree)
 	if err != nil {
 		return "", err
 	}
@@ -45,29 +38,25 @@ func Build(d Data) (string, error) {
 }
 
 // Image returns the raw ISO 9660 image.
-func Image(d Data) ([]byte, error) {
+func Image(tree map[string]any) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "configdrive")
 	if err != nil {
 		return nil, fmt.Errorf("config drive: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	work := filepath.Join(dir, "files")
-	latest := filepath.Join(work, "openstack", "latest")
-	if err := os.MkdirAll(latest, 0o700); err != nil {
-		return nil, fmt.Errorf("config drive: %w", err)
-	}
-	files := map[string]any{"meta_data.json": d.MetaData, "network_data.json": d.NetworkData, "vendor_data.json": map[string]any{}, "vendor_data2.json": map[string]any{}}
-	for name, v := range files {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return nil, fmt.Errorf("config drive: encode %s: %w", name, err)
+	for name, v := range tree {
+		b, ok := v.([]byte)
+		if !ok {
+			if b, err = json.Marshal(v); err != nil {
+				return nil, fmt.Errorf("config drive: encode %s: %w", name, err)
+			}
 		}
-		if err := os.WriteFile(filepath.Join(latest, name), b, 0o600); err != nil {
+		path := filepath.Join(work, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("config drive: %w", err)
 		}
-	}
-	if len(d.UserData) > 0 {
-		if err := os.WriteFile(filepath.Join(latest, "user_data"), d.UserData, 0o600); err != nil {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
 			return nil, fmt.Errorf("config drive: %w", err)
 		}
 	}

@@ -17,8 +17,9 @@ import (
 
 func TestImageIsReadBack(t *testing.T) {
 	user := bytes.Repeat([]byte("user data line\n"), 3000)
-	image, err := configdrive.Image(configdrive.Data{
-		MetaData: map[string]any{"uuid": "u1", "hostname": "overcloud-controller-0"}, NetworkData: map[string]any{}, UserData: user,
+	image, err := configdrive.Image(map[string]any{
+		"openstack/latest/meta_data.json": map[string]any{"uuid": "u1", "hostname": "overcloud-controller-0"}, "openstack/latest/user_data": user,
+		"openstack/2018-08-27/user_data": user, "ec2/2009-04-04/user-data": user,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestImageIsReadBack(t *testing.T) {
 		t.Errorf("label %q, expected %q", fs.Label(), configdrive.Label)
 	}
 	read := func(name string) []byte {
-		f, err := fs.OpenFile("openstack/latest/"+name, os.O_RDONLY)
+		f, err := fs.OpenFile(name, os.O_RDONLY)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -50,10 +51,12 @@ func TestImageIsReadBack(t *testing.T) {
 		return b
 	}
 	var meta map[string]string
-	if err := json.Unmarshal(read("meta_data.json"), &meta); err != nil || meta["hostname"] != "overcloud-controller-0" {
+	if err := json.Unmarshal(read("openstack/latest/meta_data.json"), &meta); err != nil || meta["hostname"] != "overcloud-controller-0" {
 		t.Errorf("meta_data.json holds %v, %v", meta, err)
 	}
-	if !bytes.Equal(read("user_data"), user) {
-		t.Error("user_data was changed on the way")
+	for _, name := range []string{"openstack/latest/user_data", "openstack/2018-08-27/user_data", "ec2/2009-04-04/user-data"} {
+		if !bytes.Equal(read(name), user) {
+			t.Errorf("%s was changed on the way", name)
+		}
 	}
 }
