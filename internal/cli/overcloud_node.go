@@ -17,7 +17,7 @@ import (
 
 func newNodeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "Bare-metal nodes: registration, introspection, states"}
-	cmd.AddCommand(newNodeImport(a), newNodeIntrospect(a), newNodeProvide(a), newNodeConfigure(a), newNodeDiscover(a), newNodeDelete(a))
+	cmd.AddCommand(newNodeImport(a), newNodeIntrospect(a), newNodeProvide(a), newNodeConfigure(a), newNodeDiscover(a), newNodeDelete(a), newNodeJoin(a))
 	return cmd
 }
 

@@ -60,6 +60,7 @@ func TestQueensShapes(t *testing.T) {
 		"KeystoneURL":      "http://192.0.2.10:5000/v3",
 		"KeystoneAdminVip": "192.0.2.10",
 		"ManagedEndpoints": true,
+		"MetadataHost":     "127.0.0.1",
 		"EnabledServices":  map[string]any{"Controller": []any{"keystone", "mysql"}, "Compute": []any{"mysql"}, "CephStorage": []any{}},
 		"RoleTags":         map[string]any{"Controller": []any{"primary", "controller"}, "Compute": []any{}, "CephStorage": []any{}},
 		"HostsEntry": "192.0.2.10  overcloud.ctlplane.localdomain\n192.0.2.10  overcloud.localdomain\n" +

@@ -583,7 +583,7 @@ func serverAttr(ctx context.Context, r *Resource, name string) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return yaml11.MapOf("os-collect-config", submap(t.Metadata, "os-collect-config")), nil
+		return submap(t.Metadata, "os-collect-config"), nil // what is under the key, as heat/engine/resources/server_base.py has it
 	}
 	c, err := r.compute(ctx)
 	if err != nil {
@@ -686,7 +686,7 @@ func heatDeployedServer() *Type {
 			if err != nil {
 				return nil, err
 			}
-			return yaml11.MapOf("os-collect-config", submap(t.Metadata, "os-collect-config")), nil
+			return submap(t.Metadata, "os-collect-config"), nil // what is under the key, as heat/engine/resources/server_base.py has it
 		},
 	}
 }
