@@ -1,9 +1,13 @@
 package baremetal
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tripleo/tripleo/internal/api"
@@ -37,6 +41,15 @@ func (s *Service) beat(ctx context.Context) error {
 				s.cfg.Hostname, s.cfg.ConductorGroup, now, now)
 			return err
 		})
+		if err == nil {
+			err = s.cfg.DB.View(ctx, func(tx *store.Tx) error {
+				list, err := conductors(tx)
+				if err == nil {
+					s.others.Store(&list)
+				}
+				return err
+			})
+		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("cannot register as a conductor", "error", err)
 		}
@@ -56,6 +69,29 @@ func conductors(tx *store.Tx) (out []conductor, err error) {
 		return err
 	}, `SELECT hostname, conductor_group, created_at, updated_at FROM baremetal_conductors ORDER BY hostname`)
 	return out, err
+}
+
+// hostOf names the conductor that a node belongs to: one of those alive in its
+// conductor group, the same whoever is asked (rendezvous hashing, so that one
+// that comes or goes moves no other nodes than its own). Who works on the node
+// is whoever takes its job first; Ironic's clients only look at the name.
+func (s *Service) hostOf(n *Node) string {
+	host, best := "", uint64(0)
+	if list := s.others.Load(); list != nil {
+		for _, c := range *list {
+			if c.Group != n.ConductorGroup || !s.alive(c) {
+				continue
+			}
+			sum := sha256.Sum256([]byte(c.Hostname + "\x00" + n.UUID))
+			if weight := binary.BigEndian.Uint64(sum[:]); host == "" || weight > best {
+				host, best = c.Hostname, weight
+			}
+		}
+	}
+	if host == "" && n.ConductorGroup == s.cfg.ConductorGroup { // not yet registered
+		return s.cfg.Hostname
+	}
+	return host
 }
 
 // groupServed says whether a living conductor is in the group.
@@ -94,6 +130,28 @@ func (s *Service) allConductors(r *http.Request) (list []conductor, err error) {
 	return list, err
 }
 
+// compareConductors orders conductors by a field, then by name, which no two
+// have in common.
+func (s *Service) compareConductors(key string, a, b conductor) int {
+	first := 0
+	switch key {
+	case "conductor_group":
+		first = strings.Compare(a.Group, b.Group)
+	case "alive":
+		if x, y := s.alive(a), s.alive(b); x != y {
+			if first = 1; y {
+				first = -1
+			}
+		}
+	case "hostname":
+	case "": // in the order of their creation
+		first = a.Created.Compare(b.Created)
+	case "updated_at":
+		first = a.Updated.Compare(b.Updated)
+	}
+	return cmp.Or(first, strings.Compare(a.Hostname, b.Hostname))
+}
+
 func (s *Service) listConductors(w http.ResponseWriter, r *http.Request) error {
 	full := s.conductorDoc(conductor{}, true)
 	detail, fields, err := listView(r, full)
@@ -104,13 +162,15 @@ func (s *Service) listConductors(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := sortColumn(page, "hostname", "conductor_group", "alive"); err != nil {
+	key, err := sortColumn(page, "hostname", "conductor_group", "alive", "updated_at")
+	if err != nil {
 		return err
 	}
 	list, err := s.allConductors(r)
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(list, func(a, b conductor) int { return s.compareConductors(key, a, b) })
 	if !page.Ascending {
 		slices.Reverse(list)
 	}

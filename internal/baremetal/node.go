@@ -77,6 +77,7 @@ type Secrets struct {
 	AgentToken       string `json:"agent_token,omitempty"`
 	AgentTokenIssued bool   `json:"agent_token_issued,omitempty"` // handed out since the last boot of the ramdisk
 	ImageToken       string `json:"image_token,omitempty"`        // in the URL the ramdisk fetches the image from
+	MediaToken       string `json:"media_token,omitempty"`        // in the URL the controller fetches the ramdisk's CD from
 	AgentCA          string `json:"agent_ca,omitempty"`
 	ConsoleToken     string `json:"console_token,omitempty"`   // in the URL of the console, while it is enabled
 	RescuePassword   string `json:"rescue_password,omitempty"` // hash in crypt(3) form, until the ramdisk has it
@@ -170,7 +171,8 @@ func fieldSince() map[string]int {
 type wireOptions struct {
 	base  string // endpoint URL without trailing slash
 	minor int    // negotiated microversion 1.minor
-	host  string // our name as a conductor
+	// host names the conductor that a node belongs to.
+	host func(n *Node) string
 }
 
 const mask = "******"
@@ -207,9 +209,9 @@ func (n *Node) wire(o wireOptions) map[string]any {
 	}
 	m["reservation"] = nil
 	if n.locked() {
-		m["reservation"] = o.host
+		m["reservation"] = nilIfEmpty(o.host(n))
 	}
-	m["conductor"] = o.host
+	m["conductor"] = nilIfEmpty(o.host(n))
 	for _, k := range []string{"created_at", "updated_at", "provision_updated_at", "inspection_started_at", "inspection_finished_at"} {
 		m[k] = wireTimeOf(m[k])
 	}

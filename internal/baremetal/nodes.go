@@ -19,7 +19,7 @@ import (
 const maxLimit = 1000
 
 func (s *Service) wireOpts(r *http.Request) wireOptions {
-	return wireOptions{base: s.cfg.BaseURL, minor: minor(r), host: s.cfg.Hostname}
+	return wireOptions{base: s.cfg.BaseURL, minor: minor(r), host: s.hostOf}
 }
 
 // fieldList reads ?fields=a,b and checks the names against a complete
@@ -388,7 +388,7 @@ func (s *Service) nodeRefs(tx *store.Tx, n *Node) error {
 const faultLocked = "NodeLocked"
 
 func (s *Service) lockedError(n *Node) error {
-	return api.Conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, s.cfg.Hostname).Named(faultLocked)
+	return api.Conflict("Node %s is locked by host %s, please retry after the current operation is completed.", n.UUID, s.hostOf(n)).Named(faultLocked)
 }
 
 func (s *Service) patchNode(w http.ResponseWriter, r *http.Request) error {

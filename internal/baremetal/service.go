@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +60,8 @@ type Config struct {
 	CacheDir   string // folder for kernels and ramdisks; required to serve them from the image service
 	BIOSLoader string // default undionly.kpxe
 	UEFILoader string // default snponly.efi
+	// MediaLoaders are the boot loaders of virtual media; defaults: Debian's packages.
+	MediaLoaders boot.Loaders
 	// ARM64Loader is for UEFI machines with 64-bit ARM processors; default snponly-arm64.efi.
 	ARM64Loader string
 
@@ -152,6 +155,7 @@ type Service struct {
 	cache    *boot.Cache
 	dialNode func(ctx context.Context, network, addr string) (net.Conn, error)
 	started  time.Time
+	others   atomic.Pointer[[]conductor] // as of the last beat
 
 	discovered discoveries
 }
@@ -432,6 +436,7 @@ func (s *Service) nodeRoutes() []api.Route {
 		{Method: "GET", Pattern: "/boot/loaders/{file}", Policy: api.Public, Handler: s.bootLoader},
 		{Method: "GET", Pattern: "/boot/discovery/{kind}", Policy: api.Public, Handler: s.discoveryFile},
 		{Method: "GET", Pattern: "/boot/{node}/{kind}", Policy: api.Public, Handler: s.bootFile},
+		{Method: "GET", Pattern: "/boot/media/{node}/{file}", Policy: api.Public, Handler: s.nodeMedia},
 		{Method: "GET", Pattern: "/boot/images/{node}/{token}", Policy: api.Public, Handler: s.nodeImage},
 	}
 }
