@@ -82,6 +82,7 @@ func (s *Service) flow(n *Node) flow {
 	case flowUnrescue:
 		return flow{name: flowUnrescue, event: "unrescue", steps: []step{
 			{name: "power-off", state: states.Unrescuing, limit: powerLimit, run: powerOff},
+			{name: "eject", state: states.Unrescuing, limit: powerLimit, run: ejectMedia},
 			{name: "network-tenant", state: states.Unrescuing, limit: networkLimit, run: networkTenant},
 			{name: "boot-disk", state: states.Unrescuing, limit: powerLimit, run: bootInstance},
 			{name: "power-on", state: states.Unrescuing, limit: powerLimit, run: powerOn},
@@ -89,6 +90,7 @@ func (s *Service) flow(n *Node) flow {
 	case flowUndeploy:
 		return flow{name: flowUndeploy, event: "unprovision", steps: []step{
 			{name: "power-off", state: states.Deleting, limit: powerLimit, run: powerOff},
+			{name: "eject", state: states.Deleting, limit: powerLimit, run: ejectMedia},
 			{name: "network-clear", state: states.Deleting, limit: networkLimit, run: networkClear},
 			{name: "network-unbind", state: states.Deleting, limit: networkLimit, run: networkUnbind},
 			{name: "forget", state: states.Deleting, run: forgetInstance},
@@ -96,6 +98,7 @@ func (s *Service) flow(n *Node) flow {
 	case flowCleanup:
 		return flow{name: flowCleanup, event: "conductor", steps: []step{
 			{name: "power-off", limit: powerLimit, run: powerOff, soft: true},
+			{name: "eject", limit: powerLimit, run: ejectMedia, soft: true},
 			{name: "network-clear", limit: networkLimit, run: networkClear, soft: true},
 		}}
 	default:
@@ -116,6 +119,7 @@ func inspectFlow(n *Node) flow {
 	fl.steps = append(bootRamdisk(states.Inspecting),
 		step{name: "wait-data", state: states.InspectWait, limit: inspectLimit, run: waitData},
 		step{name: "power-off-after", state: states.Inspecting, limit: powerLimit, run: powerOffAfter},
+		step{name: "eject", state: states.Inspecting, limit: powerLimit, run: ejectMedia},
 		step{name: "network-clear", state: states.Inspecting, limit: networkLimit, run: networkClearAfter})
 	return fl
 }
@@ -136,6 +140,7 @@ func (s *Service) cleanFlow(n *Node) flow {
 		step{name: "list-steps", state: states.CleanWait, limit: commandLimit, run: listSteps},
 		step{name: "clean-steps", state: states.CleanWait, limit: cleanLimit, run: hardwareSteps(groupAgent)},
 		step{name: "power-off-after", state: states.Cleaning, limit: powerLimit, run: powerOffAfter},
+		step{name: "eject", state: states.Cleaning, limit: powerLimit, run: ejectMedia},
 		step{name: "network-clear", state: states.Cleaning, limit: networkLimit, run: networkClearAfter})
 	return fl
 }
@@ -155,6 +160,7 @@ func serviceFlow(n *Node) flow {
 		step{name: "list-steps", state: states.ServiceWait, limit: commandLimit, run: listSteps},
 		step{name: "service-steps", state: states.ServiceWait, limit: cleanLimit, run: hardwareSteps(groupAgent)},
 		step{name: "power-off-after", state: v, limit: powerLimit, run: powerOff},
+		step{name: "eject", state: v, limit: powerLimit, run: ejectMedia},
 		step{name: "boot-disk", state: v, limit: powerLimit, run: bootDisk},
 		step{name: "network-tenant", state: v, limit: networkLimit, run: networkTenant},
 		step{name: "power-on-instance", state: v, limit: powerLimit, run: powerOn})
@@ -240,6 +246,7 @@ func (s *Service) deployFlow(n *Node) flow {
 		}
 	}
 	boot := []step{
+		{name: "eject", state: d, limit: powerLimit, run: ejectMedia},
 		{name: "boot-disk", state: d, limit: powerLimit, run: bootDisk},
 		{name: "network-tenant", state: d, limit: networkLimit, run: networkTenant},
 	}
@@ -249,7 +256,7 @@ func (s *Service) deployFlow(n *Node) flow {
 		for _, g := range []string{groupAgent, groupAfterImage, groupBeforeDown, groupDown} {
 			gap(g, d)
 		}
-		add(boot[0], step{name: "power-on", state: d, limit: powerLimit, run: powerOn})
+		add(boot[1], step{name: "power-on", state: d, limit: powerLimit, run: powerOn})
 	case "ramdisk":
 		add(step{name: "image", state: d, limit: networkLimit, run: resolveRamdisk},
 			step{name: "power-off", state: d, limit: powerLimit, run: powerOff},
@@ -362,11 +369,17 @@ func (w *work) powerTo(ctx context.Context, want drivers.Power, a drivers.Action
 }
 
 func bootPXE(ctx context.Context, w *work) outcome {
+	if out := insertMedia(ctx, w); out.kind != stepDone {
+		return out
+	}
 	always, _ := w.n.DriverInfo["force_persistent_boot_device"].(string)
 	return w.setBootDevice(ctx, w.n.networkDevice(), always == "Always")
 }
 
 func bootPXEAlways(ctx context.Context, w *work) outcome {
+	if out := insertMedia(ctx, w); out.kind != stepDone {
+		return out
+	}
 	return w.setBootDevice(ctx, w.n.networkDevice(), true)
 }
 
@@ -376,6 +389,9 @@ const bootHTTP = "http-ipxe"
 // networkDevice is what the machine boots its ramdisk from. IPMI has no number
 // for HTTP boot (IPMI 2.0, table 28-14): there the firmware's own order decides.
 func (n *Node) networkDevice() string {
+	if n.usesMedia() {
+		return drivers.DeviceCDROM
+	}
 	if n.Interfaces["boot"] == bootHTTP && n.Interfaces["management"] == "redfish" {
 		return drivers.DeviceUEFIHTTP
 	}

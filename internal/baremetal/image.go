@@ -237,15 +237,24 @@ func (s *Service) checkBootImages(ctx context.Context, n *Node) error {
 // serveBootImage serves a node's kernel or ramdisk, from the cache if it comes
 // from the image service.
 func (s *Service) serveBootImage(w http.ResponseWriter, r *http.Request, ref string) error {
-	if path, ok := strings.CutPrefix(ref, "file://"); ok {
-		if err := s.fileAllowed(path); err != nil {
-			return err
-		}
-		return serveFile(w, r, path)
-	}
-	img, err := s.findImage(r.Context(), ref)
+	path, err := s.bootImagePath(r.Context(), ref)
 	if err != nil {
 		return err
+	}
+	return serveFile(w, r, path)
+}
+
+// bootImagePath is a local file of a kernel, a ramdisk or a CD.
+func (s *Service) bootImagePath(ctx context.Context, ref string) (string, error) {
+	if path, ok := strings.CutPrefix(ref, "file://"); ok {
+		return path, s.fileAllowed(path)
+	}
+	if strings.Contains(ref, "://") {
+		return "", fmt.Errorf("%w: %s is not fetched by the undercloud: an image of the image service or a file:// URL is needed here", errPermanent, ref)
+	}
+	img, err := s.findImage(ctx, strings.TrimPrefix(ref, "glance:"))
+	if err != nil {
+		return "", err
 	}
 	value, _ := img.Properties["os_hash_value"].(string)
 	algo, _ := img.Properties["os_hash_algo"].(string)
@@ -253,17 +262,13 @@ func (s *Service) serveBootImage(w http.ResponseWriter, r *http.Request, ref str
 	if value == "" {
 		sum = boot.Sum{Algo: "md5", Hex: img.Checksum}
 	}
-	path, err := s.cache.Get(r.Context(), img.ID, sum, func(ctx context.Context) (io.ReadCloser, error) {
+	return s.cache.Get(ctx, img.ID, sum, func(ctx context.Context) (io.ReadCloser, error) {
 		res, err := s.imageData(ctx, img.ID, "", false)
 		if err != nil {
 			return nil, err
 		}
 		return res.Body, nil
 	})
-	if err != nil {
-		return err
-	}
-	return serveFile(w, r, path)
 }
 
 func serveFile(w http.ResponseWriter, r *http.Request, path string) error {

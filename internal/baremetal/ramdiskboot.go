@@ -24,6 +24,12 @@ func (s *Service) instanceRamdisk(ctx context.Context, n *Node) (ramdiskBoot, er
 	if b.Args == "" {
 		b.Args = infoString(n.InstanceInfo, "kernel_append_params")
 	}
+	if iso := infoString(n.InstanceInfo, "boot_iso"); iso != "" {
+		if !n.usesMedia() {
+			return b, fmt.Errorf("%w: instance_info has boot_iso, which needs boot_interface %s; it is %s", errPermanent, bootMedia, n.Interfaces["boot"])
+		}
+		return b, s.bootRefUsable(ctx, iso)
+	}
 	if src := infoString(n.InstanceInfo, "image_source"); (b.Kernel == "" || b.Ramdisk == "") && src != "" && !strings.Contains(src, "://") {
 		img, err := s.findImage(ctx, src)
 		if err != nil {

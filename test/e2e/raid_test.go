@@ -62,11 +62,26 @@ func newRAIDIronic(t *testing.T, image []byte) *raidIronic {
 	return i
 }
 
-// raidMachine is a virtual machine with UEFI and two disks.
+// raidMachine is a virtual machine, with UEFI if not asked otherwise.
 type raidMachine struct {
 	t          *testing.T
 	dir, agent string
 	cmd        *exec.Cmd
+	bios       bool // firmware is SeaBIOS, not OVMF
+}
+
+func newRAIDMachine(t *testing.T) *raidMachine {
+	t.Helper()
+	m := &raidMachine{t: t, dir: t.TempDir()}
+	t.Cleanup(m.stop)
+	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "vars.fd"), vars, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func (m *raidMachine) start(args ...string) {
@@ -82,11 +97,13 @@ func (m *raidMachine) start(args ...string) {
 	console := filepath.Join(m.dir, "console.log")
 	all := append([]string{"-machine", "q35,graphics=off", "-accel", "tcg,thread=multi", "-cpu", "Nehalem,+rdrand", "-smp", "2", "-m", "1024",
 		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "file:" + console,
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
-		"-drive", "if=pflash,unit=1,format=raw,file=" + filepath.Join(m.dir, "vars.fd"),
 		"-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng", "-device", "virtio-scsi-pci",
 		"-netdev", "user,id=n,hostfwd=tcp:" + m.agent + "-:9999", "-device", "virtio-net-pci,netdev=n,romfile=",
 	}, args...)
+	if !m.bios {
+		all = append(all, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+			"-drive", "if=pflash,unit=1,format=raw,file="+filepath.Join(m.dir, "vars.fd"))
+	}
 	m.cmd = exec.Command("qemu-system-x86_64", all...)
 	m.cmd.Stderr = os.Stderr
 	if err := m.cmd.Start(); err != nil {
@@ -221,11 +238,21 @@ func TestQemuSoftwareRAID(t *testing.T) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("SKIPPED, SOFTWARE RAID IS NOT TESTED ON A KERNEL: qemu-system-x86 is not installed; run `make deps`")
 	}
+	kernel, initrd := ramdiskFiles(t)
+	testRAID(t, kernel, initrd)
+}
+
+// ramdiskFiles are the ramdisk's, built if TRIPLEO_RAMDISK names no folder with them.
+func ramdiskFiles(t *testing.T) (kernel, initrd string) {
+	t.Helper()
 	needRoot(t)
-	images := filepath.Join(filepath.Dir(imageCache(t)), "images-minimal")
-	h := newHouse(t, 18230, "")
-	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--image-name", "ironic-python-agent", "--output-directory", images, "--cache-directory", filepath.Join(filepath.Dir(images), "build"))
-	testRAID(t, filepath.Join(images, "ironic-python-agent.kernel"), filepath.Join(images, "ironic-python-agent.initramfs"))
+	images := os.Getenv("TRIPLEO_RAMDISK")
+	if images == "" {
+		images = filepath.Join(filepath.Dir(imageCache(t)), "images-minimal")
+		h := newHouse(t, 18230, "")
+		h.tripleo(15*time.Minute, "overcloud", "image", "build", "--image-name", "ironic-python-agent", "--output-directory", images, "--cache-directory", filepath.Join(filepath.Dir(images), "build"))
+	}
+	return filepath.Join(images, "ironic-python-agent.kernel"), filepath.Join(images, "ironic-python-agent.initramfs")
 }
 
 func testRAID(t *testing.T, kernel, initrd string) {
@@ -236,15 +263,7 @@ func testRAID(t *testing.T, kernel, initrd string) {
 	}
 	url := "http://10.0.2.2:" + port // QEMU's name for the host's loopback
 	i.image = raidImage(t, kernel, initrd, url)
-	m := &raidMachine{t: t, dir: t.TempDir()}
-	t.Cleanup(m.stop)
-	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(m.dir, "vars.fd"), vars, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	m := newRAIDMachine(t)
 	for n := range 2 {
 		if err := os.WriteFile(m.file(n), nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -34,6 +34,7 @@ type Machine struct {
 	cancel context.CancelFunc
 	spoil  Spoil
 	seen   Seen
+	media  string
 }
 
 // Spoil is how a machine behaves.
@@ -59,6 +60,7 @@ type Seen struct {
 	Prepares int               // how often prepare_image was sent
 	Answers  []int             // status codes of the inspection callback
 	Steps    []string          // hardware steps the agent was sent, "interface.step"
+	Media    string            // what was in the virtual CD drive when the power came on
 	Rescue   string            // the hashed password of finalize_rescue
 }
 
@@ -111,7 +113,8 @@ func (m *Machine) redfish(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		reply(map[string]any{"@odata.id": "/redfish/v1/Systems/1", "PowerState": m.power, "Boot": m.boot,
-			"Actions": map[string]any{"#ComputerSystem.Reset": map[string]any{"target": "/redfish/v1/Systems/1/Reset"}}})
+			"VirtualMedia": map[string]any{"@odata.id": "/redfish/v1/Systems/1/VirtualMedia"},
+			"Actions":      map[string]any{"#ComputerSystem.Reset": map[string]any{"target": "/redfish/v1/Systems/1/Reset"}}})
 	case "PATCH /redfish/v1/Systems/1":
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -128,8 +131,55 @@ func (m *Machine) redfish(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	default:
+		m.drive(w, r, body)
+	}
+}
+
+// drive is the virtual CD drive.
+func (m *Machine) drive(w http.ResponseWriter, r *http.Request, body map[string]any) {
+	const at = "/redfish/v1/Systems/1/VirtualMedia"
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	reply := func(v any) { w.Header().Set("Content-Type", "application/json"); _ = json.NewEncoder(w).Encode(v) }
+	switch r.Method + " " + r.URL.Path {
+	case "GET " + at:
+		reply(map[string]any{"@odata.id": at, "Members": []any{map[string]any{"@odata.id": at + "/Cd"}}})
+	case "GET " + at + "/Cd":
+		reply(map[string]any{"@odata.id": at + "/Cd", "Id": "Cd", "MediaTypes": []any{"CD"}, "Inserted": m.media != "", "Image": m.media, "Actions": map[string]any{
+			"#VirtualMedia.InsertMedia": map[string]any{"target": at + "/Cd/Insert"}, "#VirtualMedia.EjectMedia": map[string]any{"target": at + "/Cd/Eject"}}})
+	case "POST " + at + "/Cd/Insert":
+		m.media, _ = body["Image"].(string)
+		w.WriteHeader(http.StatusNoContent)
+	case "POST " + at + "/Cd/Eject":
+		m.media = ""
+		w.WriteHeader(http.StatusNoContent)
+	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+// Media is what is in the virtual CD drive.
+func (m *Machine) Media() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.media
+}
+
+// cdArgs reads the kernel arguments from isolinux.cfg of the CD in the drive.
+func (m *Machine) cdArgs(ctx context.Context) map[string]string {
+	code, cd := get(ctx, m.Media())
+	_, rest, found := bytes.Cut(cd, []byte("  APPEND "))
+	if code != http.StatusOK || !found {
+		return nil
+	}
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	args := map[string]string{}
+	for _, a := range strings.Fields(string(line)) {
+		if k, v, ok := strings.Cut(a, "="); ok {
+			args[k] = v
+		}
+	}
+	return args
 }
 
 // set switches the machine.
@@ -144,7 +194,8 @@ func (m *Machine) set(power string) {
 		m.cancel()
 		m.cancel = nil
 	}
-	if power == "On" && m.boot["BootSourceOverrideTarget"] == "Pxe" && m.boot["BootSourceOverrideEnabled"] != "Disabled" {
+	m.seen.Media = m.media
+	if target := m.boot["BootSourceOverrideTarget"]; power == "On" && (target == "Pxe" || target == "Cd") && m.boot["BootSourceOverrideEnabled"] != "Disabled" {
 		if m.boot["BootSourceOverrideEnabled"] == "Once" {
 			m.boot["BootSourceOverrideEnabled"] = "Disabled"
 		}
@@ -201,6 +252,10 @@ func (m *Machine) netboot(ctx context.Context) {
 }
 
 func (m *Machine) ramdisk(ctx context.Context) bool {
+	if m.Seen().Boot["BootSourceOverrideTarget"] == "Cd" {
+		args := m.cdArgs(ctx)
+		return args != nil && m.booted(ctx, args)
+	}
 	code, script := get(ctx, m.Boots+"/baremetal/boot/"+strings.ReplaceAll(m.MAC, ":", "-")+".ipxe")
 	if code != http.StatusOK {
 		return false
@@ -232,6 +287,11 @@ func (m *Machine) ramdisk(ctx context.Context) bool {
 	if !kernel {
 		return true // boots its disk
 	}
+	return m.booted(ctx, args)
+}
+
+// booted is a ramdisk with its kernel arguments.
+func (m *Machine) booted(ctx context.Context, args map[string]string) bool {
 	m.mu.Lock()
 	m.seen.Args = args
 	m.seen.Ramdisks++

@@ -37,6 +37,7 @@ func HardwareTypes() []HardwareType {
 	deployment := map[string]string{
 		"deploy_kernel":                "Image (UUID, name or URL) of the kernel the ramdisk boots with. Default: the undercloud's bm-deploy-kernel.",
 		"deploy_ramdisk":               "Image (UUID, name or URL) of the ramdisk. Default: the undercloud's bm-deploy-ramdisk.",
+		"deploy_iso":                   "CD image (UUID, name or URL) that boots the ramdisk by virtual media, in place of one made of deploy_kernel and deploy_ramdisk.",
 		"kernel_append_params":         "Kernel arguments of the ramdisk in place of the default ones.",
 		"deploy_forces_oob_reboot":     "Whether the machine is switched off by its BMC after the image was written, not by the ramdisk. Default false.",
 		"force_persistent_boot_device": "Whether the boot device is set for all coming boots: Default, Always or Never.",
@@ -64,7 +65,7 @@ func HardwareTypes() []HardwareType {
 		{
 			Name: "redfish", Properties: redfishProperties(),
 			Interfaces: map[string][]string{
-				"bios": {"redfish", "no-bios"}, "boot": {"ipxe", "pxe", "http-ipxe"}, "console": {"no-console"},
+				"bios": {"redfish", "no-bios"}, "boot": {"ipxe", "pxe", "http-ipxe", "redfish-virtual-media"}, "console": {"no-console"},
 				"deploy": {"direct", "ramdisk", "custom-agent"}, "firmware": {"no-firmware"}, "inspect": {"agent", "inspector", "redfish", "no-inspect"},
 				"management": {"redfish", "noop"}, "network": {"flat", "neutron", "noop"}, "power": {"redfish"},
 				"raid": {"no-raid", "agent"}, "rescue": {"no-rescue", "agent"}, "storage": {"noop"}, "vendor": {"redfish", "no-vendor"},
