@@ -59,19 +59,34 @@ func (c *consoleLog) Write(p []byte) (int, error) {
 
 // copyTo writes the log to w, and what comes after it until ctx is done if follow is set.
 func (c *consoleLog) copyTo(ctx context.Context, w io.Writer, follow bool, flush func()) error {
-	var off int64
-	turn := -1
+	return c.copyFrom(ctx, w, position{turn: -1}, follow, flush)
+}
+
+// position is a place in the log.
+type position struct {
+	turn int
+	off  int64
+}
+
+// end is where the next write goes.
+func (c *consoleLog) end() position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return position{c.turn, c.size}
+}
+
+func (c *consoleLog) copyFrom(ctx context.Context, w io.Writer, p position, follow bool, flush func()) error {
 	buf := make([]byte, 32<<10)
 	for {
 		c.mu.Lock()
-		if turn != c.turn {
-			turn, off = c.turn, 0
+		if p.turn != c.turn {
+			p = position{turn: c.turn}
 		}
-		n, err := c.f.ReadAt(buf, off)
+		n, err := c.f.ReadAt(buf, p.off)
 		changed := c.changed
 		c.mu.Unlock()
 		if n > 0 {
-			off += int64(n)
+			p.off += int64(n)
 			if _, err := w.Write(buf[:n]); err != nil {
 				return fmt.Errorf("console: %w", err)
 			}
@@ -97,3 +112,19 @@ func (c *consoleLog) Close() error {
 	defer c.mu.Unlock()
 	return c.f.Close()
 }
+
+// serialLine is a machine's serial line as its BMC has it.
+type serialLine struct {
+	log   *consoleLog
+	input func([]byte) error
+}
+
+// Follow implements bmc.SerialLine.
+func (l serialLine) Follow(ctx context.Context, w io.Writer) (wait func() error) {
+	from, done := l.log.end(), make(chan error, 1)
+	go func() { done <- l.log.copyFrom(ctx, w, from, true, func() {}) }()
+	return func() error { return <-done }
+}
+
+// Type implements bmc.SerialLine.
+func (l serialLine) Type(keys []byte) error { return l.input(keys) }

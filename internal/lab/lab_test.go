@@ -308,6 +308,33 @@ func TestConsoleLogTurnsOver(t *testing.T) {
 	}
 }
 
+// TestSerialLineFollowsFromNow: who takes the line does not get the machine's past.
+func TestSerialLineFollowsFromNow(t *testing.T) {
+	c, err := openConsoleLog(filepath.Join(t.TempDir(), "console.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	write := func(text string) {
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("printed before\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	wait := serialLine{log: c}.Follow(ctx, w)
+	write("printed after\n")
+	buf := make([]byte, len("printed after\n"))
+	if _, err := io.ReadFull(r, buf); err != nil || string(buf) != "printed after\n" {
+		t.Errorf("%q, %v", buf, err)
+	}
+	cancel()
+	if err := wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSimulatedLab switches twenty machines on through their BMCs and counts
 // who asks for a boot script.
 func TestSimulatedLab(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/bmc/ipmi"
 	"github.com/tripleo/tripleo/internal/lab/bmc/redfish"
 	"github.com/tripleo/tripleo/internal/lab/container"
@@ -198,16 +199,16 @@ func (s *server) addUnit(u *unit) error {
 	if err := container.AddAddress(s.rec.Config.Name, "lo", u.node.BMCAddress+"/32"); err != nil {
 		return err
 	}
-	return s.buildBMC(u.node, u.machine, s.log.With("node", u.node.Name))
+	return s.buildBMC(u.node, u.machine, serialLine{u.console, u.input}, s.log.With("node", u.node.Name))
 }
 
 // buildBMC binds a machine's IPMI and Redfish sockets in the lab's namespace.
-func (s *server) buildBMC(n Node, m *machine.Machine, log *slog.Logger) error {
+func (s *server) buildBMC(n Node, m *machine.Machine, line bmc.SerialLine, log *slog.Logger) error {
 	conn, err := netns.ListenPacket(s.rec.Config.Name, "udp4", fmt.Sprintf("%s:%d", n.BMCAddress, n.IPMIPort))
 	if err != nil {
 		return fmt.Errorf("IPMI: %w", err)
 	}
-	srv, err := ipmi.New(conn, m, ipmi.Config{User: n.User, Password: n.Password})
+	srv, err := ipmi.New(conn, m, ipmi.Config{User: n.User, Password: n.Password, Line: line})
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}

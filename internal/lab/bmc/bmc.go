@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -112,3 +113,12 @@ type Drive interface {
 
 // WithDrive is a System that may have a virtual CD drive; nil: it has none.
 type WithDrive interface{ Drive() Drive }
+
+// SerialLine is a machine's serial line, which Serial over LAN offers.
+type SerialLine interface {
+	// Follow writes to w what the machine prints from now on, until ctx is done
+	// or w has an error. It does not wait; what it returns waits for the end.
+	Follow(ctx context.Context, w io.Writer) (wait func() error)
+	// Type writes to the line; it is an error if nothing reads it.
+	Type(keys []byte) error
+}

@@ -16,6 +16,7 @@ import (
 type hardware struct {
 	sys     bmc.System
 	storage *mock.Storage // in-memory FRU and SDR stores
+	line    bmc.SerialLine
 
 	mu    sync.Mutex
 	ack   types.BootOptionParam_BootInfoAcknowledge
@@ -23,8 +24,8 @@ type hardware struct {
 }
 
 // newHardware fills the inventory a client can read: product FRU and one SDR.
-func newHardware(sys bmc.System) (*hardware, error) {
-	hw := &hardware{sys: sys, storage: &mock.Storage{}}
+func newHardware(sys bmc.System, line bmc.SerialLine) (*hardware, error) {
+	hw := &hardware{sys: sys, storage: &mock.Storage{}, line: line}
 	info := sys.Info()
 	fru, err := types.PackFRU(types.FRUPackConfig{Product: &types.FRUPackProduct{
 		Manufacturer: info.Manufacturer, Name: info.Product, Version: "1", Serial: info.Serial,
@@ -49,8 +50,15 @@ func (h *hardware) Storage() hal.StorageHAL { return h.storage }
 func (h *hardware) Network() hal.NetworkHAL { return nil }
 func (h *hardware) GPIO() hal.GPIOHAL       { return nil }
 func (h *hardware) I2C() hal.I2CHAL         { return nil }
-func (h *hardware) Console() hal.ConsoleHAL { return nil }
 func (h *hardware) Close() error            { return nil }
+
+// Console is nil without a serial line: the payload is disabled then.
+func (h *hardware) Console() hal.ConsoleHAL {
+	if h.line == nil {
+		return nil
+	}
+	return serial{h.sys, h.line}
+}
 
 // control carries out Chassis Control (IPMI v2.0, table 28-4).
 func (h *hardware) control(req []byte) types.CompletionCode {

@@ -33,6 +33,8 @@ const (
 type Config struct {
 	// User and Password (at most 20 bytes) are the only account, an administrator.
 	User, Password string
+	// Line is what Serial over LAN offers; nil: there is none.
+	Line bmc.SerialLine
 }
 
 // Server answers IPMI requests on one socket.
@@ -49,7 +51,7 @@ func New(conn net.PacketConn, sys bmc.System, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	hw, err := newHardware(sys)
+	hw, err := newHardware(sys, cfg.Line)
 	if err != nil {
 		return nil, err
 	}

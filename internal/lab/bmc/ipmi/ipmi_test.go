@@ -24,12 +24,17 @@ const (
 
 func start(t *testing.T) (*machine.Machine, *machinetest.Hardware, int) {
 	t.Helper()
+	return startWith(t, ipmi.Config{User: user, Password: password})
+}
+
+func startWith(t *testing.T, cfg ipmi.Config) (*machine.Machine, *machinetest.Hardware, int) {
+	t.Helper()
 	m, hw := machinetest.New(t)
 	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ipmi.New(conn, m, ipmi.Config{User: user, Password: password})
+	srv, err := ipmi.New(conn, m, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
