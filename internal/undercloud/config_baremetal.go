@@ -15,6 +15,8 @@ type Baremetal struct {
 	BMCNamespace     string // network namespace from which BMCs are reached; default the provisioning one
 	ConductorGroup   string // this process works on the nodes of that conductor_group
 	EnrollDriver     string // hardware type of the nodes made of unknown machines; "" makes none
+	Loaders          string // folder of the network boot loaders; default that of Debian's package ipxe
+	ARM64Loader      string // file in it for UEFI machines with 64-bit ARM processors
 	AddPorts         string // the cards introspection makes ports of: "pxe" (default), "active" or "all"
 }
 
@@ -23,7 +25,7 @@ func (r *reader) baremetalSection(n *yaml11.Node, c *Baremetal) {
 		return
 	}
 	n = r.section(n, "baremetal", "power_timeout", "callback_timeout", "inspect_timeout", "clean_metadata", "erase_devices", "force_raw_images",
-		"fast_track", "bmc_namespace", "conductor_group", "enroll_driver", "add_ports")
+		"fast_track", "bmc_namespace", "conductor_group", "enroll_driver", "add_ports", "loaders", "arm64_loader")
 	r.number(n, "power_timeout", &c.PowerTimeout)
 	r.number(n, "callback_timeout", &c.CallbackTimeout)
 	r.number(n, "inspect_timeout", &c.InspectTimeout)
@@ -36,6 +38,8 @@ func (r *reader) baremetalSection(n *yaml11.Node, c *Baremetal) {
 	r.text(n, "bmc_namespace", &c.BMCNamespace)
 	r.text(n, "conductor_group", &c.ConductorGroup)
 	r.choice(n, "enroll_driver", &c.EnrollDriver, "ipmi", "redfish")
+	r.text(n, "loaders", &c.Loaders)
+	r.text(n, "arm64_loader", &c.ARM64Loader)
 	r.choice(n, "add_ports", &c.AddPorts, "pxe", "active", "all")
 }
 

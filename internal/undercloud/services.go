@@ -130,6 +130,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 		ListenTFTP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:69", false) },
 		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
 		CleanPriority: b.cleanPriority(), FastTrack: b.FastTrack, Discovery: b.EnrollDriver != "", ConductorGroup: b.ConductorGroup,
+		TFTPRoot: b.Loaders, ARM64Loader: b.ARM64Loader,
 		PowerTimeout: seconds(b.PowerTimeout, 60), CallbackTimeout: seconds(b.CallbackTimeout, 600), InspectTimeout: seconds(b.InspectTimeout, 600),
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ var ( //nolint:gochecknoglobals // fixtures
 			{Name: "tag:!ipxe,tag:efi-x86_64,67", Value: "ipxe.efi"},
 			{Name: "tag:!ipxe,tag:efi-arm64,67", Value: "ipxe-arm64.efi"},
 			{Name: "tag:!ipxe,tag:http,tag:efi-x86_64,67", Value: "http://192.168.24.1:8088/ipxe.efi"},
+			{Name: "tag:!ipxe,tag:http,tag:efi-arm64,67", Value: "http://192.168.24.1:8088/ipxe-arm64.efi"},
 			{Name: "tag:ipxe,bootfile-name", Value: "http://192.168.24.1:8088/x.ipxe"},
 			{Name: "server-ip-address", Value: "192.168.24.1"},
 			{Name: "150", Value: "192.168.24.1"},
@@ -72,6 +73,8 @@ func TestBootFileFollowsStageAndArchitecture(t *testing.T) {
 		{"UEFI with the architecture that IANA gave to EBC", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(7))}, "ipxe.efi"},
 		{"UEFI on arm64", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(11))}, "ipxe-arm64.efi"},
 		{"UEFI HTTP boot wants an address of its loader", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(16)), dhcpv4.WithOption(dhcpv4.OptClassIdentifier("HTTPClient:Arch:00016:UNDI:003001"))}, "http://192.168.24.1:8088/ipxe.efi"},
+		{"UEFI HTTP boot on arm64", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(19)), dhcpv4.WithOption(dhcpv4.OptClassIdentifier("HTTPClient:Arch:00019:UNDI:003001"))}, "http://192.168.24.1:8088/ipxe-arm64.efi"},
+		{"iPXE on arm64 is past its loader", []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClientArch(11)), dhcpv4.WithUserClass("iPXE", true)}, "http://192.168.24.1:8088/x.ipxe"},
 		{"iPXE by user class, plain text as iPXE sends it", []dhcpv4.Modifier{dhcpv4.WithGeneric(dhcpv4.OptionUserClassInformation, []byte("iPXE"))}, "http://192.168.24.1:8088/x.ipxe"},
 		{"iPXE by RFC 3004 user class", []dhcpv4.Modifier{dhcpv4.WithUserClass("iPXE", true)}, "http://192.168.24.1:8088/x.ipxe"},
 	} {
