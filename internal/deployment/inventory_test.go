@@ -3,6 +3,7 @@ package deployment
 import (
 	"bufio"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +175,57 @@ func TestLongScriptsHaveTime(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("no workbook has %v", want)
+	}
+}
+
+// TestWorkflowInputsAreUsed: an input that nothing reads has no effect, whatever its name promises. Those below are declared
+// because callers of tripleo-common give them.
+func TestWorkflowInputsAreUsed(t *testing.T) {
+	why := map[string]string{
+		"tripleo.derive_params_formulas.v1.dpdk_derive_params heat_resource_tree": "the formula reads the plan itself",
+		"tripleo.derive_params_formulas.v1.hci_derive_params heat_resource_tree":  "the formula reads the plan itself",
+		"tripleo.fernet_keys.v1.rotate_fernet_keys ansible_extra_env_variables":   "the nodes' agents put the keys there, not Ansible",
+		"tripleo.package_update.v1.package_update_plan config_dir":                "the configuration stays in the container overcloud-config",
+		"tripleo.package_update.v1.converge_upgrade_plan timeout":                 "only the plan is changed; the deployment after it has the timeout",
+		"tripleo.package_update.v1.converge_upgrade_plan skip_deploy_identifier":  "only the plan is changed; the deployment after it has the flag",
+		"tripleo.validations.v1.add_validation_ssh_key_parameter queue_name":      "it is a part of others, which send the messages",
+	}
+	books, err := Workbooks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, b := range books {
+		flows, _ := dig(mustMap(t, b.YAML), "workflows").(*yaml11.OrderedMap)
+		for name, w := range flows.All() {
+			body := w.(*yaml11.OrderedMap).Clone()
+			inputs, _ := dig(body, "input").([]any)
+			body.Delete("input")
+			text, err := yaml11.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, in := range inputs {
+				key, isText := in.(string)
+				if m, isMap := in.(*yaml11.OrderedMap); isMap {
+					for k := range m.All() {
+						key, isText = k, true
+					}
+				}
+				if !isText {
+					t.Errorf("%s.%s: input %v", b.Name, name, in)
+					continue
+				}
+				seen++
+				used := regexp.MustCompile(`\$\.(get\()?['"]?` + regexp.QuoteMeta(key) + `\b`).Match(text)
+				full := b.Name + "." + name + " " + key
+				if _, known := why[full]; known == used {
+					t.Errorf("%s: used %t, said to be without effect %t", full, used, known)
+				}
+			}
+		}
+	}
+	if seen < 300 {
+		t.Errorf("only %d inputs were looked at", seen)
 	}
 }

@@ -2,6 +2,9 @@ package deployment_test
 
 import (
 	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,6 +28,8 @@ func TestQueensShapes(t *testing.T) {
 	for _, role := range []string{"Controller", "Compute"} {
 		files["roles_data.yaml"] = strings.Replace(files["roles_data.yaml"], "- name: "+role+"\n", "- name: "+role+"\n  disable_constraints: True\n", 1)
 	}
+	steps := t.TempDir()
+	files["common/deploy-steps.j2"] = strings.Replace(files["common/deploy-steps.j2"], "/var/lib/steps", steps, 1)
 	r := start(t)
 	r.upload("queens", files)
 	r.ok("tripleo.plan_management.v1.create_deployment_plan", map[string]any{"container": "queens", "validate_stack": true})
@@ -91,6 +96,48 @@ func TestQueensShapes(t *testing.T) {
 		if !strings.Contains(string(data), w) {
 			t.Errorf("RoleData has no %s:\n%s", w, data)
 		}
+	}
+	r.withAnsible(steps)
+}
+
+// withAnsible deploys the configuration with the real ansible-playbook, whose plays run on this host, and looks at what
+// they left; then once more with a playbook of its own, tags, variables and a task that fails.
+func (r *rig) withAnsible(steps string) {
+	r.t.Helper()
+	if testing.Short() {
+		return
+	}
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		r.t.Log("NOT TESTED WITH THE REAL PROGRAM: ansible-playbook is not installed")
+		return
+	}
+	r.ok("tripleo.deployment.v1.config_download_deploy", map[string]any{"plan_name": "queens", "timeout": 5, "blacklist": []any{"queens-novacompute-0"}})
+	for _, n := range []string{"1", "2"} {
+		got, err := os.ReadFile(filepath.Join(steps, "queens-controller-0-"+n))
+		if err != nil || string(got) != "Controller 192.0.2.11 tripleo-admin" {
+			r.t.Errorf("step %s: %q %v", n, got, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(steps, "queens-novacompute-0-1")); err == nil {
+		r.t.Error("a host of the blacklist was configured")
+	}
+	play := []any{map[string]any{"hosts": "all", "connection": "local", "gather_facts": false, "tasks": []any{
+		map[string]any{"debug": map[string]any{"msg": "says {{ word }}"}, "tags": []any{"good"}},
+		map[string]any{"command": "/bin/false", "tags": []any{"bad"}},
+	}}}
+	in := map[string]any{"playbook": play, "inventory": "one,two,", "limit_hosts": "two", "extra_vars": map[string]any{"word": "hello"}, "tags": "good", "verbosity": 0}
+	out, _ := r.action("tripleo.ansible-playbook", in).(map[string]any)
+	text, _ := out["stdout"].(string)
+	if !strings.Contains(text, "says hello") || !strings.Contains(text, "two") || strings.Contains(text, "[one]") {
+		r.t.Errorf("playbook: %v", out)
+	}
+	in["tags"], in["queue_name"] = "bad", "tripleo"
+	if out, _ = r.action("tripleo.ansible-playbook", in).(map[string]any); out["returncode"] != 2.0 {
+		r.t.Errorf("a task that fails: %v", out)
+	}
+	out, _ = r.action("tripleo.ansible", map[string]any{"hosts": "localhost", "module": "ping", "extra_vars": map[string]any{"ansible_connection": "local"}, "verbosity": 0}).(map[string]any)
+	if text, _ = out["stdout"].(string); !strings.Contains(text, "pong") {
+		r.t.Errorf("module: %v", out)
 	}
 }
 

@@ -76,7 +76,7 @@ func baremetalTable() []row {
 		{"tripleo.baremetal.configure_root_device", "Choose the root disk of a node", []actions.Param{req("node_uuid"), opt("root_device", nil), opt("minimum_size", 4), opt("overwrite", false)}, configureRootDevice},
 		{"tripleo.baremetal.update_node_capability", "Set a capability of a node", []actions.Param{req("node_uuid"), req("capability"), req("value")}, updateNodeCapability},
 		{"tripleo.baremetal.wait_provision_state", "Wait until a node is in a provision state", []actions.Param{req("node_uuid"), req("target_state"), opt("error_states", []any{}), opt("timeout", 1800), opt("problem", nil)}, waitProvisionState},
-		{"tripleo.baremetal.wait_power_state", "Wait until a node has a power state", []actions.Param{req("node_uuid"), req("target_state"), opt("timeout", 120)}, waitPowerState},
+		{"tripleo.baremetal.wait_power_state", "Wait until a node has a power state", []actions.Param{req("node_uuid"), req("target_state"), opt("error_state", "error"), opt("timeout", 120)}, waitPowerState},
 		{"tripleo.baremetal.introspect", "Introspect a node and wait for the end", []actions.Param{req("node_uuid"), opt("timeout", 1200), opt("raise", true)}, introspectNode},
 		{"tripleo.baremetal.get_profile", "The profile of a node", []actions.Param{req("node")}, capabilityOf("profile", "profile")},
 		{"tripleo.baremetal.get_node_hint", "The scheduler hint of a node", []actions.Param{req("node")}, capabilityOf("node", "hint")},

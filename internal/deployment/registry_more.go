@@ -34,7 +34,7 @@ func planTable() []row {
 		{"tripleo.parameters.get_network_config", "What os-net-config is told on a role", []actions.Param{req("role_name"), plan}, networkConfigOf},
 		{"tripleo.swift.swift_information", "URL and key of a container for machines", []actions.Param{req("container")}, swiftInformation},
 		{"tripleo.scale.delete_node", "Remove nodes from the stack of a plan", []actions.Param{req("timeout"), req("nodes"), plan}, scaleDeleteNode},
-		{"tripleo.package_update.update_stack", "Update a stack without running its steps", []actions.Param{req("timeout"), opt("ceph_ansible_playbook", ""), plan}, updateStack},
+		{"tripleo.package_update.update_stack", "Update a stack without running its steps", []actions.Param{req("timeout"), opt("ceph_ansible_playbook", ""), opt("skip_deploy_identifier", false), plan}, updateStack},
 		{"tripleo.config.get_overcloud_config", "Write the configuration of a stack into a container", []actions.Param{plan, opt("config_dir", "/tmp"), opt("container_config", overcloudConfigContainer)}, getOvercloudConfig},
 		{"tripleo.config.download_config", "Copy a container into the actions' folder", []actions.Param{opt("container_config", overcloudConfigContainer), opt("work_dir", "")}, downloadConfig},
 	}

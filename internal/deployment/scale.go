@@ -201,7 +201,11 @@ func updateStack(r *run, in input) (any, error) {
 		params.Set("CephAnsiblePlaybook", p)
 	}
 	params.Set("StackAction", "UPDATE")
-	params.Set("UpdateIdentifier", strconv.FormatInt(r.ac.Started.Unix(), 10))
+	now := r.ac.Started.Unix() // the same when this action is run again
+	params.Set("UpdateIdentifier", strconv.FormatInt(now, 10))
+	if !in.boolean("skip_deploy_identifier") {
+		params.Set("DeployIdentifier", now)
+	}
 	env.Set("parameter_defaults", params)
 	keys, err := r.noopKeys(container)
 	if err != nil {

@@ -53,7 +53,7 @@ func waitPowerState(r *run, in input) (any, error) {
 	switch {
 	case state == in.str("target_state"):
 		return yaml11.MapOf("uuid", text(node, "uuid"), "power_state", state), nil
-	case state == "error":
+	case state == in.str("error_state"):
 		return nil, fmt.Errorf("Node %s: power: %s", name, text(node, "last_error")) //nolint:staticcheck // as above
 	}
 	late, err := r.overdue(in, 120)
