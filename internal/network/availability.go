@@ -165,6 +165,17 @@ func (s *Service) fullAgent(r *http.Request) (doc, error) {
 	return a, err
 }
 
+// served says whether DHCP is to be served: an administrator may have put the
+// agent out of service (admin_state_up false), whose networks Neutron then
+// serves no longer.
+func (c *call) served() (bool, error) {
+	d, err := c.load(c.s.kinds["agent"], agentID)
+	if isNotFound(err) {
+		return true, nil
+	}
+	return err == nil && d["admin_state_up"] != false, err
+}
+
 func agentKind() *resource {
 	return &resource{
 		kind: "agent", plural: "agents", path: "agents", plain: true, unowned: true, admin: true,

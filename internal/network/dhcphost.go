@@ -13,6 +13,9 @@ import (
 // dhcpHost finds what the DHCP server tells the machine with a MAC: the port of
 // that MAC on the untagged network of the provisioning physical network.
 func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
+	if on, err := s.serving(ctx); err != nil || !on {
+		return nil, err
+	}
 	host, err := s.knownHost(ctx, mac)
 	if host != nil || err != nil || s.cfg.Unknown == nil {
 		return host, err
@@ -21,6 +24,15 @@ func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Hos
 		return nil, err
 	}
 	return s.knownHost(ctx, mac)
+}
+
+// serving says whether an administrator lets the DHCP server answer.
+func (s *Service) serving(ctx context.Context) (on bool, err error) {
+	err = s.cfg.DB.View(ctx, func(tx *store.Tx) error {
+		on, err = (&call{s: s, tx: tx}).served()
+		return err
+	})
+	return on, err
 }
 
 func (s *Service) knownHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {

@@ -20,6 +20,9 @@ const (
 
 // dhcpHost6 is dhcpHost for DHCPv6.
 func (s *Service) dhcpHost6(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host6, error) {
+	if on, err := s.serving(ctx); err != nil || !on {
+		return nil, err
+	}
 	host, err := s.knownHost6(ctx, mac)
 	if host != nil || err != nil || s.cfg.Unknown == nil {
 		return host, err
@@ -97,6 +100,9 @@ func (s *Service) advertisement(ctx context.Context) (*dhcp.Advertisement, error
 	var out *dhcp.Advertisement
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		c := &call{s: s, tx: tx}
+		if on, err := c.served(); err != nil || !on {
+			return err
+		}
 		nets, err := c.find(c.s.kinds["network"], "")
 		if err != nil {
 			return err

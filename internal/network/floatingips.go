@@ -41,12 +41,18 @@ func prepareFloating(c *call, d, old doc) error {
 		d["port_id"], given = nil, true
 	}
 	if !given && old != nil {
+		switch want, asked := c.given["fixed_ip_address"]; {
+		case asked && want != nil:
+			return errFixedAlone()
+		case asked: // nothing is asked for: what is associated stays
+			d["fixed_ip_address"] = old["fixed_ip_address"]
+		}
 		return nil
 	}
 	d["router_id"], d["status"] = nil, "DOWN"
 	if d.str("port_id") == "" {
 		if d["fixed_ip_address"] != nil && c.given["fixed_ip_address"] != nil {
-			return api.Invalid("Invalid input for operation: fixed_ip_address cannot be specified without a port_id.").Named("InvalidInput")
+			return errFixedAlone()
 		}
 		d["fixed_ip_address"], d["port_id"] = nil, nil
 		return nil
@@ -55,6 +61,12 @@ func prepareFloating(c *call, d, old doc) error {
 		d["fixed_ip_address"] = nil
 	}
 	return c.associate(d)
+}
+
+// errFixedAlone refuses an address of a port that is not named: in updates too,
+// where the port of before is not meant (Neutron's _check_and_get_fip_assoc).
+func errFixedAlone() error {
+	return api.Invalid("Invalid input for operation: fixed_ip_address cannot be specified without a port_id.").Named("InvalidInput")
 }
 
 // floatingPort takes the address of a new floating IP: a port on the external
@@ -203,7 +215,8 @@ func (c *call) floatingThrough(router doc) error {
 	return err
 }
 
-// floatingOn takes floating IPs off an address that a port gives back.
+// floatingOn takes floating IPs off an address that a port gives back: there may
+// be one of each external network.
 func (c *call) floatingOn(port, address string) error {
 	ids, err := c.referrers(port, "port_id")
 	if err != nil {
@@ -211,10 +224,13 @@ func (c *call) floatingOn(port, address string) error {
 	}
 	for _, id := range ids {
 		f, err := c.load(c.s.kinds["floatingip"], id)
-		if err == nil && f.str("fixed_ip_address") == address {
-			return c.dissociate(f)
+		if isNotFound(err) || err == nil && f.str("fixed_ip_address") != address {
+			continue
 		}
-		if err != nil && !isNotFound(err) {
+		if err != nil {
+			return err
+		}
+		if err := c.dissociate(f); err != nil {
 			return err
 		}
 	}

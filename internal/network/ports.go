@@ -72,12 +72,21 @@ func portKind() *resource {
 			attr{name: "status"}, attr{name: "ip_allocation"}, attr{name: "trunk_details", mode: unlist},
 		),
 		prepare: preparePort, stored: storedPort, release: releasePort, view: viewPort,
-		foreign: func(*call, doc) error { return nil }, // and takes it off
+		foreign: foreignPort,
 		visible: func(c *call, d doc) (bool, error) { // the owner of a network sees who is on it
 			n, err := c.load(c.s.kinds["network"], d.str("network_id"))
 			return err == nil && n.project() == c.who.ProjectID, err
 		},
 	}
+}
+
+// foreignPort lets the owner of a network take ports of others off it, and no
+// more (Neutron's delete_port names the network's owner, update_port does not).
+func foreignPort(c *call, d doc) error {
+	if c.r.Method == http.MethodDelete {
+		return nil
+	}
+	return api.Forbidden("(rule:update_port) is disallowed by policy: port %s belongs to another project", d.id())
 }
 
 // fixedIPList takes a list of {subnet_id, ip_address}, or one such mapping.

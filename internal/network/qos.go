@@ -199,7 +199,7 @@ func (s *Service) qosRoutes() []api.Route {
 		}{{base + "/{id}", false}, {alias, true}} {
 			out = append(out,
 				api.Route{Method: "GET", Pattern: at.pattern, Policy: api.Reader, Handler: s.qosRule(k, at.alias, showQosRule(k), false)},
-				api.Route{Method: "PUT", Pattern: at.pattern, Policy: api.Member, Handler: s.qosRule(k, at.alias, changeQosRule(k), true)},
+				api.Route{Method: "PUT", Pattern: at.pattern, Policy: api.Member, Handler: s.putQosRule(k, at.alias)},
 				api.Route{Method: "DELETE", Pattern: at.pattern, Policy: api.Member, Handler: s.qosRule(k, at.alias, deleteQosRule(k), true)})
 		}
 	}
@@ -271,13 +271,21 @@ func (s *Service) createQosRule(k *resource) handler {
 	}
 }
 
-func changeQosRule(k *resource) func(*call, http.ResponseWriter, doc, doc) (any, int, error) {
-	return func(c *call, _ http.ResponseWriter, policy, rule doc) (any, int, error) {
-		items, _, err := body(c.r, k)
+// putQosRule reads what is asked before its transaction begins: a slow client
+// must not hold the others up.
+func (s *Service) putQosRule(k *resource, alias bool) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		items, _, err := body(r, k)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
-		d, err := c.change(k, rule, items[0])
+		return s.qosRule(k, alias, changeQosRule(k, items[0]), true)(w, r)
+	}
+}
+
+func changeQosRule(k *resource, given map[string]any) func(*call, http.ResponseWriter, doc, doc) (any, int, error) {
+	return func(c *call, _ http.ResponseWriter, policy, rule doc) (any, int, error) {
+		d, err := c.change(k, rule, cloned(given))
 		if err != nil {
 			return nil, 0, err
 		}
