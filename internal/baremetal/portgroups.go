@@ -74,7 +74,7 @@ func (p *Portgroup) set(doc map[string]any) (err error) {
 		case "mode":
 			p.Mode, err = wantString(k, v, 255)
 		case "address":
-			if p.Address = ""; v != nil {
+			if p.Address = ""; v != nil && v != "" { // one without an address is no error
 				str, _ := v.(string)
 				p.Address, err = normMAC(str)
 			}
@@ -126,9 +126,33 @@ func (p *Portgroup) update(s *Service, tx *store.Tx) error {
 	if n.ProvisionState == states.Active && n.InstanceUUID != "" && !n.Maintenance {
 		return api.Conflict("Portgroup %s can not be updated while node %s is %s; set maintenance mode first.", p.UUID, n.UUID, n.ProvisionState)
 	}
+	if err := p.bearsPorts(tx); err != nil {
+		return err
+	}
 	_, err = tx.Exec(`UPDATE baremetal_portgroups SET name = ?, address = ?, node_uuid = ?, doc = ? WHERE uuid = ?`,
 		null(p.Name), null(p.Address), p.NodeUUID, store.JSON(p), p.UUID)
 	return p.conflict(err)
+}
+
+// bearsPorts checks, when standalone ports become forbidden, that no port of the group is used by itself.
+func (p *Portgroup) bearsPorts(tx *store.Tx) error {
+	old := &Portgroup{}
+	if err := tx.Get([]any{store.JSON(old)}, `SELECT doc FROM baremetal_portgroups WHERE uuid = ?`, p.UUID); err != nil {
+		return err
+	}
+	if p.StandalonePortsSupported || !old.StandalonePortsSupported {
+		return nil
+	}
+	ports, err := portsOf(tx, old.NodeUUID)
+	if err != nil {
+		return err
+	}
+	for _, m := range ports {
+		if m.PortgroupUUID == p.UUID && (m.PXEEnabled || m.vif() != "") {
+			return api.Conflict("standalone_ports_supported can not be set to false on portgroup %s: its port %s has pxe_enabled or a VIF of its own.", p.UUID, m.UUID)
+		}
+	}
+	return nil
 }
 
 func (p *Portgroup) conflict(err error) error {

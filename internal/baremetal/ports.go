@@ -323,7 +323,7 @@ func (s *Service) createPort(w http.ResponseWriter, r *http.Request) error {
 		if n.locked() {
 			return s.lockedError(n)
 		}
-		if err := p.fitsPortgroup(tx); err != nil {
+		if err := p.fitsPortgroup(tx, in["pxe_enabled"] != nil && p.PXEEnabled); err != nil {
 			return err
 		}
 		_, err = tx.Exec(`INSERT INTO baremetal_ports (uuid, address, node_uuid, portgroup_uuid, doc) VALUES (?, ?, ?, ?, ?)`,
@@ -388,7 +388,8 @@ func (s *Service) patchPort(w http.ResponseWriter, r *http.Request) error {
 				return api.Invalid("Node %s could not be found.", p.NodeUUID).Wrap(err)
 			}
 		}
-		if err := p.fitsPortgroup(tx); err != nil {
+		changed := p.PXEEnabled != old.PXEEnabled || p.PortgroupUUID != old.PortgroupUUID || p.vif() != old.vif()
+		if err := p.fitsPortgroup(tx, changed && (p.PXEEnabled || p.vif() != "")); err != nil {
 			return err
 		}
 		if p.Address != old.Address && n.InstanceUUID != "" && !n.Maintenance && n.ProvisionState == states.Active {
@@ -433,9 +434,10 @@ func (s *Service) deletePort(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// fitsPortgroup checks that a port's group is one of its node and that all
-// ports of the group are on one physical network.
-func (p *Port) fitsPortgroup(tx *store.Tx) error {
+// fitsPortgroup checks that a port's group is one of its node, that all ports
+// of the group are on one physical network, and that a port which is to be used
+// by itself (PXE, a VIF) is in no group that forbids it.
+func (p *Port) fitsPortgroup(tx *store.Tx, alone bool) error {
 	if p.PortgroupUUID == "" {
 		return nil
 	}
@@ -449,6 +451,9 @@ func (p *Port) fitsPortgroup(tx *store.Tx) error {
 	}
 	if pg.NodeUUID != p.NodeUUID {
 		return api.Invalid("Port %s and portgroup %s belong to different nodes.", p.UUID, pg.UUID)
+	}
+	if alone && !pg.StandalonePortsSupported {
+		return api.Conflict("Port group %s doesn't support standalone ports (standalone_ports_supported is false): port %s, which has pxe_enabled or a VIF of its own, can not be a member of it.", pg.UUID, p.UUID)
 	}
 	members, err := portsOf(tx, p.NodeUUID)
 	if err != nil {

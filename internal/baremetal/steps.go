@@ -93,6 +93,9 @@ func wantSteps(key string, list []map[string]any, priority bool) ([]HWStep, erro
 		if v, ok := m["execute_on_child_nodes"]; ok && v != false {
 			return nil, api.Invalid("%s[%d]: execute_on_child_nodes: child nodes are cleaned by requests of their own", key, i)
 		}
+		if _, ok := m["limit_child_node_execution"]; ok {
+			return nil, api.Invalid("%s[%d]: limit_child_node_execution chooses among the nodes of execute_on_child_nodes, which is not done: child nodes are cleaned by requests of their own", key, i)
+		}
 		st.Group, st.Abortable = "", false
 		out = append(out, st)
 	}
