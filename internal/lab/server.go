@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,8 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
+	// announceEvery is how often the switch sends LLDP: ramdisks listen for 30 s (ironic-python-agent's lldp-timeout).
+	announceEvery = 5 * time.Second
 	nspawnRun     = "/run/systemd/nspawn"
 )
 
@@ -139,6 +142,9 @@ func (s *server) buildSwitch(build func(*vswitch.Switch, Node) error) error {
 	c := s.rec.Config
 	sw := vswitch.New()
 	s.close = append(s.close, sw.Close)
+	s.run = append(s.run, func(ctx context.Context) error {
+		return sw.Announce(ctx, vswitch.Chassis{MAC: chassisOf(c.Name), Name: c.Name}, announceEvery)
+	})
 	if _, err := s.plug(sw, c.Name, ProvisioningInterface, nil); err != nil {
 		return err
 	}
@@ -151,6 +157,15 @@ func (s *server) buildSwitch(build func(*vswitch.Switch, Node) error) error {
 		}
 	}
 	return nil
+}
+
+// chassisOf is the address by which a lab's switch names itself: the same after
+// every start, locally administered.
+func chassisOf(lab string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte("switch of lab " + lab))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
 }
 
 func (s *server) plug(sw *vswitch.Switch, ns, name string, mac net.HardwareAddr) (*vswitch.Port, error) {

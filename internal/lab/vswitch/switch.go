@@ -289,7 +289,7 @@ func (p *Port) forward(buf []byte) {
 	} else {
 		vid = m.mode.Native
 	}
-	if vid == 0 || len(eth) < etherLen {
+	if vid == 0 || len(eth) < etherLen || reserved(eth) {
 		p.dropped.Add(1)
 		return
 	}
