@@ -58,7 +58,7 @@ func (s *Service) mediaURL(ctx context.Context, n *Node) (string, error) {
 	iso := boot.ISO{Loaders: s.cfg.MediaLoaders}
 	iso.Loaders.Defaults()
 	kernel, ramdisk := s.bootImage(n, "kernel"), s.bootImage(n, "ramdisk")
-	if n.livesInRamdisk() {
+	if n.bootsInstance() {
 		b := n.instanceBoot()
 		kernel, ramdisk, iso.Args = b.Kernel, b.Ramdisk, strings.Fields(b.Args)
 	} else {
@@ -86,15 +86,10 @@ func (s *Service) mediaURL(ctx context.Context, n *Node) (string, error) {
 
 // mediaRef is the CD that the operator gives in place of one made here.
 func (n *Node) mediaRef() string {
-	if n.livesInRamdisk() {
+	if n.bootsInstance() {
 		return infoString(n.InstanceInfo, "boot_iso")
 	}
 	return n.info("deploy_iso")
-}
-
-// livesInRamdisk says that what boots now is an instance of deploy_interface ramdisk.
-func (n *Node) livesInRamdisk() bool {
-	return n.Interfaces["deploy"] == "ramdisk" && n.Run != nil && (n.Run.Flow == flowDeploy || n.Run.Flow == flowUnrescue)
 }
 
 // ejectMedia empties the drive once the ramdisk is in the machine's memory or not needed any more, and forgets the CD.

@@ -94,3 +94,30 @@ func TestVirtualMediaOfTheOperator(t *testing.T) {
 	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "rebuild"}`, 202)
 	h.until(id, "the operator's CD in the drive", func(*nodes.Node) bool { return m.Media() == "http://192.0.2.9/ipa.iso" })
 }
+
+// TestVirtualMediaOfAnInstance: boot_iso stays in the drive, and can be read, for as long as the instance is there.
+func TestVirtualMediaOfAnInstance(t *testing.T) {
+	h := newHarness(t, nil)
+	m, id := h.mediaNode()
+	iso := filepath.Join(h.dir, "live.iso")
+	if err := os.WriteFile(iso, []byte("a live system"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.prepareDeploy(id)
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/deploy_interface", "value": "ramdisk"},
+		{"op": "add", "path": "/instance_info/boot_iso", "value": "file://`+iso+`"}]`, 200)
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "active"}`, 202)
+	h.untilState(id, "active")
+	s := m.Seen()
+	if s.Boot["BootSourceOverrideTarget"] != "Cd" || s.Boot["BootSourceOverrideEnabled"] != "Continuous" || s.Media == "" {
+		t.Errorf("the instance boots from %v with %q in the drive", s.Boot, s.Media)
+	}
+	if got := h.code(s.Media); got != 200 {
+		t.Errorf("the CD of the instance: %d", got)
+	}
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "deleted"}`, 202)
+	h.untilState(id, "available")
+	if now := m.Media(); now != "" || h.code(s.Media) != 404 {
+		t.Errorf("after the instance %q is in the drive, and its CD answers %d", now, h.code(s.Media))
+	}
+}
