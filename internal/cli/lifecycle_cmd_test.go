@@ -79,7 +79,7 @@ func testOperator(t *testing.T) *operator {
 func TestUpdateVerbs(t *testing.T) {
 	commandRig(t)
 	const template = "heat_template_version: queens\nparameters: {Mode: {type: string}}\nresources:\n  Thing: {type: OS::Heat::Value, properties: {value: {get_param: Mode}}}\n" +
-		"outputs:\n  Mode: {value: {get_attr: [Thing, value]}}\n"
+		"outputs:\n  Mode: {value: {get_attr: [Thing, value]}}\n  KeystoneURL: {value: 'http://10.0.0.9:5000'}\n"
 	write(t, ".", map[string]string{
 		"tht/plan-environment.yaml":                             "template: overcloud.yaml\nenvironments: [{path: base.yaml}]\n",
 		"tht/base.yaml":                                         "parameter_defaults: {Mode: normal}\n",
@@ -110,7 +110,10 @@ func TestUpdateVerbs(t *testing.T) {
 	if out, err := tripleo(t, "overcloud", "update", "prepare", "--templates", "tht"); err == nil || !strings.Contains(err.Error(), "/image/") { // no Image service here
 		t.Errorf("images were not looked for: %v\n%s", err, out)
 	}
-	mustRun(t, []string{"Stack overcloud: UPDATE_COMPLETE", "the agents update the nodes"}, append([]string{"overcloud", "update", "prepare"}, deploy...)...)
+	mustRun(t, []string{"Stack overcloud: UPDATE_COMPLETE", "the agents update the nodes"}, append([]string{"overcloud", "update", "prepare", "--no-proxy", "10.1.2.3"}, deploy...)...)
+	if rc, err := os.ReadFile("overcloudrc"); err != nil || !strings.Contains(string(rc), "no_proxy=10.1.2.3") {
+		t.Errorf("--no-proxy of prepare: %v\n%s", err, rc)
+	}
 	mode("updating")
 	if out, err := tripleo(t, "overcloud", "update", "run", "--nodes", "Controller"); err == nil || !strings.Contains(err.Error(), "stack overcloud has no servers named Controller") {
 		t.Errorf("an update of nodes that are not there: %v\n%s", err, out)

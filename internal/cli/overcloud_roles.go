@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tripleo/tripleo/internal/deployment"
 	"github.com/tripleo/tripleo/internal/yaml11"
 	"github.com/tripleo/tripleo/plan"
 )
@@ -232,8 +232,8 @@ func (s *roleSource) generate(args []string, validate bool) (string, error) {
 			return "", err
 		}
 		if validate {
-			if err := checkRole(role); err != nil {
-				return "", fmt.Errorf("role %s of %s: %w", name, s.from, err)
+			if err := deployment.CheckRoles([]any{role}); err != nil {
+				return "", fmt.Errorf("%s: %w", s.from, err)
 			}
 		}
 		if renamed {
@@ -263,40 +263,4 @@ func renameRole(role *yaml11.OrderedMap, name string) (string, error) {
 	}
 	data, err := yaml11.Marshal([]any{m})
 	return string(data), err
-}
-
-// checkRole checks the types of the attributes that are known; others are taken as they are.
-func checkRole(role *yaml11.OrderedMap) error {
-	kinds := map[string][]string{
-		"a text":        {"name", "HostnameFormatDefault", "description"},
-		"a number":      {"CountDefault", "upgrade_batch_size"},
-		"true or false": {"disable_constraints", "disable_upgrade_deployment"},
-		"a list":        {"ServicesDefault", "tags", "networks_skip_config"},
-	}
-	var errs []error
-	for kind, keys := range kinds {
-		for _, k := range keys {
-			v, ok := role.Get(k)
-			if !ok {
-				continue
-			}
-			switch v.(type) {
-			case string:
-				ok = kind == "a text"
-			case int64:
-				ok = kind == "a number"
-			case bool:
-				ok = kind == "true or false"
-			case []any:
-				ok = kind == "a list"
-			default:
-				ok = false
-			}
-			if !ok {
-				errs = append(errs, fmt.Errorf("%s must be %s, is %s", k, kind, str(v)))
-			}
-		}
-	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
 }

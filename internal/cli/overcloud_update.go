@@ -114,10 +114,14 @@ func (o *operator) preparePlan(ctx context.Context, f *deployFlags, env string) 
 		}
 	}
 	if _, err := o.run(ctx, "tripleo.package_update.v1.package_update_plan", map[string]any{"container": f.stack, "ceph_ansible_playbook": f.cephPlaybook,
-		"timeout": f.timeout, "queue_name": defaultQueue}); err != nil {
+		"timeout": f.timeout, "skip_deploy_identifier": f.skipIdentifier, "queue_name": defaultQueue}); err != nil {
 		return err
 	}
 	if err := o.awaitStack(ctx, f.stack, f.timeout); err != nil {
+		return err
+	}
+	// The update may have moved the cloud's address; a stack without KeystoneURL is no cloud yet.
+	if err := o.credentials(ctx, f.stack, ".", f.noProxy); err != nil && !strings.Contains(err.Error(), "KeystoneURL") {
 		return err
 	}
 	_, err := o.run(ctx, "tripleo.package_update.v1.get_config", map[string]any{"container": f.stack, "queue_name": defaultQueue})

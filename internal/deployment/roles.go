@@ -42,7 +42,11 @@ func checkRole(i int, role any) []string {
 		return []string{fmt.Sprintf("role #%d has no name", i)}
 	}
 	var problems []string
-	for key, v := range role.(*yaml11.OrderedMap).All() {
+	m, ok := role.(*yaml11.OrderedMap)
+	if !ok {
+		return []string{fmt.Sprintf("role #%d is no mapping", i)}
+	}
+	for key, v := range m.All() {
 		ok, want := true, ""
 		switch key {
 		case "name", "HostnameFormatDefault", "description":
@@ -69,7 +73,8 @@ func checkRole(i int, role any) []string {
 	return problems
 }
 
-func checkRoles(roles []any) error {
+// CheckRoles says everything that is wrong with the entries of a roles_data.yaml.
+func CheckRoles(roles []any) error {
 	var problems []string
 	for i, role := range roles {
 		problems = append(problems, checkRole(i, role)...)
@@ -83,7 +88,7 @@ func checkRoles(roles []any) error {
 // validateRoles checks entries of roles_data.yaml: true, or an error that names every problem. A role need not be one of
 // available_roles, because a plan may have roles of its own.
 func validateRoles(_ *run, in input) (any, error) {
-	if err := checkRoles(in.list("roles")); err != nil {
+	if err := CheckRoles(in.list("roles")); err != nil {
 		return nil, err
 	}
 	return true, nil
@@ -92,7 +97,7 @@ func validateRoles(_ *run, in input) (any, error) {
 // updateRoles merges roles into those of the plan, or with replace_all replaces them: {roles}. One role at least must
 // have the tag primary, because the plan's bootstrap nodes are of that role.
 func updateRoles(_ *run, in input) (any, error) {
-	if err := checkRoles(in.list("roles")); err != nil {
+	if err := CheckRoles(in.list("roles")); err != nil {
 		return nil, err
 	}
 	roles := in.list("roles")
