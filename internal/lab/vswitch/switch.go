@@ -49,7 +49,8 @@ func Access(vid uint16) Mode { return Mode{Native: vid} }
 // Trunk is the mode of a port that carries VLANs with tags, and native without.
 func Trunk(native uint16, tagged ...uint16) Mode { return Mode{Native: native, Tagged: tagged} }
 
-func (m Mode) validate() error {
+// Validate says what is wrong with a mode, if something is.
+func (m Mode) Validate() error {
 	if m.Native == 0 && len(m.Tagged) == 0 {
 		return errors.New("a port needs a native VLAN or tagged VLANs")
 	}
@@ -117,7 +118,7 @@ func (p *Port) Stats() Stats {
 
 // SetMode moves the port to other VLANs; what it had learned is forgotten.
 func (p *Port) SetMode(m Mode) error {
-	if err := m.validate(); err != nil {
+	if err := m.Validate(); err != nil {
 		return fmt.Errorf("port %s: %w", p.name, err)
 	}
 	m.Tagged = slices.Clone(m.Tagged)
@@ -126,7 +127,13 @@ func (p *Port) SetMode(m Mode) error {
 	return nil
 }
 
-// Mode returns the port's VLANs.
+// Isolate takes the port off every VLAN: nothing passes.
+func (p *Port) Isolate() {
+	p.member.Store(newMembership(Mode{}))
+	p.sw.forget(p)
+}
+
+// Mode returns the port's VLANs; the zero value is that of an isolated port.
 func (p *Port) Mode() Mode { return p.member.Load().mode }
 
 // SetLink connects (true) or cuts (false) the port's cable.
@@ -168,7 +175,7 @@ func New() *Switch { return &Switch{} }
 
 // AddPort plugs dev in and starts forwarding its frames. The port owns dev.
 func (s *Switch) AddPort(name string, dev Device, mode Mode) (*Port, error) {
-	if err := mode.validate(); err != nil {
+	if err := mode.Validate(); err != nil {
 		return nil, fmt.Errorf("port %s: %w", name, err)
 	}
 	mode.Tagged = slices.Clone(mode.Tagged)
