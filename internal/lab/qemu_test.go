@@ -2,16 +2,23 @@ package lab
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/machine"
 	"github.com/tripleo/tripleo/internal/lab/qemu"
+	"github.com/tripleo/tripleo/internal/netns"
 )
 
 // testVMs is a lab of virtual machines without anything to boot.
@@ -66,6 +73,63 @@ func TestVirtualMachinesBoot(t *testing.T) {
 		st, err := c.Status(t.Context())
 		return err == nil && st.Machines[1].Phase == "off" && !st.Machines[1].PoweredOn
 	})
+}
+
+// TestVirtualMachineOverSerialLAN: an operator sees the firmware come up by
+// ipmitool and types into its card's iPXE.
+func TestVirtualMachineOverSerialLAN(t *testing.T) {
+	cfg := testVMs(t)
+	cfg.Nodes, cfg.Firmware = 1, []string{qemu.BIOS}
+	tool, err := exec.LookPath("ipmitool")
+	if err != nil {
+		t.Skip("SKIPPED: ipmitool is not installed (apt-get install ipmitool)")
+	}
+	st := up(t, cfg)
+	b, err := os.ReadFile(st.Instackenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct{ Nodes []map[string]any }
+	if err := json.Unmarshal(b, &env); err != nil {
+		t.Fatal(err)
+	}
+	node := func(key string) string { return env.Nodes[0][key].(string) }
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, tool, "-I", "lanplus", "-C", "17", "-H", node("pm_addr"), "-p", node("pm_port"), "-U", node("pm_user"), "-E", "sol", "activate")
+	cmd.Env = append(os.Environ(), "IPMI_PASSWORD="+node("pm_password"), "TERM=dumb")
+	var tty *os.File
+	if err := netns.Do(cfg.Name, func() (err error) { tty, err = pty.Start(cmd); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tty.Close() }()
+	var seen []byte
+	buf := make([]byte, 4096)
+	// until reads up to a text and types keys whenever something has come.
+	until := func(text, keys string) {
+		t.Helper()
+		for !bytes.Contains(seen, []byte(text)) {
+			n, err := tty.Read(buf)
+			seen = append(seen, buf[:n]...)
+			if err != nil {
+				t.Fatalf("%v before %q; so far %q", err, text, seen)
+			}
+			if _, err := io.WriteString(tty, keys); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	until("SOL Session operational", "")
+	if err := NewClient(cfg.Dir).Power(t.Context(), "node-0", bmc.On); err != nil {
+		t.Fatal(err)
+	}
+	until("SeaBIOS", "")
+	const ctrlB = "\x02" // iPXE's key to its command line
+	until("iPXE>", ctrlB)
+	if _, err := io.WriteString(tty, "\recho typed ${net0/mac} here\r"); err != nil {
+		t.Fatal(err)
+	}
+	until("typed 52:54:00:24:00:01 here", "")
 }
 
 // TestVirtualMachinesSurviveTheLab: a lab that crashes leaves its machines
