@@ -19,6 +19,9 @@ func TestPlanLintsClean(t *testing.T) {
 		{"the stock roles and networks", stock, nil},
 		{"isolated networks", stock, []string{"environments/network-isolation.yaml"}},
 		{"three controllers", stock, []string{"environments/ha.yaml"}},
+		{"little memory", stock, []string{"environments/low-memory-usage.yaml"}},
+		{"TLS for the public, by address", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/inject-trust-anchor.yaml", "environments/ssl/tls-endpoints-public-ip.yaml"}},
+		{"TLS for the public, by name", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/tls-endpoints-public-dns.yaml"}},
 		{"custom roles", func(t *testing.T) variant {
 			return variant{roles: parseList(t, "roles", custom), networks: stock(t).networks}
 		}, []string{"environments/network-isolation.yaml", "environments/low-memory-usage.yaml"}},

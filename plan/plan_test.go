@@ -77,7 +77,10 @@ func (p *templates) target(t *testing.T, res *hot.ResourceDef) *hot.Template {
 		}
 		return nil
 	}
-	to = strings.TrimPrefix(path.Clean(strings.TrimPrefix(to, "../")), "file:///")
+	for strings.HasPrefix(to, "../") { // as an environment in a folder names it
+		to = strings.TrimPrefix(to, "../")
+	}
+	to = strings.TrimPrefix(path.Clean(to), "file:///")
 	tmpl := p.templates[to]
 	if tmpl == nil {
 		t.Errorf("%s: resource %s: %s leads to %s, which the plan does not have", res.Pos, res.Name, res.Type, to)
@@ -94,6 +97,8 @@ func TestEveryPartFitsTheOthers(t *testing.T) {
 		{"the stock roles and networks", stock, nil},
 		{"isolated networks", stock, []string{"environments/network-isolation.yaml"}},
 		{"three controllers", stock, []string{"environments/ha.yaml"}},
+		{"TLS for the public, by address", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/inject-trust-anchor.yaml", "environments/ssl/tls-endpoints-public-ip.yaml"}},
+		{"TLS for the public, by name", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/tls-endpoints-public-dns.yaml"}},
 		{"one role without networks of its own", func(t *testing.T) variant { return variant{roles: parseList(t, "roles", lonely)} }, nil},
 		{"custom roles, one without services", func(t *testing.T) variant {
 			return variant{roles: parseList(t, "roles", custom), networks: stock(t).networks}
@@ -153,6 +158,9 @@ func (p *templates) walk(t *testing.T, tmpl *hot.Template, seen map[string]bool)
 			}
 		}
 		for _, param := range inner.Parameters {
+			if _, ok := p.env.Defaults.Get(param.Name); ok {
+				continue
+			}
 			if param.Default == nil && !given[param.Name] && !passwords[param.Name] && param.Name != "role_data" {
 				t.Errorf("%s: parameter %s of %s has no default and is not given", res.Pos, param.Name, inner.File)
 			}
@@ -187,7 +195,7 @@ func attrRefs(text string) [][2]string {
 var passwords = map[string]bool{"AdminPassword": true, "AdminToken": true, "RabbitPassword": true,
 	"KeystoneCredential0": true, "KeystoneCredential1": true, "GlancePassword": true, "PlacementPassword": true, "NovaPassword": true,
 	"NeutronPassword": true, "NeutronMetadataProxySharedSecret": true, "HAProxyStatsPassword": true,
-	"HeatPassword": true, "HeatStackDomainAdminPassword": true, "HeatAuthEncryptionKey": true, "SwiftPassword": true, "SwiftHashSuffix": true}
+	"HeatPassword": true, "HeatStackDomainAdminPassword": true, "HeatAuthEncryptionKey": true, "SwiftPassword": true, "CinderPassword": true, "HorizonSecret": true, "SwiftHashSuffix": true}
 
 // scope answers for a service template's parameters.
 type scope struct {
@@ -269,7 +277,7 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		"KeystoneCredential0": "c0", "KeystoneCredential1": "c1", "MysqlRootPassword": "",
 		"GlancePassword": "glancepassword", "PlacementPassword": "placementpassword", "NovaPassword": "novapassword", "NeutronPassword": "neutronpassword",
 		"NeutronMetadataProxySharedSecret": "metadatasecret", "HAProxyStatsPassword": "statspassword",
-		"HeatPassword": "heatpassword", "HeatStackDomainAdminPassword": "domainpassword", "HeatAuthEncryptionKey": "encryptionkey", "SwiftPassword": "swiftpassword", "SwiftHashSuffix": "salt",
+		"HeatPassword": "heatpassword", "HeatStackDomainAdminPassword": "domainpassword", "HeatAuthEncryptionKey": "encryptionkey", "SwiftPassword": "swiftpassword", "CinderPassword": "cinderpassword", "HorizonSecret": "horizonsecret", "SwiftHashSuffix": "salt",
 		"DefaultPasswords":   map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
 		"KeystoneFernetKeys": map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
 	}
@@ -341,8 +349,15 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 	if got := *all["step_1"]["chrony"].Files[0].Content; !strings.HasPrefix(got, "server 0.pool.ntp.org iburst\nserver 1.pool.ntp.org iburst\ndriftfile ") {
 		t.Errorf("chrony.conf:\n%s", got)
 	}
+	settings := *all["step_4"]["horizon"].Files[0].Content
+	for _, line := range []string{"ALLOWED_HOSTS = ['*']\n", "SECRET_KEY = 'horizonsecret'\n", "OPENSTACK_KEYSTONE_URL = 'http://192.168.24.9:5000/v3'\n",
+		"DEFAULT_SERVICE_REGIONS = {'*': 'regionOne'}\n", "'LOCATION': ['192.168.24.9:11211']}}\n", "CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = False\n"} {
+		if !strings.Contains(settings, line) {
+			t.Errorf("Horizon's settings lack %q:\n%s", line, settings)
+		}
+	}
 	for path, want := range map[string]string{
-		"10-keystone.cfg": "listen keystone\n  bind 192.168.24.9:5000 transparent\n  mode http\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n  server c0 192.168.24.9:5000",
+		"10-keystone.cfg": "listen keystone\n  bind 192.168.24.9:5000 transparent\n  mode http\n  option forwardfor\n  http-request set-header X-Forwarded-Proto https if { ssl_fc }\n  http-request set-header X-Forwarded-Proto http if !{ ssl_fc }\n  server c0 192.168.24.9:5000",
 		"10-mysql.cfg":    "listen mysql\n  bind 192.168.24.9:3306 transparent\n  mode tcp\n  option tcpka\n  timeout client 90m\n  timeout server 90m\n  server c0 192.168.24.9:3306 on-marked-down shutdown-sessions",
 	} {
 		i := slices.IndexFunc(all["step_1"]["haproxy"].Files, func(f service.File) bool { return strings.HasSuffix(f.Path, path) })
@@ -353,5 +368,38 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		if diff := cmp.Diff(want, *all["step_1"]["haproxy"].Files[i].Content); diff != "" {
 			t.Errorf("%s: -want +got\n%s", path, diff)
 		}
+	}
+}
+
+// TestPublicEndpointsWithTLS evaluates HAProxy with the environment of TLS: public ports are encrypted, others are not.
+func TestPublicEndpointsWithTLS(t *testing.T) {
+	p := load(t, stock(t), "environments/ssl/enable-tls.yaml", "environments/ssl/tls-endpoints-public-ip.yaml")
+	yaql := hot.NewYaql()
+	ips := map[string]any{}
+	for i, n := range []string{"ctlplane", "storage", "storage_mgmt", "internal_api", "tenant", "external"} {
+		ip := fmt.Sprintf("10.0.%d.9", i)
+		ips[n], ips[n+"_uri"], ips[n+"_subnet"] = ip, ip, ip+"/24"
+	}
+	netMap := (&scope{t: t, tmpl: p.templates["network/service_net_map.yaml"], yaql: yaql}).output("service_net_map")
+	faces, _ := p.env.Defaults.Get("EndpointMap")
+	given := ordered(t, map[string]any{"NetIpMap": ips, "ServiceNetMap": netMap, "EndpointMap": faces})
+	endpoints := (&scope{t: t, tmpl: p.templates["network/endpoints/endpoint_map.yaml"], yaql: yaql, given: given}).output("endpoint_map")
+	data, err := json.Marshal((&scope{t: t, tmpl: p.templates["services/haproxy.yaml"], yaql: yaql, given: ordered(t, map[string]any{
+		"ServiceNetMap": netMap, "EndpointMap": endpoints, "VipMap": ips, "HAProxyStatsPassword": "statspassword",
+		"SSLCertificate": "CERT\n", "SSLKey": "KEY\n"})}).output("role_data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	for _, want := range []string{
+		`bind 10.0.5.9:13000 transparent ssl crt /etc/pki/tls/private/overcloud_endpoint.pem\n  bind 10.0.3.9:5000 transparent\n  bind 10.0.0.9:5000 transparent\n`,
+		`bind 10.0.5.9:443 transparent ssl crt`, `bind 10.0.3.9:8776 transparent\n`, `"content":"CERT\n\n\nKEY\n"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("haproxy lacks %s:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "10.0.5.9:3306") {
+		t.Error("the database is on the public address")
 	}
 }

@@ -381,7 +381,17 @@ func (o *operator) credentials(ctx context.Context, stack, dir, noProxy string) 
 		return err
 	}
 	rc := filepath.Join(dir, stack+"rc")
-	if err := writePrivate(rc, []byte(str(lookup(v, "overcloudrc")))); err != nil {
+	rcText, ca := str(lookup(v, "overcloudrc")), ""
+	if pem := str(lookup(v, "ca_certificate")); pem != "" {
+		if ca, err = filepath.Abs(filepath.Join(dir, stack+"-ca.crt")); err != nil {
+			return err
+		}
+		if err := writePrivate(ca, []byte(pem)); err != nil {
+			return err
+		}
+		rcText = strings.TrimRight(rcText, "\n") + "\nexport OS_CACERT='" + strings.ReplaceAll(ca, "'", `'\''`) + "'\n"
+	}
+	if err := writePrivate(rc, []byte(rcText)); err != nil {
 		return err
 	}
 	auth, err := o.a.cloudAuth()
@@ -395,6 +405,9 @@ func (o *operator) credentials(ctx context.Context, stack, dir, noProxy string) 
 	entry := yaml11.MapOf("auth", yaml11.MapOf("auth_url", lookup(v, "auth_url"), "username", "admin", "password", lookup(v, "password"),
 		"project_name", "admin", "user_domain_name", "Default", "project_domain_name", "Default"),
 		"region_name", lookup(v, "region"), "identity_api_version", int64(3))
+	if ca != "" {
+		entry.Set("cacert", ca)
+	}
 	if err := mergeCloud(clouds, stack, entry); err != nil {
 		return err
 	}

@@ -136,7 +136,8 @@ func overcloudrc(r *run, in input) (any, error) {
 		region = "regionOne"
 	}
 	rc := rcText(container, url, password, region, in.str("no_proxy"))
-	return yaml11.MapOf("overcloudrc", rc, "overcloudrc.v3", rc, "auth_url", authV3(url), "region", region, "password", password), nil
+	return yaml11.MapOf("overcloudrc", rc, "overcloudrc.v3", rc, "auth_url", authV3(url), "region", region, "password", password,
+		"ca_certificate", text(out, "SSLRootCertificate")), nil
 }
 
 func authV3(url string) string {

@@ -30,6 +30,7 @@ type Service struct {
 	Directories   []Directory `json:"directories"`
 	Files         []File      `json:"files"`
 	FileSets      []FileSet   `json:"file_sets"`
+	Firewall      *Firewall   `json:"firewall"`
 	MySQL         *MySQL      `json:"mysql"`
 	RabbitMQ      *RabbitMQ   `json:"rabbitmq"`
 	Commands      []Command   `json:"commands"`
@@ -265,6 +266,13 @@ func ParseSpec(config map[string]any) (*Spec, error) {
 		}
 		if err := s.check(); err != nil {
 			return nil, fmt.Errorf("service %s (entry %d): %w", s.Name, i, err)
+		}
+		if s.Firewall != nil {
+			text, err := s.Firewall.text()
+			if err != nil {
+				return nil, fmt.Errorf("service %s (entry %d): firewall: %w", s.Name, i, err)
+			}
+			s.Files = append(s.Files, File{Path: FirewallPath, Content: &text, Mode: 0o600})
 		}
 		spec.Services = append(spec.Services, s)
 	}
