@@ -12,10 +12,12 @@ packages=(
   ipmitool openipmi radosgw ceph-mon ceph-osd
   python3-openstackclient python3-heatclient python3-ironicclient python3-mistralclient python3-zaqarclient python3-swiftclient
   python3-jinja2 python3-yaql python3-mistral python3-yaml
-  
+  placement-api isc-dhcp-client genisoimage nftables cinder-api cinder-scheduler cinder-volume
+  # what configures nodes of plans that come from elsewhere
+  puppet hiera ansible-core python3-os-apply-config
   # make tempest, and Swift's own functional tests
   python3-swift python3-pytest tempest
-  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement placement-api isc-dhcp-client
+  heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement
 )
 missing=()
 for p in "${packages[@]}"; do
