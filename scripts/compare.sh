@@ -51,7 +51,7 @@ uwsgi() { # uwsgi NAME PORT PROGRAM [VARIABLE...]
   local name=$1 port=$2 program=$3
   shift 3
   start "$name" env "$@" uwsgi_python3 --http-socket "127.0.0.1:$port" --wsgi-file "$program" --master --lazy-apps --processes "$workers" \
-    --threads 4 --buffer-size 65535 --add-header 'Connection: close' --die-on-term --disable-logging
+    --threads 4 --buffer-size 65535 --add-header 'Connection: close' --die-on-term --disable-logging --thunder-lock
   await "$port"
 }
 
@@ -69,11 +69,12 @@ key_repository = $dir/credential
 CONF
   mkdir -p "$dir/fernet" "$dir/credential"
   local manage=(keystone-manage --config-file "$dir/keystone.conf")
-  "${manage[@]}" db_sync
-  "${manage[@]}" fernet_setup --keystone-user root --keystone-group root
-  "${manage[@]}" bootstrap --bootstrap-password secret --bootstrap-public-url http://127.0.0.1:18555/v3 --bootstrap-region-id regionOne
+  "${manage[@]}" db_sync >"$dir/keystone-db.log" 2>&1
+  "${manage[@]}" fernet_setup --keystone-user root --keystone-group root >>"$dir/keystone-db.log" 2>&1
+  "${manage[@]}" bootstrap --bootstrap-password secret --bootstrap-public-url http://127.0.0.1:18555/v3 --bootstrap-region-id regionOne >>"$dir/keystone-db.log" 2>&1
   uwsgi keystone 18555 /usr/bin/keystone-wsgi-public "OS_KEYSTONE_CONFIG_FILES=$dir/keystone.conf" "OS_KEYSTONE_CONFIG_DIR=$dir"
-  sed "s/\"password\": \"[^\"]*\"/\"password\": \"secret\"/" "$dir/auth.json" >"$dir/auth-real.json"
+  # Its policies want the scope of the system for validating tokens.
+  sed -e "s/\"password\": \"[^\"]*\"/\"password\": \"secret\"/" -e 's/"scope": .*/"scope": {"system": {"all": true}}}}/' "$dir/auth.json" >"$dir/auth-real.json"
 }
 
 real_swift() {

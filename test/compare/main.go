@@ -166,7 +166,7 @@ func tokens(t *target) error {
 	token, _ := last.Load().(string)
 	t.token = token
 	return t.load("token validated", 1, func(int, int) error {
-		_, err := t.do(http.MethodGet, "/auth/tokens", map[string]string{"X-Subject-Token": token}, nil, false)
+		_, err := t.do(http.MethodGet, "/auth/tokens", map[string]string{"X-Subject-Token": token}, nil, true)
 		return err
 	})
 }

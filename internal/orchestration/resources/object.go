@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -32,6 +35,7 @@ type object struct {
 	Plain  bool   // the object has no description, where Neutron's have one
 	Status string // field with the state; "" is status
 	Gone   bool   // deletion takes time: wait until it is gone
+	Only   bool   // the collection has at most this one, and is read as the object
 
 	// Body completes the fields; changed is nil for a creation.
 	Body func(ctx context.Context, r *Resource, c client, b *Map, changed map[string]bool) error
@@ -400,6 +404,17 @@ func (o object) get(ctx context.Context, r *Resource) (*Map, client, error) {
 	c, err := r.client(ctx)
 	if err != nil {
 		return nil, c, err
+	}
+	if o.Only {
+		path, err := o.path(ctx, r, c)
+		if err != nil {
+			return nil, c, err
+		}
+		m, err := c.call(ctx, "GET", path, nil)
+		if err == nil && str(m, o.ID) == "" {
+			err = gophercloud.ErrUnexpectedResponseCode{Method: "GET", URL: c.ServiceURL(path), Actual: http.StatusNotFound, Body: []byte(o.Key + " is not there")}
+		}
+		return m, c, err
 	}
 	path, err := o.one(ctx, r, c)
 	if err != nil {

@@ -3,7 +3,9 @@ package resources
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/tripleo/tripleo/internal/orchestration/hot"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -54,7 +56,7 @@ func cinderObjects() []object {
 		{Type: "OS::Cinder::Volume", Path: "volumes", Key: "volume", Gone: true, Find: map[string]string{"image": "glance:images"},
 			Rename: map[string]string{"image": "imageRef", "scheduler_hints": "", "read_only": "", "multiattach": ""}, Body: volumeBody, After: volumeChanges, Attr: volumeAttr},
 		{Type: "OS::Cinder::VolumeType", Path: "types", Key: "volume_type", Rename: map[string]string{"metadata": "extra_specs", "is_public": "os-volume-type-access:is_public", "projects": ""}},
-		{Type: "OS::Cinder::EncryptedVolumeType", Path: "types/{volume_type}/encryption", Key: "encryption", ID: "encryption_id", NoName: true, Find: map[string]string{"volume_type": "types"}, Status: "-"},
+		{Type: "OS::Cinder::EncryptedVolumeType", Path: "types/{volume_type}/encryption", Key: "encryption", ID: "volume_type_id", Only: true, NoName: true, Find: map[string]string{"volume_type": "types"}, Status: "-"},
 		{Type: "OS::Cinder::QoSSpecs", Path: "qos-specs", Key: "qos_specs", List: "qos_specs", Rename: map[string]string{"specs": ""}, Method: "-", Body: func(_ context.Context, r *Resource, _ client, b *Map, _ map[string]bool) error {
 			for k, v := range r.Props.Map("specs").All() {
 				b.Set(k, hot.PyStr(v))
@@ -88,7 +90,33 @@ func moreObjects() []object {
 		return nil
 	}
 	order.NoName = false
+	container := func(typ, kind string, refs ...string) object {
+		o := ref(typ, "containers", "", "container_ref")
+		o.Rename = map[string]string{"secrets": ""}
+		for _, name := range refs {
+			o.Rename[name+"_ref"] = ""
+		}
+		o.Body = func(_ context.Context, r *Resource, _ client, b *Map, _ map[string]bool) error {
+			list := []any{}
+			for _, name := range refs {
+				if v := r.Props.Str(name + "_ref"); v != "" {
+					list = append(list, yaml11.MapOf("name", name, "secret_ref", v))
+				}
+			}
+			for _, v := range r.Props.List("secrets") {
+				if m, ok := v.(*Map); ok {
+					list = append(list, yaml11.MapOf("name", str(m, "name"), "secret_ref", str(m, "ref")))
+				}
+			}
+			b.Set("type", kind)
+			b.Set("secret_refs", list)
+			return nil
+		}
+		return o
+	}
 	return []object{
+		container("GenericContainer", "generic"), container("RSAContainer", "rsa", "private_key", "private_key_passphrase", "public_key"),
+		container("CertificateContainer", "certificate", "certificate", "private_key", "private_key_passphrase", "intermediates"),
 		{Type: "OS::Designate::Zone", Path: "zones", Key: "", List: "zones", Method: "PATCH", NoName: true, Gone: true, Rename: map[string]string{"primaries": "masters"}},
 		{Type: "OS::Designate::RecordSet", Path: "zones/{zone}/recordsets", Key: "", List: "recordsets", NoName: true, Gone: true, Find: map[string]string{"zone": "zones"}},
 		{Type: "OS::Manila::Share", Path: "shares", Key: "share", Gone: true, Find: map[string]string{"share_network": "share-networks", "share_type": "types", "snapshot": "snapshots"},
@@ -158,22 +186,48 @@ func volumeChanges(ctx context.Context, r *Resource, c client, changed map[strin
 		_, err := c.call(ctx, "POST", "volumes/"+r.PhysicalID+"/action", yaml11.MapOf(name, body))
 		return err
 	}
-	if changed["size"] {
-		if err := action("os-extend", yaml11.MapOf("new_size", r.Props.Get("size"))); err != nil {
+	// Each change takes the volume a while, and it takes one at a time: what was asked for is noted, and the rest
+	// follows when the volume is ready again.
+	asked := func(property string, ask func() error) error {
+		key, now := "asked_"+property, r.Begun.Format(time.RFC3339Nano)
+		if !changed[property] || r.Str(key) == now {
+			return nil
+		}
+		if err := ask(); err != nil {
 			return err
 		}
-		delete(changed, "size")
+		r.Data[key] = now
+		if err := r.Host.Save(ctx, r); err != nil {
+			return err
+		}
+		return waitError{time.Second}
 	}
-	if id := r.Props.Str("backup_id"); changed["backup_id"] && id != "" {
-		if _, err := c.call(ctx, "POST", "backups/"+id+"/restore", yaml11.MapOf("restore", yaml11.MapOf("volume_id", r.PhysicalID))); err != nil {
+	err := asked("size", func() error {
+		m, err := c.call(ctx, "GET", "volumes/"+r.PhysicalID, nil)
+		if err != nil || hot.PyStr(get(m, "volume", "size")) == hot.PyStr(r.Props.Get("size")) { // asked for before a crash
 			return err
 		}
-		delete(changed, "backup_id")
+		return action("os-extend", yaml11.MapOf("new_size", r.Props.Get("size")))
+	})
+	if err != nil {
+		return err
 	}
-	if changed["volume_type"] {
-		if err := action("os-retype", yaml11.MapOf("new_type", r.Props.Str("volume_type"), "migration_policy", "on-demand")); err != nil {
-			return err
+	err = asked("backup_id", func() error {
+		id := r.Props.Str("backup_id")
+		if id == "" {
+			return nil
 		}
+		_, err := c.call(ctx, "POST", "backups/"+url.PathEscape(id)+"/restore", yaml11.MapOf("restore", yaml11.MapOf("volume_id", r.PhysicalID)))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = asked("volume_type", func() error {
+		return action("os-retype", yaml11.MapOf("new_type", r.Props.Str("volume_type"), "migration_policy", "on-demand"))
+	})
+	if err != nil {
+		return err
 	}
 	if v := r.Props.Get("read_only"); v != nil && (changed == nil || changed["read_only"]) {
 		return action("os-update_readonly_flag", yaml11.MapOf("readonly", v))
@@ -239,7 +293,72 @@ func shareRules(ctx context.Context, r *Resource, c client, changed map[string]b
 // otherTypes are types of the other services that join objects.
 func otherTypes() []*Type {
 	return []*Type{quota("OS::Nova::Quota", "os-quota-sets", "quota_set"), quota("OS::Cinder::Quota", "os-quota-sets", "quota_set"), quota("OS::Octavia::Quota", "lbaas/quotas", "quota"),
-		volumeAttachment(), glanceWebImage()}
+		volumeAttachment(), qosAssociation(), glanceWebImage()}
+}
+
+// qosAssociation gives volume types the limits of QoS specs. Both calls may be repeated.
+func qosAssociation() *Type {
+	set := func(ctx context.Context, r *Resource, c client, verb, typ string) error {
+		_, err := c.call(ctx, "GET", "qos-specs/"+url.PathEscape(r.PhysicalID)+"/"+verb+"?vol_type_id="+url.QueryEscape(typ), nil)
+		return err
+	}
+	// make associates what is wished and dissociates what was associated and is wished no longer.
+	make := func(ctx context.Context, r *Resource) (Step, error) {
+		c, err := r.client(ctx)
+		if err != nil {
+			return Step{}, err
+		}
+		if r.PhysicalID == "" {
+			id, err := c.find(ctx, "qos-specs", r.Props.Str("qos_specs"))
+			if err != nil {
+				return Step{}, err
+			}
+			if err := r.SetID(ctx, id); err != nil {
+				return Step{}, err
+			}
+		}
+		wanted, err := c.findAll(ctx, "types", r.Props.List("volume_types"))
+		if err != nil {
+			return Step{}, err
+		}
+		had, _ := r.Data["types"].([]any)
+		all := slices.Clone(had)
+		for _, t := range wanted {
+			if !slices.Contains(all, t) {
+				all = append(all, t)
+			}
+		}
+		r.Data["types"] = all // what deletion has to undo, before it is done
+		if err := r.Host.Save(ctx, r); err != nil {
+			return Step{}, err
+		}
+		for _, t := range all {
+			verb := "associate"
+			if !slices.Contains(wanted, t) {
+				verb = "disassociate"
+			}
+			if err := set(ctx, r, c, verb, hot.PyStr(t)); err != nil {
+				return Step{}, err
+			}
+		}
+		r.Data["types"] = wanted
+		return Done(), nil
+	}
+	return &Type{Name: "OS::Cinder::QoSAssociation", Attr: noAttr, Create: make, Update: make,
+		Delete: func(ctx context.Context, r *Resource) (Step, error) {
+			c, err := r.client(ctx)
+			if err != nil || r.PhysicalID == "" {
+				return Done(), err
+			}
+			had, _ := r.Data["types"].([]any)
+			for _, t := range had {
+				if err := set(ctx, r, c, "disassociate", hot.PyStr(t)); err != nil && status(err) != 404 {
+					return Step{}, err
+				}
+			}
+			return Done(), nil
+		},
+	}
 }
 
 func volumeAttachment() *Type {
