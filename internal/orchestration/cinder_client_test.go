@@ -124,7 +124,7 @@ const volumes = hot + `parameters:
   size: {type: number, default: 1}
   name: {type: string, default: first}
 resources:
-  type:
+  fast:
     type: OS::Cinder::VolumeType
     properties: {name: fast, description: files, metadata: {volume_backend_name: files}}
   qos:
@@ -132,7 +132,7 @@ resources:
     properties: {name: slow, specs: {consumer: back-end, read_iops_sec: "100"}}
   association:
     type: OS::Cinder::QoSAssociation
-    properties: {qos_specs: {get_resource: qos}, volume_types: [{get_resource: type}]}
+    properties: {qos_specs: {get_resource: qos}, volume_types: [{get_resource: fast}]}
   crypt_type: {type: OS::Cinder::VolumeType, properties: {name: secret}}
   encryption:
     type: OS::Cinder::EncryptedVolumeType
@@ -141,7 +141,7 @@ resources:
   volume:
     type: OS::Cinder::Volume
     depends_on: [association, quota]
-    properties: {size: {get_param: size}, name: {get_param: name}, volume_type: {get_resource: type}, metadata: {a: b}, description: d}
+    properties: {size: {get_param: size}, name: {get_param: name}, volume_type: {get_resource: fast}, metadata: {a: b}, description: d}
   copy: {type: OS::Cinder::Volume, properties: {source_volid: {get_resource: volume}, size: {get_param: size}}}
 outputs:
   size: {value: {get_attr: [volume, size]}}
