@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # compare.sh SERVICE...: the same load (test/compare) on a service of this undercloud and on OpenStack's own from Debian's
-# packages, one after the other on this machine, on loopback. Services: swift, keystone, zaqar, glance (all without an
+# packages, one after the other on this machine, on loopback. Services: swift, keystone (both without an
 # argument). The packages are installed when they are missing; of OpenStack's services nothing is left running. They run
-# as Debian ships them, with as many workers as there are processors, on SQLite, files and (Zaqar) Redis with a log that
-# is synced every second: what they promise after a power cut is less than what ours does.
+# as Debian ships them, with as many workers as there are processors, on SQLite and files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-[ $# -gt 0 ] || set -- keystone swift glance zaqar
+[ $# -gt 0 ] || set -- keystone swift
 dir=$(mktemp -d /tmp/tripleo-compare.XXXXXX)
 pids=()
 workers=$(nproc)
@@ -118,48 +117,6 @@ CONF
   for port in 18560 18561 18562 18563 18564; do await "$port"; done
 }
 
-real_glance() { # without Keystone: the pipeline for a trusted caller
-  install glance-api uwsgi-plugin-python3
-  mkdir -p "$dir/images"
-  cat >"$dir/glance-api.conf" <<CONF
-[DEFAULT]
-enabled_backends = files:file
-[database]
-connection = sqlite:///$dir/glance.sqlite
-[glance_store]
-default_backend = files
-[files]
-filesystem_store_datadir = $dir/images
-[paste_deploy]
-flavor =
-config_file = /etc/glance/glance-api-paste.ini
-CONF
-  glance-manage --config-file "$dir/glance-api.conf" db_sync >"$dir/glance-db.log" 2>&1
-  uwsgi glance 18566 /usr/bin/glance-wsgi-api "OS_GLANCE_CONFIG_DIR=$dir"
-}
-
-real_zaqar() { # without Keystone
-  install zaqar-server redis-server uwsgi-plugin-python3 python3-redis
-  mkdir -p "$dir/redis"
-  start redis redis-server --bind 127.0.0.1 --port 18568 --dir "$dir/redis" --appendonly yes --save ''
-  await 18568
-  cat >"$dir/zaqar.conf" <<CONF
-[DEFAULT]
-auth_strategy =
-unreliable = true
-[drivers]
-message_store = redis
-management_store = sqlalchemy
-[drivers:message_store:redis]
-uri = redis://127.0.0.1:18568
-[drivers:management_store:sqlalchemy]
-uri = sqlite:///$dir/zaqar.sqlite
-CONF
-  zaqar-sql-db-manage --config-file "$dir/zaqar.conf" upgrade head >"$dir/zaqar-db.log" 2>&1
-  printf 'import sys\nsys.argv = ["zaqar", "--config-file", "%s/zaqar.conf"]\nfrom zaqar.transport.wsgi import app\napplication = app.init_application()\n' "$dir" >"$dir/zaqar.wsgi"
-  uwsgi zaqar 18567 "$dir/zaqar.wsgi"
-}
-
 [ -x bin/tripleo ] || { echo "bin/tripleo is missing: make build" >&2; exit 1; }
 go build -o "$dir/compare" ./test/compare
 printf 'listen: 127.0.0.1:18550\n' >"$dir/undercloud.yaml"
@@ -182,9 +139,7 @@ for service in "$@"; do
   case $service in
     keystone) load -service tokens -url "$api/identity/v3" -auth "$dir/auth.json" -connections 8 ;;
     swift) load -service objects -url "$api/object-store/v1/AUTH_$project" ;;
-    glance) load -service images -url "$api/image" -connections 8 ;;
-    zaqar) load -service messages -url "$api/messaging/v2" -connections 16 ;;
-    *) echo "$service: expected keystone, swift, glance or zaqar" >&2; exit 2 ;;
+    *) echo "$service: expected keystone or swift" >&2; exit 2 ;;
   esac
   "real_$service"
   echo "== $service: OpenStack's own"
@@ -193,7 +148,5 @@ for service in "$@"; do
     swift)
       COMPARE_TOKEN=$(curl -si -H 'X-Storage-User: test:tester' -H 'X-Storage-Pass: testing' http://127.0.0.1:18563/auth/v1.0 | awk 'tolower($1) == "x-auth-token:" { sub(/\r$/, "", $2); print $2 }') \
         load -service objects -url http://127.0.0.1:18563/v1/AUTH_test ;;
-    glance) load -service images -url http://127.0.0.1:18566 -connections 8 ;;
-    zaqar) load -service messages -url http://127.0.0.1:18567/v2 -connections 16 ;;
   esac
 done
