@@ -5,10 +5,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -171,98 +169,8 @@ func tokens(t *target) error {
 	})
 }
 
-// messages: Zaqar. The url ends in /v2.
-func messages(t *target) error {
-	client := map[string]string{"Client-ID": "3381af92-2b9e-11e3-b191-71861300734c", "Content-Type": "application/json"}
-	batch := func(n int) []byte {
-		one := map[string]any{"ttl": 600, "body": map[string]any{"event": "x", "data": strings.Repeat("y", 200)}}
-		list := make([]any, n)
-		for i := range list {
-			list[i] = one
-		}
-		b, err := json.Marshal(map[string]any{"messages": list})
-		if err != nil {
-			panic(err) // of constants
-		}
-		return b
-	}
-	for _, q := range []string{"one", "many"} {
-		if _, err := t.do(http.MethodPut, "/queues/compare-"+q, client, strings.NewReader("{}"), true); err != nil {
-			return err
-		}
-	}
-	single, twenty := batch(1), batch(20)
-	err := t.load("message posted", 1, func(int, int) error {
-		_, err := t.do(http.MethodPost, "/queues/compare-one/messages", client, bytes.NewReader(single), true)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = t.load("message posted, 20 at a time", 20, func(int, int) error {
-		_, err := t.do(http.MethodPost, "/queues/compare-many/messages", client, bytes.NewReader(twenty), true)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	t.workers = 1 // who claims does so in turn
-	return t.load("message claimed and deleted, 20", 20, func(int, int) error {
-		a, err := t.do(http.MethodPost, "/queues/compare-many/claims?limit=20", client, strings.NewReader(`{"ttl": 300, "grace": 300}`), true)
-		if err != nil || a.status == http.StatusNoContent {
-			return err
-		}
-		var claim struct{ Messages []struct{ Href string } }
-		if err := json.Unmarshal(a.body, &claim); err != nil {
-			return err
-		}
-		var ids []string
-		id := ""
-		for _, m := range claim.Messages {
-			u, err := url.Parse(m.Href)
-			if err != nil {
-				return err
-			}
-			ids, id = append(ids, u.Path[strings.LastIndexByte(u.Path, '/')+1:]), u.Query().Get("claim_id")
-		}
-		_, err = t.do(http.MethodDelete, "/queues/compare-many/messages?ids="+strings.Join(ids, ",")+"&claim_ids="+id, client, nil, true)
-		return err
-	})
-}
-
-// images: Glance. The url is the service's.
-func images(t *target) error {
-	jsonType := map[string]string{"Content-Type": "application/json"}
-	create := func() (string, error) {
-		a, err := t.do(http.MethodPost, "/v2/images", jsonType, strings.NewReader(`{"name": "compare", "disk_format": "raw", "container_format": "bare"}`), true)
-		if err != nil {
-			return "", err
-		}
-		var image struct{ ID string }
-		return image.ID, json.Unmarshal(a.body, &image)
-	}
-	var id atomic.Value
-	err := t.load("image record made", 1, func(int, int) error {
-		made, err := create()
-		id.Store(made)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = t.load("image shown", 1, func(int, int) error {
-		_, err := t.do(http.MethodGet, "/v2/images/"+id.Load().(string), nil, nil, false)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	file := "/v2/images/" + id.Load().(string) + "/file"
-	return t.stream(file, file, 1e9, map[string]string{"Content-Type": "application/octet-stream"})
-}
-
 func run() error {
-	service := flag.String("service", "", "objects, tokens, messages or images")
+	service := flag.String("service", "", "objects or tokens")
 	address := flag.String("url", "", "endpoint, on loopback")
 	token := flag.String("token", os.Getenv("COMPARE_TOKEN"), "token of every request (environment COMPARE_TOKEN)")
 	auth := flag.String("auth", "", "file with the body of a request for a token")
@@ -287,9 +195,9 @@ func run() error {
 		}
 		t.auth = string(b)
 	}
-	kinds := map[string]func(*target) error{"objects": objects, "tokens": tokens, "messages": messages, "images": images}
+	kinds := map[string]func(*target) error{"objects": objects, "tokens": tokens}
 	if kinds[*service] == nil {
-		return fmt.Errorf("-service %q: expected objects, tokens, messages or images", *service)
+		return fmt.Errorf("-service %q: expected objects or tokens", *service)
 	}
 	return kinds[*service](t)
 }

@@ -88,7 +88,7 @@ func TestFirewallRefuses(t *testing.T) {
 func TestFirewallIsTakenByNft(t *testing.T) {
 	nft, err := exec.LookPath("nft")
 	if err != nil || os.Getuid() != 0 {
-		t.Skip("needs nft and root")
+		t.Skip("SKIPPED, THE RULES ARE NOT LOADED: nft or root is missing")
 	}
 	text, err := firewall(t, someRules)
 	if err != nil {
