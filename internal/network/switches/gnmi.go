@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/openconfig/gnmi/proto/gnmi"
 	"google.golang.org/grpc"
@@ -22,6 +23,13 @@ type GNMI struct {
 // the first call. User and password go along as gNMI's metadata
 // (gnmi-authentication.md), hence never without TLS but to loopback.
 func NewGNMI(address string, tls credentials.TransportCredentials, user, password string) (*GNMI, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("switch address %q: expected HOST:PORT: %w", address, err)
+	}
+	if ip := net.ParseIP(host); tls.Info().SecurityProtocol == "insecure" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("switch address %q: expected TLS, user and password would be readable on the way", address)
+	}
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(tls))
 	if err != nil {
 		return nil, fmt.Errorf("switch address %q: %w", address, err)

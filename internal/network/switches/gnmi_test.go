@@ -200,3 +200,12 @@ func TestLabSwitchTellsWhatItHas(t *testing.T) {
 		t.Errorf("config of the port is %s, expected %s", text, want)
 	}
 }
+
+// TestCredentialsNeedTLS: user and password go to another machine only encrypted.
+func TestCredentialsNeedTLS(t *testing.T) {
+	for _, address := range []string{"192.0.2.1:57400", "switch.example.org:57400", "192.0.2.1"} {
+		if _, err := switches.NewGNMI(address, insecure.NewCredentials(), "u", "hush"); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s without TLS: %v", address, err)
+		}
+	}
+}
