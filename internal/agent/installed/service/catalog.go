@@ -28,7 +28,7 @@ func (r *run) catalog(ctx context.Context) error {
 	if k.region == "" {
 		k.region = "regionOne"
 	}
-	err := r.until(ctx, c.Timeout.or(60*time.Second), time.Second, func(ctx context.Context) error { return k.login(ctx, c.Auth) })
+	err := r.until(ctx, c.Timeout.or(checkTimeout), time.Second, func(ctx context.Context) error { return k.login(ctx, c.Auth) })
 	if err != nil {
 		return r.fail("catalog", c.Auth.URL, err)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	checkTimeout  = 60 * time.Second
+	checkTimeout  = 180 * time.Second // a controller that starts twenty services at once on few cores takes its time
 	checkInterval = 300 * time.Millisecond
 	oneTry        = 10 * time.Second
 	// A client's command may take that long to start on a node that has just got much to do.

@@ -20,7 +20,7 @@ import (
 const DebianSocket = "/run/mysqld/mysqld.sock"
 
 const (
-	dbTimeout  = 60 * time.Second
+	dbTimeout  = 180 * time.Second
 	dbInterval = 500 * time.Millisecond
 )
 
