@@ -43,6 +43,7 @@ func TestQemuMachinesBootDeployAndAreIsolated(t *testing.T) {
 	h.tripleo(2*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
 	h.tripleo(20*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
 	h.realHardware()
+	h.cablesEnd(name, "node-0", "node-1")
 
 	// A VLAN that both cables carry, and one that only the first does.
 	h.tripleo(time.Minute, "lab", "port", "node-0", "--dir", lab, "--native", "1", "--tagged", "10,20")

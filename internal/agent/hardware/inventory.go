@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"strings"
+
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 )
 
 // Inventory is the machine as ironic-python-agent describes it in its "inventory" key.
@@ -58,18 +60,18 @@ type Disk struct {
 
 // Interface is an Ethernet port of the machine.
 type Interface struct {
-	Name        string  `json:"name"`
-	MACAddress  string  `json:"mac_address"`
-	IPv4Address string  `json:"ipv4_address,omitempty"`
-	IPv6Address string  `json:"ipv6_address,omitempty"`
-	HasCarrier  bool    `json:"has_carrier"`
-	LLDP        *string `json:"lldp"` // always null: neighbours are not listened to
-	Vendor      string  `json:"vendor,omitempty"`
-	Product     string  `json:"product,omitempty"`
-	ClientID    string  `json:"client_id,omitempty"`
-	Driver      string  `json:"driver,omitempty"`
-	SpeedMbps   int     `json:"speed_mbps,omitempty"`
-	PCIAddress  string  `json:"pci_address,omitempty"`
+	Name        string     `json:"name"`
+	MACAddress  string     `json:"mac_address"`
+	IPv4Address string     `json:"ipv4_address,omitempty"`
+	IPv6Address string     `json:"ipv6_address,omitempty"`
+	HasCarrier  bool       `json:"has_carrier"`
+	LLDP        []lldp.TLV `json:"lldp"` // what the switch said, as [type, hexadecimal]; null if it was not heard
+	Vendor      string     `json:"vendor,omitempty"`
+	Product     string     `json:"product,omitempty"`
+	ClientID    string     `json:"client_id,omitempty"`
+	Driver      string     `json:"driver,omitempty"`
+	SpeedMbps   int        `json:"speed_mbps,omitempty"`
+	PCIAddress  string     `json:"pci_address,omitempty"`
 }
 
 // SystemVendor is who made the machine, from DMI.
@@ -91,7 +93,9 @@ type Sources struct {
 	Sys  fs.FS // /sys
 	Dev  fs.FS // /dev: a disk without a node here is not ours
 	// Addresses returns the addresses of an interface; nil means none are known.
-	Addresses    func(name string) []netip.Addr
+	Addresses func(name string) []netip.Addr
+	// LLDP is what was heard on each interface; nil: nobody listened.
+	LLDP         map[string][]lldp.TLV
 	Architecture string // uname -m
 	Hostname     string
 	// BootIF is the kernel argument of the same name: the MAC address of the NIC that booted, in PXE's notation.

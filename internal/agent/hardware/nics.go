@@ -26,6 +26,11 @@ func Physical(sys fs.FS, name string) bool {
 	return false
 }
 
+// Connected reports whether an interface is up and has a link.
+func Connected(sys fs.FS, name string) bool {
+	return readLine(sys, "class/net/"+name+"/carrier") == "1"
+}
+
 // PhysicalNames lists the machine's ports by name.
 func PhysicalNames(sys fs.FS) []string {
 	entries, err := fs.ReadDir(sys, "class/net")
@@ -48,9 +53,10 @@ func (s Sources) interfaces() []Interface {
 		nic := Interface{
 			Name:       name,
 			MACAddress: strings.ToLower(readLine(s.Sys, base+"/address")),
-			HasCarrier: readLine(s.Sys, base+"/carrier") == "1",
+			HasCarrier: Connected(s.Sys, name),
 			Vendor:     readLine(s.Sys, base+"/device/vendor"),
 			Product:    readLine(s.Sys, base+"/device/device"),
+			LLDP:       s.LLDP[name],
 		}
 		if target, err := fs.ReadLink(s.Sys, base+"/device"); err == nil {
 			nic.PCIAddress = path.Base(target)

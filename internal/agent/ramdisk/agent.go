@@ -15,6 +15,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 	"github.com/tripleo/tripleo/internal/agent/rescue"
 )
 
@@ -50,11 +51,13 @@ type Options struct {
 	// OpenShared opens a disk of which software RAID holds partitions.
 	OpenShared func(path string) (disk.Device, error)
 	// Arrays assembles and stops software RAID; nil: there is none.
-	Arrays  Assembler
-	EFIVars string // where the firmware's variables are; "": there are none to write
-	Version string
-	Now     func() time.Time
-	Random  func() float64 // 0 ≤ x < 1, for jitter
+	Arrays Assembler
+	// ListenLLDP hears what the switches say, for at most the given time; nil: nobody listens.
+	ListenLLDP func(ctx context.Context, timeout time.Duration) map[string][]lldp.TLV
+	EFIVars    string // where the firmware's variables are; "": there are none to write
+	Version    string
+	Now        func() time.Time
+	Random     func() float64 // 0 ≤ x < 1, for jitter
 	// Backoff returns the wait before attempt n+1 (n from 1), at most limit.
 	Backoff func(n int, limit time.Duration) time.Duration
 	// Grace is how long the API stays up after a power command succeeded, so that its result can be fetched.

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 )
 
 // maxCmdline bounds what is parsed; the kernel's own limit on x86 is 2 KiB.
@@ -53,6 +57,9 @@ type Config struct {
 	Token         string   // ipa-agent-token, normally learned at lookup
 	Insecure      bool     // ipa-insecure: do not verify TLS certificates
 	Debug         bool     // ipa-debug
+	CollectLLDP   bool     // ipa-collect-lldp, or the collector lldp: hear what the switches say before the inspection's data are sent
+	// LLDPTimeout is how long to listen for them: ipa-lldp-timeout, in seconds, at most 10 minutes; 30 s if it is not given.
+	LLDPTimeout time.Duration
 }
 
 // ConfigFrom reads the ipa-* arguments. At least one of the two URLs must be there.
@@ -64,8 +71,16 @@ func ConfigFrom(p Params) (Config, error) {
 		Token:         p["ipa-agent-token"],
 		Insecure:      truth(p, "ipa-insecure"),
 		Debug:         truth(p, "ipa-debug"),
+		LLDPTimeout:   lldp.DefaultTimeout,
 	}
 	c.APIURL = strings.TrimSuffix(c.APIURL, "/v1")
+	if text, ok := p["ipa-lldp-timeout"]; ok {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(seconds >= 0 && seconds <= lldp.MaxTimeout.Seconds()) { // a NaN is neither
+			return c, fmt.Errorf("kernel argument ipa-lldp-timeout=%q: expected seconds from 0 to %.0f", text, lldp.MaxTimeout.Seconds())
+		}
+		c.LLDPTimeout = time.Duration(seconds * float64(time.Second))
+	}
 	for name := range strings.SplitSeq(p["ipa-inspection-collectors"], ",") {
 		if name = strings.TrimSpace(name); name != "" {
 			c.Collectors = append(c.Collectors, name)
@@ -74,6 +89,7 @@ func ConfigFrom(p Params) (Config, error) {
 	if len(c.Collectors) == 0 {
 		c.Collectors = []string{"default", "logs"}
 	}
+	c.CollectLLDP = truth(p, "ipa-collect-lldp") || slices.Contains(c.Collectors, collectLLDP)
 	if c.APIURL == "" && c.InspectionURL == "" {
 		return c, errors.New("the kernel arguments have neither ipa-api-url nor ipa-inspection-callback-url: nobody to report to")
 	}

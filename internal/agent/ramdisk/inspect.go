@@ -11,13 +11,21 @@ import (
 	"time"
 
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 )
 
 // inspectionPatience bounds how long the data are offered to an inspector that does not take them.
 const inspectionPatience = 15 * time.Minute
 
+// collectLLDP is the collector that sends what the switches said as lldp_raw, by interface. The inventory has it in any case.
+const collectLLDP = "lldp"
+
 // inspect collects and posts the machine's data, and returns the node's UUID if the inspector said one.
 func (a *agent) inspect(ctx context.Context) (string, error) {
+	if a.o.Config.CollectLLDP && a.o.ListenLLDP != nil {
+		a.o.Sources.LLDP = a.o.ListenLLDP(ctx, a.o.Config.LLDPTimeout)
+		a.log.Info("listened to the switches", "interfaces_heard", len(a.o.Sources.LLDP))
+	}
 	data := a.inspectionData()
 	ctx, cancel := context.WithTimeout(ctx, inspectionPatience)
 	defer cancel()
@@ -69,6 +77,12 @@ func (a *agent) inspectionData() map[string]any {
 			data["logs"] = logs
 		case "pci-devices":
 			data["pci_devices"] = pciDevices(a.o.Sources.Sys)
+		case collectLLDP:
+			heard := a.o.Sources.LLDP
+			if heard == nil {
+				heard = map[string][]lldp.TLV{}
+			}
+			data["lldp_raw"] = heard
 		default:
 			a.log.Warn("inspection collector is unknown and left out", "collector", name)
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/efi"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 	"github.com/tripleo/tripleo/internal/agent/md"
 )
 
@@ -120,7 +121,10 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 			}
 			return d, nil
 		},
-		Arrays:       arrays(first),
+		Arrays: arrays(first),
+		ListenLLDP: func(ctx context.Context, timeout time.Duration) map[string][]lldp.TLV {
+			return lldp.Listen(ctx, hardware.PhysicalNames(src.Sys), timeout, func(name string) bool { return hardware.Connected(src.Sys, name) }, log)
+		},
 		ListenRescue: func() (net.Listener, error) { return lc.Listen(ctx, "tcp", ":22") },
 		Version:      Version, Now: time.Now, Random: rand.Float64, Backoff: Backoff, Grace: powerGrace,
 	})

@@ -31,6 +31,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/agent/disk"
 	"github.com/tripleo/tripleo/internal/agent/hardware"
+	"github.com/tripleo/tripleo/internal/agent/lldp"
 )
 
 const (
@@ -526,6 +527,49 @@ func TestInspection(t *testing.T) {
 	}
 }
 
+// What the switches said is in the inventory and, for the collector lldp, beside it, in ironic-python-agent's form.
+func TestInspectionTellsTheSwitch(t *testing.T) {
+	i := newIronic(t)
+	var asked time.Duration
+	m := start(t, i, func(o *Options) {
+		o.Config.InspectionURL = i.server.URL + "/introspection/v1/continue"
+		o.Config.Collectors, o.Config.CollectLLDP, o.Config.LLDPTimeout = []string{"default", "lldp"}, true, 7*time.Second
+		o.ListenLLDP = func(_ context.Context, timeout time.Duration) map[string][]lldp.TLV {
+			asked = timeout
+			return map[string][]lldp.TLV{"eth0": {{Type: 1, Value: []byte{4, 2, 0, 0, 0, 0, 1}}, {Type: 2, Value: []byte("\x05p1")}}}
+		}
+	})
+	m.beat(i)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	want := []any{[]any{1.0, "04020000000001"}, []any{2.0, "057031"}}
+	if diff := cmp.Diff(map[string]any{"eth0": want}, i.inspected["lldp_raw"]); diff != "" || asked != 7*time.Second {
+		t.Errorf("lldp_raw %s, listened for %s", diff, asked)
+	}
+	inv, _ := i.inspected["inventory"].(map[string]any)
+	nics, _ := inv["interfaces"].([]any)
+	if len(nics) != 1 {
+		t.Fatalf("interfaces %v", inv["interfaces"])
+	}
+	nic, _ := nics[0].(map[string]any)
+	if diff := cmp.Diff(want, nic["lldp"]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Nobody listens unless the kernel arguments ask for it.
+func TestInspectionDoesNotListenUnasked(t *testing.T) {
+	i := newIronic(t)
+	m := start(t, i, func(o *Options) {
+		o.Config.InspectionURL = i.server.URL + "/introspection/v1/continue"
+		o.ListenLLDP = func(context.Context, time.Duration) map[string][]lldp.TLV {
+			t.Error("the agent listened")
+			return nil
+		}
+	})
+	m.beat(i)
+}
+
 func TestInspectionRefused(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
@@ -664,11 +708,19 @@ func TestConfigFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{APIURL: "http://192.168.24.1:8088/baremetal", BootMAC: "52:54:00:24:00:01", Debug: true, Collectors: []string{"default", "logs"}}
+	want := Config{APIURL: "http://192.168.24.1:8088/baremetal", BootMAC: "52:54:00:24:00:01", Debug: true, Collectors: []string{"default", "logs"}, LLDPTimeout: 30 * time.Second}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}
-	for _, bad := range []string{"quiet", "ipa-api-url=mdns", "ipa-api-url=ftp://x"} {
+	for args, want := range map[string]time.Duration{"ipa-collect-lldp=1": 30 * time.Second, "ipa-collect-lldp=1 ipa-lldp-timeout=2.5": 2500 * time.Millisecond,
+		"ipa-inspection-collectors=default,lldp ipa-lldp-timeout=0": 0, "ipa-collect-lldp=1 ipa-collect-lldp=0": -1} {
+		c, err := ConfigFrom(ParseCmdline("ipa-api-url=http://x " + args))
+		if err != nil || c.CollectLLDP != (want >= 0) || want >= 0 && c.LLDPTimeout != want {
+			t.Errorf("%s: listens %v for %s, %v", args, c.CollectLLDP, c.LLDPTimeout, err)
+		}
+	}
+	for _, bad := range []string{"quiet", "ipa-api-url=mdns", "ipa-api-url=ftp://x", "ipa-api-url=http://x ipa-lldp-timeout=soon",
+		"ipa-api-url=http://x ipa-lldp-timeout=-1", "ipa-api-url=http://x ipa-lldp-timeout=NaN", "ipa-api-url=http://x ipa-lldp-timeout=601"} {
 		if _, err := ConfigFrom(ParseCmdline(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

@@ -98,7 +98,7 @@ func TestScript(t *testing.T) {
 	want := `#!ipxe
 :deploy
 imgfree
-kernel http://h/k initrd=ramdisk ipa-api-url=http://h/baremetal ipa-inspection-callback-url=http://h/c ipa-inspection-collectors=default,logs BOOTIF=01-52-54-00-24-00-01 ipa-debug=1 || goto retry
+kernel http://h/k initrd=ramdisk ipa-api-url=http://h/baremetal ipa-inspection-callback-url=http://h/c ipa-inspection-collectors=default,logs ipa-collect-lldp=1 BOOTIF=01-52-54-00-24-00-01 ipa-debug=1 || goto retry
 initrd --name ramdisk http://h/r || goto retry
 boot || goto retry
 :retry

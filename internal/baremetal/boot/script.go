@@ -52,7 +52,7 @@ func (k KernelArgs) List() []string {
 		args = append(args, "ipa-api-url="+k.APIURL)
 	}
 	if k.InspectionURL != "" {
-		args = append(args, "ipa-inspection-callback-url="+k.InspectionURL, "ipa-inspection-collectors="+k.Collectors)
+		args = append(args, "ipa-inspection-callback-url="+k.InspectionURL, "ipa-inspection-collectors="+k.Collectors, "ipa-collect-lldp=1")
 	}
 	if k.MAC != "" {
 		// The form of pxelinux: hardware type 01 (Ethernet), then the address.

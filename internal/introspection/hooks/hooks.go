@@ -161,13 +161,15 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 	all, chosen := map[string]any{}, map[string]any{}
 	var macs []string
 	links := map[string]map[string]any{}
+	raw, _ := data["lldp_raw"].(map[string]any) // of the ramdisk's collector lldp, by interface
+	parsed := map[string]any{}
 	var problems []string
 	for n, i := range objects(inv["interfaces"]) {
 		name, _ := i["name"].(string)
-		raw, _ := i["mac_address"].(string)
-		hw, err := net.ParseMAC(raw)
+		address, _ := i["mac_address"].(string)
+		hw, err := net.ParseMAC(address)
 		if name == "" || err != nil || len(hw) != 6 {
-			problems = append(problems, fmt.Sprintf("interface %d (%q) has MAC %q", n, name, raw))
+			problems = append(problems, fmt.Sprintf("interface %d (%q) has MAC %q", n, name, address))
 			continue
 		}
 		mac := hw.String()
@@ -175,8 +177,15 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 		if ip == nil || ip == "" {
 			ip = i["ipv6_address"]
 		}
-		entry := map[string]any{"ip": ip, "mac": mac, "client_id": i["client_id"], "pxe": mac == bootMAC, "lldp_processed": lldp(i["lldp"])}
-		links[mac] = localLink(lldp(i["lldp"]))
+		said := lldp(i["lldp"])
+		if len(said) == 0 {
+			said = lldp(raw[name])
+		}
+		if len(said) > 0 {
+			parsed[name] = said
+		}
+		entry := map[string]any{"ip": ip, "mac": mac, "client_id": i["client_id"], "pxe": mac == bootMAC, "lldp_processed": said}
+		links[mac] = localLink(said)
 		all[name] = entry
 		if lacks(o.AddPorts, bootMAC, mac, ip) {
 			continue
@@ -185,6 +194,9 @@ func interfaces(o Options, data, inv map[string]any, res *Result) error {
 		macs = append(macs, mac)
 	}
 	data["all_interfaces"], data["interfaces"] = all, chosen
+	if len(parsed) > 0 {
+		data["parsed_lldp"] = parsed // Ironic's own hook calls it so
+	}
 	sort.Strings(macs)
 	list := make([]any, len(macs))
 	for k, m := range macs {

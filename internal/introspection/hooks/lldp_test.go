@@ -51,6 +51,19 @@ func TestLinksReachThePorts(t *testing.T) {
 	}
 }
 
+// Newer ramdisks of ironic-python-agent send what they heard beside the inventory.
+func TestLinksFromRawLLDP(t *testing.T) {
+	data := map[string]any{"inventory": object(t, inventory), "boot_interface": "52:54:00:00:00:01", "lldp_raw": map[string]any{"eth0": heard(), "eth7": heard(), "eth8": "noise"}}
+	res, err := Run(Options{AddPorts: "pxe"}, data, map[string]any{})
+	if err != nil || len(res.Ports) != 1 || res.Ports[0].Link["switch_id"] != "00:11:22:33:44:55" {
+		t.Errorf("ports %+v %v", res.Ports, err)
+	}
+	parsed := data["parsed_lldp"].(map[string]any)
+	if eth0, _ := parsed["eth0"].(map[string]any); len(parsed) != 1 || eth0["switch_port_id"] != "Ethernet1/7" {
+		t.Errorf("parsed_lldp %v", parsed)
+	}
+}
+
 func TestPCIAndExtraHardware(t *testing.T) {
 	data := map[string]any{"inventory": object(t, inventory),
 		"pci_devices": []any{map[string]any{"vendor_id": "10DE", "product_id": "1db4"}, map[string]any{"vendor_id": "10de", "product_id": "1db4"}, map[string]any{"vendor_id": "8086", "product_id": "1521"}},
