@@ -41,7 +41,8 @@ fi
 
 port=$($python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 url=http://127.0.0.1:$port
-printf 'data_dir: %s\nlisten: 127.0.0.1:%s\nlog_level: debug\n' "$dir/data" "$port" >"$dir/undercloud.yaml"
+# A lab may run on this machine: its network is not for this undercloud.
+printf 'data_dir: %s\nlisten: 127.0.0.1:%s\nlog_level: debug\nprovisioning: {namespace: tripleo-swift-absent}\n' "$dir/data" "$port" >"$dir/undercloud.yaml"
 bin/tripleo undercloud up --foreground --config "$dir/undercloud.yaml" >"$dir/undercloud.log" 2>&1 &
 pid=$!
 for _ in $(seq 300); do

@@ -35,6 +35,8 @@ data_dir: $dir/data
 listen: 127.0.0.1:$port
 CONFIG
 [ ! -f "test/tempest/$suite.config.yaml" ] || sed "s/@PORT@/$port/" "test/tempest/$suite.config.yaml" >>"$dir/undercloud.yaml"
+# A lab may run on this machine: its network is not for this undercloud.
+grep -q '^provisioning:' "$dir/undercloud.yaml" || echo 'provisioning: {namespace: tripleo-tempest-absent}' >>"$dir/undercloud.yaml"
 bin/tripleo undercloud up --foreground --config "$dir/undercloud.yaml" >"$dir/undercloud.log" 2>&1 &
 pid=$!
 for _ in $(seq 300); do
