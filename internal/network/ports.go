@@ -162,7 +162,7 @@ func preparePort(c *call, d, old doc) error {
 	if err := checkPairs(d); err != nil {
 		return err
 	}
-	bind(d)
+	c.bind(d, old)
 	_, given := c.given["fixed_ips"]
 	switch {
 	case old == nil:
@@ -237,17 +237,24 @@ func (c *call) macFree(d, old doc) error {
 	return err
 }
 
-func isBound(d doc) bool { v := d.str("binding:vif_type"); return v != "" && v != "unbound" }
+func isBound(d doc) bool {
+	v := d.str("binding:vif_type")
+	return v != "" && v != "unbound" && v != vifFailed
+}
 
 // bind says how the port is connected: whoever binds a port to a host wires
-// it, bare metal through its switch; nothing else is done here.
-func bind(d doc) {
+// it. Where that is our business, at the switches of bare metal, wire follows.
+func (c *call) bind(d, old doc) {
+	d["ip_allocation"] = "immediate"
+	if c.s.fabric != nil && old != nil && d.str("device_owner") == ownerTrunk { // as its parent is, see followParent
+		return
+	}
 	d["binding:vif_details"] = map[string]any{}
 	d["status"] = "DOWN"
 	switch {
 	case d.str("binding:host_id") == "":
 		d["binding:vif_type"] = "unbound"
-	case d.str("binding:vnic_type") == "baremetal":
+	case d.str("binding:vnic_type") == vnicMetal:
 		d["binding:vif_type"] = "other"
 	default:
 		d["binding:vif_type"] = "other"
@@ -256,7 +263,6 @@ func bind(d doc) {
 	if (isBound(d) || isRouterPort(d)) && d.flag("admin_state_up") {
 		d["status"] = "ACTIVE"
 	}
-	d["ip_allocation"] = "immediate"
 }
 
 func (c *call) chooseGroups(d, old doc) error {
@@ -341,10 +347,13 @@ func mergeOpts(have, update []doc, given bool) []any {
 	return out
 }
 
-func storedPort(c *call, d, _ doc) error {
-	id := d.id()
-	c.tx.AfterCommit(func() { c.s.portChanged(id) })
-	return nil
+func storedPort(c *call, d, old doc) error {
+	c.changed(d.id())
+	rebound := false
+	for name := range c.given {
+		rebound = rebound || strings.HasPrefix(name, "binding:")
+	}
+	return c.wire(d, old, rebound)
 }
 
 func (s *Service) portChanged(id string) {
@@ -371,9 +380,11 @@ func releasePort(c *call, d doc) error {
 
 // dropPort gives back what a port has.
 func (c *call) dropPort(d doc) error {
-	id := d.id()
-	c.tx.AfterCommit(func() { c.s.portChanged(id) })
-	_, err := c.tx.Exec(`DELETE FROM network_allocations WHERE port_id = ?`, id)
+	c.changed(d.id())
+	if err := c.unwire(d); err != nil {
+		return err
+	}
+	_, err := c.tx.Exec(`DELETE FROM network_allocations WHERE port_id = ?`, d.id())
 	return err
 }
 

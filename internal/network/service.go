@@ -16,7 +16,10 @@ import (
 
 	"github.com/tripleo/tripleo/internal/api"
 	"github.com/tripleo/tripleo/internal/auth"
+	"github.com/tripleo/tripleo/internal/cloud"
+	"github.com/tripleo/tripleo/internal/jobs"
 	"github.com/tripleo/tripleo/internal/network/dhcp"
+	"github.com/tripleo/tripleo/internal/network/switches"
 	"github.com/tripleo/tripleo/internal/notify"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -59,15 +62,25 @@ type Config struct {
 	Unknown func(ctx context.Context, mac net.HardwareAddr) error
 	// VLANs are for projects' networks.
 	VLANs []VLANRange
+
+	// Switches are those whose ports this service configures; none: somebody
+	// else does, and a port is ACTIVE as soon as it is bound. They need Jobs.
+	Switches []switches.Switch
+	// FlatVLANs are the VLANs of flat networks on those switches, by physical network.
+	FlatVLANs map[string]int
+	Jobs      *jobs.Queue
+	// Cloud reaches the bare metal service, which is told of bound ports; nil: it is not.
+	Cloud *cloud.Cloud
 }
 
 // Service is the network service.
 type Service struct {
-	cfg    Config
-	all    []*resource
-	kinds  map[string]*resource
-	dhcpUp atomic.Bool
-	began  string
+	cfg             Config
+	all             []*resource
+	kinds           map[string]*resource
+	fabric          *switches.Fabric // nil: no switches
+	dhcpUp, dhcp6Up atomic.Bool
+	began           string
 }
 
 type handler = func(http.ResponseWriter, *http.Request) error
@@ -90,7 +103,7 @@ func New(cfg Config) (*Service, error) {
 		s.kinds[k.kind] = k
 	}
 	s.kinds["agent"] = agentKind()
-	return s, nil
+	return s, s.registerSwitches()
 }
 
 // stampSpace is how agents write times.
@@ -222,8 +235,10 @@ func (s *Service) version(w http.ResponseWriter, _ *http.Request) error {
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"resources": resources})
 }
 
-// Run serves DHCP until ctx ends.
+// Run serves DHCP and looks after the switches until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	server := &dhcp.Server{Address: s.cfg.DHCPAddress, Lookup: s.dhcpHost, LeaseTime: time.Hour, Proxy: s.cfg.DHCPProxy, Log: s.cfg.Log}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -235,15 +250,27 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { s.serveSocket(ctx, "PXE boot requests", s.cfg.ListenBoot, server.ServeBoot) })
 	six := &dhcp.Server6{Name: s.cfg.PhysicalNetwork, Lookup: s.dhcpHost6, LeaseTime: time.Hour, Log: s.cfg.Log}
-	wg.Go(func() { s.serveSocket(ctx, "DHCPv6", s.cfg.ListenDHCP6, six.Serve) })
+	wg.Go(func() {
+		s.serveSocket(ctx, "DHCPv6", s.cfg.ListenDHCP6, func(ctx context.Context, conn net.PacketConn) error {
+			s.dhcp6Up.Store(true)
+			defer s.dhcp6Up.Store(false)
+			return six.Serve(ctx, conn)
+		})
+	})
 	wg.Go(func() {
 		s.serveSocket(ctx, "router advertisements", s.cfg.ListenRouter, func(ctx context.Context, conn net.PacketConn) error {
 			return dhcp.Advertise(ctx, conn, s.advertisement)
 		})
 	})
+	var err error
+	wg.Go(func() {
+		if err = s.startSwitches(ctx); err != nil {
+			cancel()
+		}
+	})
 	wg.Wait()
 	<-ctx.Done()
-	return nil
+	return err
 }
 
 // serveSocket serves what comes to a socket, opened again whenever it is lost.

@@ -23,7 +23,10 @@ func trunkKind() *resource {
 			if old != nil {
 				return nil
 			}
-			return c.holdSubPorts(d, d.docs("sub_ports"))
+			if err := c.holdSubPorts(d, d.docs("sub_ports")); err != nil {
+				return err
+			}
+			return c.rewire(d.str("port_id"))
 		},
 		release: func(c *call, d doc) error {
 			if err := enabled(d); err != nil {
@@ -41,18 +44,26 @@ func trunkKind() *resource {
 		view: func(c *call, d doc) error {
 			p, err := c.load(c.s.kinds["port"], d.str("port_id"))
 			if err == nil {
-				d["status"] = trunkStatus(d, p)
+				d["status"] = trunkStatus(p)
 			}
 			return err
 		},
 	}
 }
 
-func trunkStatus(_, parent doc) string {
-	if isBound(parent) {
+// trunkStatus follows the parent port: a trunk is built while its switches
+// are.
+func trunkStatus(parent doc) string {
+	switch {
+	case parent.str("binding:vif_type") == vifFailed:
+		return statusError
+	case !isBound(parent):
+		return "DOWN"
+	case parent.str("status") == "DOWN" && parent.flag("admin_state_up"):
+		return "BUILD"
+	default:
 		return "ACTIVE"
 	}
-	return "DOWN"
 }
 
 func subPort(v any) (any, string) {
@@ -77,8 +88,11 @@ func prepareTrunk(c *call, d, old doc) error {
 		return api.Conflict("Port %s is in use and not eligible for use as a parent port.", p.id()).Named("ParentPortInUse")
 	}
 	next, err := c.checkSubPorts(d, nil, d.docs("sub_ports"))
+	if err != nil {
+		return err
+	}
 	d["sub_ports"], d["status"] = next, "DOWN"
-	return err
+	return c.mayTag(p, d.docs("sub_ports"))
 }
 
 // trunkOf returns the trunk that a port is parent or subport of.
@@ -187,6 +201,9 @@ func (c *call) setOwner(port, device, owner string) error {
 	}
 	next := p.clone()
 	next["device_id"], next["device_owner"] = device, owner
+	if c.s.fabric != nil && owner == "" { // its parent's binding was its own
+		next["binding:host_id"], next["binding:vif_type"], next["status"] = "", "unbound", "DOWN"
+	}
 	return c.save(c.s.kinds["port"], next, p)
 }
 
@@ -262,6 +279,13 @@ func addSubPorts(c *call, t doc, in map[string]any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	parent, err := c.load(c.s.kinds["port"], t.str("port_id"))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.mayTag(parent, doc{"s": checked}.docs("s")); err != nil {
+		return nil, err
+	}
 	next := t.clone()
 	next["sub_ports"] = append(slices.Clone(t.list("sub_ports")), checked...)
 	if err := c.holdSubPorts(next, doc{"s": checked}.docs("s")); err != nil {
@@ -301,6 +325,9 @@ func removeSubPorts(c *call, t doc, in map[string]any) (any, error) {
 // answerTrunk stores a trunk whose subports changed.
 func (c *call) answerTrunk(next, old doc) (any, error) {
 	if err := c.save(c.s.kinds["trunk"], next, old); err != nil {
+		return nil, err
+	}
+	if err := c.rewire(next.str("port_id")); err != nil {
 		return nil, err
 	}
 	shown, err := c.shown(c.s.kinds["trunk"], next)

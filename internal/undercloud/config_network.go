@@ -10,7 +10,9 @@ import (
 
 // Network is the configuration of the network service.
 type Network struct {
-	VLANs []network.VLANRange // for networks of which nothing else is said
+	VLANs     []network.VLANRange // for networks of which nothing else is said
+	Switches  []Switch            // none: somebody else configures them
+	FlatVLANs map[string]int      // of flat networks on the switches, by physical network
 }
 
 // networkSection reads the section "network".
@@ -18,7 +20,9 @@ func (r *reader) networkSection(n *yaml11.Node, c *Network) {
 	if n == nil {
 		return
 	}
-	n = r.section(n, "network", "vlan_ranges")
+	n = r.section(n, "network", "vlan_ranges", "flat_vlans", "switches")
+	r.flatVLANs(n, c)
+	r.switchList(n.Get("switches"), c)
 	var ranges []string
 	r.texts(n, "vlan_ranges", &ranges)
 	for _, text := range ranges {

@@ -2,6 +2,7 @@ package undercloud
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,9 +83,13 @@ func (u *Undercloud) makeIdentity() (service, error) {
 }
 
 func (u *Undercloud) makeNetwork() (service, error) {
+	list, hangUp, err := u.cfg.Network.fabric()
+	if err != nil {
+		return service{}, err
+	}
 	s, err := network.New(network.Config{
-		DB: u.db, Bus: u.bus, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
-		VLANs:           u.cfg.Network.VLANs,
+		DB: u.db, Bus: u.bus, Jobs: u.jobs, Cloud: u.cloud, Log: u.log, Auth: u.tokens, BaseURL: u.baseURL + "/network",
+		VLANs: u.cfg.Network.VLANs, FlatVLANs: u.cfg.Network.FlatVLANs, Switches: list,
 		PhysicalNetwork: ctlplane, DHCPAddress: u.cfg.Provisioning.Address.Addr(),
 		ListenDHCP: u.listenDHCP("0.0.0.0:67"), ListenBoot: u.listenDHCP("0.0.0.0:4011"), DHCPProxy: u.cfg.Provisioning.DHCP == DHCPProxy,
 		ListenDHCP6: u.listenDHCP6(), ListenRouter: u.listenRouter(),
@@ -96,9 +101,10 @@ func (u *Undercloud) makeNetwork() (service, error) {
 		},
 	})
 	if err != nil {
-		return service{}, err
+		return service{}, errors.Join(err, hangUp())
 	}
-	return service{prefix: "/network", handler: s.Handler(), run: s.Run}, nil
+	run := func(ctx context.Context) error { return errors.Join(s.Run(ctx), hangUp()) }
+	return service{prefix: "/network", handler: s.Handler(), run: run}, nil
 }
 
 func (u *Undercloud) makeCompute() (service, error) {
@@ -127,7 +133,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 		DB: u.db, Bus: u.bus, Jobs: u.jobs, Log: u.log, Auth: u.tokens, Cloud: u.cloud,
 		BaseURL: u.baseURL + "/baremetal", NodeURL: u.cfg.NodeURL(),
 		BMCNetns: b.BMCNamespace, NodeNetns: u.cfg.Provisioning.Namespace,
-		ListenTFTP: func() (net.PacketConn, error) { return u.packetConn(context.Background(), "0.0.0.0:69", false) },
+		ListenTFTP: u.listenTFTP,
 		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
 		CleanPriority: b.cleanPriority(), FastTrack: b.FastTrack, Discovery: b.EnrollDriver != "", ConductorGroup: b.ConductorGroup,
 		TFTPRoot: b.Loaders, ARM64Loader: b.ARM64Loader,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,9 +89,14 @@ func lab(t *testing.T) (*vswitch.Switch, map[string]*card, string) {
 	return sw, cards, l.Addr().String()
 }
 
+// secret is a password that does not change.
+func secret(password string) func() (string, error) {
+	return func() (string, error) { return password, nil }
+}
+
 func driver(t *testing.T, address, password string) *switches.GNMI {
 	t.Helper()
-	d, err := switches.NewGNMI(address, insecure.NewCredentials(), "admin", password)
+	d, err := switches.NewGNMI(address, insecure.NewCredentials(), "admin", secret(password))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +124,11 @@ func TestFramesPassWhereTheDriverSaysSo(t *testing.T) {
 		{"p2", switches.VLANs{}, nil, "and may be taken off again"},
 	}
 	for _, s := range steps {
-		if err := d.SetPort(t.Context(), s.port, s.v); err != nil {
+		if err := d.SetPort(t.Context(), switches.Port{Name: s.port}, s.v); err != nil {
 			t.Fatalf("%s: %v", s.reason, err)
+		}
+		if has, err := d.Port(t.Context(), switches.Port{Name: s.port}); err != nil || !has.Equal(s.v) {
+			t.Errorf("%s: the switch tells %+v, %v, expected %+v", s.reason, has, err, s.v)
 		}
 		if diff := cmp.Diff(s.want, send(cards, "p1")); diff != "" {
 			t.Errorf("%s %+v, %s (-want +got):\n%s", s.port, s.v, s.reason, diff)
@@ -148,9 +157,13 @@ func TestWhatASwitchRefuses(t *testing.T) {
 		{wrong, t.Context(), "p1", switches.VLANs{Untagged: 1}, "Unauthenticated"},
 		{good, gone, "p1", switches.VLANs{Untagged: 1}, "canceled"},
 	} {
-		err := tt.d.SetPort(tt.ctx, tt.port, tt.v)
+		refused := tt.d == wrong || tt.port == "p9"
+		err := tt.d.SetPort(tt.ctx, switches.Port{Name: tt.port}, tt.v)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("port %q %+v: %v, expected an error with %q", tt.port, tt.v, err, tt.want)
+		}
+		if errors.Is(err, switches.ErrRefused) != refused {
+			t.Errorf("port %q %+v: %v, expected the switch's refusal: %t", tt.port, tt.v, err, refused)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the password is in the error: %v", err)
@@ -204,8 +217,79 @@ func TestLabSwitchTellsWhatItHas(t *testing.T) {
 // TestCredentialsNeedTLS: user and password go to another machine only encrypted.
 func TestCredentialsNeedTLS(t *testing.T) {
 	for _, address := range []string{"192.0.2.1:57400", "switch.example.org:57400", "192.0.2.1"} {
-		if _, err := switches.NewGNMI(address, insecure.NewCredentials(), "u", "hush"); err == nil || strings.Contains(err.Error(), "hush") {
+		if _, err := switches.NewGNMI(address, insecure.NewCredentials(), "u", secret("hush")); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s without TLS: %v", address, err)
+		}
+	}
+}
+
+// recorder is a switch that answers as it is told and keeps what it was asked.
+type recorder struct {
+	gnmi.UnimplementedGNMIServer
+	answer string
+	set    *gnmi.SetRequest
+}
+
+func (r *recorder) Set(_ context.Context, in *gnmi.SetRequest) (*gnmi.SetResponse, error) {
+	r.set = in
+	return &gnmi.SetResponse{}, nil
+}
+
+func (r *recorder) Get(_ context.Context, in *gnmi.GetRequest) (*gnmi.GetResponse, error) {
+	return &gnmi.GetResponse{Notification: []*gnmi.Notification{{Update: []*gnmi.Update{
+		{Path: in.GetPath()[0], Val: &gnmi.TypedValue{Value: &gnmi.TypedValue_JsonIetfVal{JsonIetfVal: []byte(r.answer)}}},
+	}}}}, nil
+}
+
+func startRecorder(t *testing.T) (*recorder, *switches.GNMI) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, srv := &recorder{}, grpc.NewServer()
+	gnmi.RegisterGNMIServer(srv, r)
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(srv.Stop)
+	return r, driver(t, "unix:"+l.Addr().String(), "x")
+}
+
+// TestBondIsAnAggregate: openconfig-if-aggregate has the VLANs of a link
+// aggregation at the aggregate, in a container of its own.
+func TestBondIsAnAggregate(t *testing.T) {
+	r, d := startRecorder(t)
+	for port, want := range map[switches.Port]string{{Name: "Ethernet1"}: "ethernet", {Name: "Port-Channel7", Aggregate: true}: "aggregation"} {
+		if err := d.SetPort(t.Context(), port, switches.VLANs{Untagged: 5}); err != nil {
+			t.Fatal(err)
+		}
+		elems := r.set.GetReplace()[0].GetPath().GetElem()
+		if elems[1].GetKey()["name"] != port.Name || elems[2].GetName() != want {
+			t.Errorf("%+v is set at %v, expected the container %s", port, elems, want)
+		}
+	}
+}
+
+func TestConfigurationsOfRealSwitches(t *testing.T) {
+	r, d := startRecorder(t)
+	for answer, want := range map[string]any{
+		`{"openconfig-vlan:interface-mode":"ACCESS","openconfig-vlan:access-vlan":7}`:                 switches.VLANs{Untagged: 7},
+		`{"interface-mode":"ACCESS","access-vlan":7}`:                                                 switches.VLANs{Untagged: 7},
+		`{"interface-mode":"TRUNK","native-vlan":1,"access-vlan":9,"trunk-vlans":[3,"10..12", "20"]}`: switches.VLANs{Untagged: 1, Tagged: []int{3, 10, 11, 12, 20}},
+		`{"interface-mode":"TRUNK"}`:                                                                  switches.VLANs{},
+		``:                                                                                            switches.VLANs{},
+		`{"interface-mode":"TRUNK","trunk-vlans":["1..5000"]}`:                                        "1..5000",
+		`{"interface-mode":"TRUNK","trunk-vlans":["x"]}`:                                              `"x"`,
+		`{"access-vlan":"seven"}`:                                                                     "access-vlan",
+		`[`:                                                                                           "not understood",
+	} {
+		r.answer = answer
+		got, err := d.Port(t.Context(), switches.Port{Name: "Ethernet1"})
+		if text, bad := want.(string); bad {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v, expected an error with %q", answer, err, text)
+			}
+		} else if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", answer, err, diff)
 		}
 	}
 }
