@@ -44,7 +44,7 @@ func commandRig(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for k, v := range map[string]string{"OS_AUTH_URL": srv.AuthURL, "OS_USERNAME": "admin", "OS_PASSWORD": identitytest.AdminPassword, "OS_PROJECT_NAME": "admin",
-		"OS_CLOUD": "", "OS_REGION_NAME": "regionOne", "OS_CLIENT_CONFIG_FILE": filepath.Join(dir, "clouds.yaml")} {
+		"HOME": dir, "OS_CLOUD": "", "OS_REGION_NAME": "regionOne", "OS_CLIENT_CONFIG_FILE": filepath.Join(dir, "clouds.yaml")} {
 		t.Setenv(k, v)
 	}
 }
@@ -54,7 +54,7 @@ func TestDeployCommands(t *testing.T) {
 	commandRig(t)
 	files := map[string]string{
 		"tht/plan-environment.yaml": "template: overcloud.yaml\nenvironments: [{path: base.yaml}]\n",
-		"tht/base.yaml":             "resource_registry: {'OS::T::Role': nested/one.yaml}\nparameter_defaults: {Fail: false}\n",
+		"tht/base.yaml":             "resource_registry: {'OS::T::Role': nested/one.yaml}\nparameter_defaults: {Fail: false, Surplus: 1, DockerKeystoneImage: x}\n",
 		"tht/roles_data.yaml":       "- name: Controller\n- name: Compute\n",
 		"tht/network_data.yaml":     "[]\n",
 		"tht/overcloud.j2.yaml":     "heat_template_version: queens\nresources:\n{% for r in roles %}\n  {{ r.name }}: {type: OS::T::Role}\n{% endfor %}\noutputs:\n  KeystoneURL: {value: 'http://10.0.0.9:5000'}\n",
@@ -74,7 +74,10 @@ func TestDeployCommands(t *testing.T) {
 	}
 	mustRun(t, []string{"Only.Thing", "template: nested/one.yaml:5:"}, "overcloud", "failures")
 	mustRun(t, []string{"DEPLOY_FAILED", "CREATE_FAILED"}, "overcloud", "status")
-	mustRun(t, []string{"Overcloud deployed.", "Overcloud Endpoint: http://10.0.0.9:5000/v3"}, "overcloud", "deploy", "--templates", "tht", "--disable-validations", "-t", "5")
+	mustRun(t, []string{"Overcloud deployed.", "Overcloud Endpoint: http://10.0.0.9:5000/v3", "parameters are set that nothing uses: Surplus"}, "overcloud", "deploy", "--templates", "tht", "--disable-validations", "-t", "5")
+	if conf, err := os.ReadFile("tempest-deployer-input.conf"); err != nil || !strings.Contains(string(conf), "[auth]\ntempest_roles = ") {
+		t.Errorf("tempest-deployer-input.conf: %v\n%s", err, conf)
+	}
 	rc, err := os.ReadFile("overcloudrc")
 	if err != nil || !strings.Contains(string(rc), "OS_AUTH_URL=http://10.0.0.9:5000/v3") {
 		t.Errorf("overcloudrc: %v\n%s", err, rc)

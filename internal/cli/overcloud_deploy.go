@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +26,10 @@ type deployFlags struct {
 	timeout                                             int
 	planOnly, noCleanup, noValidations, noPasswords     bool
 	skipIdentifier, dryRun, attach, runValidations      bool
-	errorsNonfatal, deployedServer                      bool
+	errorsNonfatal, warningsFatal, deployedServer       bool
+	configDownload                                      bool
+	sshUser, sshKey, outputDir                          string // of Ansible's way into the nodes
+	registration                                        registration
 	scales                                              map[string]*roleScale
 	cephPlaybook, first                                 string // of updates; first is an environment of the templates
 	ntpServer, libvirtType, noProxy                     string
@@ -90,6 +92,12 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.skipIdentifier, "skip-deploy-identifier", false, "do not run deployments again that did not change")
 	fl.BoolVar(&f.runValidations, "run-validations", false, "run the pre-deployment validations")
 	fl.BoolVar(&f.errorsNonfatal, "validation-errors-nonfatal", false, "deploy although images or nodes are missing")
+	fl.BoolVar(&f.warningsFatal, "validation-warnings-fatal", false, "do not deploy if a check before has a warning")
+	fl.BoolVar(&f.configDownload, "config-download", false, "then deploy the plan's configuration with Ansible over SSH (plans with config-download-environment.yaml)")
+	fl.StringVar(&f.sshUser, "overcloud-ssh-user", "heat-admin", "user of --overcloud-ssh-key")
+	fl.StringVar(&f.sshKey, "overcloud-ssh-key", "", "private key that opens the nodes, for --config-download (default: their agents do)")
+	fl.StringVar(&f.outputDir, "output-dir", "", "folder of the configuration of --config-download on the undercloud")
+	f.registration.add(fl)
 	fl.BoolVar(&f.deployedServer, "deployed-server", false, "the machines run already; needs --disable-validations")
 	fl.StringVar(&f.ntpServer, "ntp-server", "", "NTP servers of the overcloud, separated by commas")
 	fl.StringVar(&f.libvirtType, "libvirt-type", "", "kvm or qemu")
@@ -106,16 +114,8 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	// Flags of older command lines that nothing is left to do for; each says so when it is used.
 	for name, why := range map[string]string{
 		"skip-postconfig": "there is no post-configuration", "force-postconfig": "there is no post-configuration",
-		"config-download": "the agents of the nodes apply the configuration",
 	} {
 		_ = fl.Bool(name, false, "no effect")
-		_ = fl.MarkDeprecated(name, why+"; it has no effect")
-	}
-	for name, why := range map[string]string{
-		"overcloud-ssh-user": "nodes are reached through their agents", "overcloud-ssh-key": "nodes are reached through their agents",
-		"output-dir": "the configuration stays in the undercloud",
-	} {
-		_ = fl.String(name, "", "no effect")
 		_ = fl.MarkDeprecated(name, why+"; it has no effect")
 	}
 }
@@ -161,11 +161,17 @@ func (f *deployFlags) check() error {
 			return fmt.Errorf("--templates %s is no folder", f.templates)
 		}
 	}
-	f.envDirs = append(filepath.SplitList(os.Getenv("TRIPLEO_ENVIRONMENT_DIRECTORY")), f.envDirs...)
+	f.defaultFolder()
 	if f.deployedServer && !f.noValidations {
 		return errors.New("--deployed-server needs --disable-validations")
 	}
 	f.parameters = map[string]any{}
+	if err := f.registration.check(f.parameters); err != nil {
+		return err
+	}
+	if f.registration.on {
+		f.environments = append(registrationEnvironments(), f.environments...)
+	}
 	for _, r := range legacyRoles() {
 		if s := f.scales[r.flag]; s != nil && s.count >= 0 {
 			f.parameters[r.count] = s.count
@@ -181,6 +187,19 @@ func (f *deployFlags) check() error {
 		f.parameters["NovaComputeLibvirtType"] = f.libvirtType
 	}
 	return nil
+}
+
+// defaultFolder is where environments are looked for when no --environment-directory is given.
+func (f *deployFlags) defaultFolder() {
+	if len(f.envDirs) > 0 {
+		return
+	}
+	if f.envDirs = filepath.SplitList(os.Getenv("TRIPLEO_ENVIRONMENT_DIRECTORY")); len(f.envDirs) > 0 {
+		return
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		f.envDirs = []string{filepath.Join(home, ".tripleo", "environments")}
+	}
 }
 
 func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
@@ -202,6 +221,14 @@ func (o *operator) deploy(ctx context.Context, f *deployFlags) error {
 	}
 	if err := o.runPlanWorkflows(ctx, f); err != nil {
 		return err
+	}
+	if err := o.warnOfParameters(ctx, f.stack); err != nil {
+		return err
+	}
+	if st != "" {
+		if err := o.keepNetworks(ctx, f); err != nil {
+			return err
+		}
 	}
 	if f.planOnly {
 		return nil
@@ -275,12 +302,13 @@ func (o *operator) deployed(ctx context.Context, f *deployFlags, p *progress, ou
 	}
 	p.stage = ""
 	p.say("%s", firstNonEmpty(str(lookup(out.last, "message")), "Overcloud deployed."))
-	err = o.credentials(ctx, f.stack, ".", f.noProxy)
-	if err != nil && strings.Contains(err.Error(), "does not have a KeystoneURL output") {
-		p.say("the plan has no output KeystoneURL: no credentials are written") // a plan without a Keystone is fine
-		return nil
+	if f.configDownload {
+		p.done()
+		if err := o.configDownload(ctx, f); err != nil {
+			return err
+		}
 	}
-	return err
+	return o.finished(ctx, f)
 }
 
 // stackStatus is "" when there is no such stack.
@@ -294,54 +322,6 @@ func (o *operator) stackStatus(ctx context.Context, name string) (string, error)
 		return "", nil
 	}
 	return str(lookup(v, "stack", "stack_status")), err
-}
-
-// checkBefore is precheck as the flags want it.
-func (o *operator) checkBefore(ctx context.Context, f *deployFlags, create bool) error {
-	if f.noValidations {
-		return nil
-	}
-	err := o.precheck(ctx, create)
-	if err != nil && f.errorsNonfatal {
-		_, _ = fmt.Fprintf(o.a.stderr, "WARNING: %v\n", err)
-		return nil
-	}
-	return err
-}
-
-// precheck finds what a deployment would fail for anyway: images that are missing, no node to deploy on.
-func (o *operator) precheck(ctx context.Context, create bool) error {
-	c, err := o.s.Image()
-	if err != nil {
-		return err
-	}
-	var problems []string
-	for _, name := range []string{"overcloud-full", "bm-deploy-kernel", "bm-deploy-ramdisk"} {
-		v, _, err := o.call(ctx, c, http.MethodGet, below(c, "v2", "images")+"?name="+url.QueryEscape(name), nil, nil)
-		if err != nil {
-			return err
-		}
-		if len(items(lookup(v, "images"))) == 0 {
-			problems = append(problems, "there is no image "+name+": run `tripleo overcloud image upload`")
-		}
-	}
-	if create {
-		b, err := o.s.Baremetal()
-		if err != nil {
-			return err
-		}
-		v, _, err := o.call(ctx, b, http.MethodGet, below(b, "v1", "nodes")+"?provision_state=available&maintenance=False&limit=1000", nil, nil)
-		if err != nil {
-			return err
-		}
-		if len(items(lookup(v, "nodes"))) == 0 {
-			problems = append(problems, "no node is available: run `tripleo overcloud node import` and `node introspect --provide`")
-		}
-	}
-	if len(problems) > 0 {
-		return fmt.Errorf("%s\n(--disable-validations deploys nevertheless)", strings.Join(problems, "\n"))
-	}
-	return nil
 }
 
 // printFailures shows failed resources: path, template and line, node, cause, the end of the output.

@@ -79,7 +79,8 @@ func newRoot(a *app) *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a), newValidationCommand(a))
+	root.AddCommand(newUndercloudCommand(a), newOvercloudCommand(a), newStackCommand(a), newLabCommand(a), newWorkflowCommand(a), newValidationCommand(a),
+		newTopConfigCommand(a), newTopContainerCommand(a))
 	for _, c := range root.Commands() {
 		refuseUnknown(c)
 	}

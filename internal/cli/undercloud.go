@@ -24,7 +24,7 @@ import (
 func newUndercloudCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "undercloud", Short: "Run and look after the undercloud"}
 	cmd.AddCommand(newUndercloudUp(a), newUndercloudDown(a), newUndercloudStatus(a),
-		newUndercloudInstall(a), newUndercloudUpgrade(a), newUndercloudBackup(a))
+		newUndercloudInstall(a), newUndercloudDeploy(a), newUndercloudUpgrade(a), newUndercloudBackup(a))
 	return cmd
 }
 

@@ -188,3 +188,50 @@ func newUndercloudBackup(a *app) *cobra.Command {
 	cmd.Flags().StringArrayVar(&exclude, "exclude-path", nil, "folder not to copy with what is below it, may be repeated; /home/stack/ is the undercloud's data folder")
 	return cmd
 }
+
+// newUndercloudDeploy is the verb that once made an undercloud of a stack; what it makes now is what install makes.
+func newUndercloudDeploy(a *app) *cobra.Command {
+	f := &undercloudFlags{}
+	var localIP string
+	cmd := &cobra.Command{
+		Use:   "deploy",
+		Short: "Start an undercloud that answers on an address of this machine",
+		Long: `Check this machine and start an undercloud on it whose API is at port 8000 of --local-ip. No stack is made for that: the undercloud is this
+program, and what is to be set of it is in the file of --config.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ip, _, _ := strings.Cut(localIP, "/")
+			if net.ParseIP(ip) == nil {
+				return fmt.Errorf("--local-ip is %q, expected an address or ADDRESS/PREFIX", localIP)
+			}
+			f.listen = net.JoinHostPort(ip, "8000")
+			cfg, err := f.load()
+			if err != nil {
+				return err
+			}
+			if undercloudPID(cfg.DataDir) == 0 {
+				if err := checkMachine(cmd.Context(), cfg, installSpace); err != nil {
+					return err
+				}
+			}
+			return a.startUndercloud(cmd.Context(), f, cfg)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&localIP, "local-ip", "", "address of this machine, with or without its prefix")
+	fl.StringVar(&f.dataDir, "output-dir", "", "folder of everything the undercloud keeps (default "+undercloud.DefaultDataDir()+")")
+	fl.StringVar(&f.config, "config", "", "configuration file (YAML)")
+	_ = cmd.MarkFlagRequired("local-ip")
+	const program = "the undercloud is this program, not a stack"
+	for _, name := range []string{"templates", "roles-file", "heat-container-image", "heat-user", "local-domain", "heat-api-port", "timeout"} {
+		_ = fl.StringP(name, map[string]string{"roles-file": "r", "timeout": "t"}[name], "", "no effect")
+		_ = fl.MarkDeprecated(name, program+"; it has no effect")
+	}
+	_ = fl.StringArrayP("environment-file", "e", nil, "no effect")
+	_ = fl.MarkDeprecated("environment-file", program+"; it has no effect")
+	for name, short := range map[string]string{"heat-native": "", "keep-running": "k"} {
+		_ = fl.BoolP(name, short, false, "no effect")
+		_ = fl.MarkDeprecated(name, program+"; it has no effect")
+	}
+	return cmd
+}

@@ -21,7 +21,7 @@ import (
 // we have no such verb.
 func clientVerbs() [][3]string {
 	return [][3]string{
-		{"overcloud deploy", "", "templates stack timeout control-scale compute-scale ceph-storage-scale block-storage-scale swift-storage-scale control-flavor compute-flavor ceph-storage-flavor block-storage-flavor swift-storage-flavor libvirt-type ntp-server no-proxy overcloud-ssh-user overcloud-ssh-key environment-file environment-directory roles-file networks-file plan-environment-file no-cleanup update-plan-only validation-errors-nonfatal disable-validations dry-run run-validations skip-postconfig force-postconfig skip-deploy-identifier answers-file disable-password-generation deployed-server config-download output-dir"},
+		{"overcloud deploy", "", "templates stack timeout control-scale compute-scale ceph-storage-scale block-storage-scale swift-storage-scale control-flavor compute-flavor ceph-storage-flavor block-storage-flavor swift-storage-flavor libvirt-type ntp-server no-proxy overcloud-ssh-user overcloud-ssh-key environment-file environment-directory roles-file networks-file plan-environment-file no-cleanup update-plan-only validation-errors-nonfatal validation-warnings-fatal rhel-reg reg-method reg-org reg-force reg-sat-url reg-activation-key disable-validations dry-run run-validations skip-postconfig force-postconfig skip-deploy-identifier answers-file disable-password-generation deployed-server config-download output-dir"},
 		{"overcloud plan list", "", "format column"},
 		{"overcloud plan create", "", "templates source-url plan-environment-file disable-password-generation"},
 		{"overcloud plan deploy", "", "timeout run-validations"},
@@ -64,13 +64,13 @@ func clientVerbs() [][3]string {
 		{"overcloud failures", "", "plan format column"},
 		{"overcloud parameters set", "", ""},
 		{"overcloud netenv validate", "", "file"},
-		{"overcloud container image prepare", "the default plan installs packages; templates with containers take their images from the plan", ""},
-		{"overcloud container image build", "needs kolla-build and a container engine", ""},
-		{"overcloud container image upload", "needs a container engine", ""},
-		{"overcloud container image tag discover", "the default plan has no containers", ""},
-		{"config generate ansible", "workflows write the configuration of Ansible themselves", ""},
-		{"container image hotfix", "needs a container engine", ""},
-		{"undercloud deploy", "the undercloud is not a stack: it is this program", ""},
+		{"overcloud container image prepare", "", "template-file namespace tag prefix suffix set exclude push-destination pull-source tag-from-label output-env-file output-images-file environment-file environment-directory roles-file env-file images-file service-environment-file"},
+		{"overcloud container image build", "", "config-file kolla-config-file list-images list-dependencies exclude"},
+		{"overcloud container image upload", "", "config-file"},
+		{"overcloud container image tag discover", "", "image tag-from-label"},
+		{"config generate ansible", "", "deployment-user output-dir"},
+		{"container image hotfix", "", "image rpms-path tag"},
+		{"undercloud deploy", "", "local-ip local-domain heat-api-port heat-native heat-container-image output-dir roles-file environment-file timeout keep-running templates"},
 	}
 }
 
@@ -108,7 +108,7 @@ func TestClientVerbs(t *testing.T) {
 // TestListingVerbsHaveFormats: what lists or shows takes -f and -c.
 // TestUnknownVerbs: a mistyped verb fails at every depth; a group alone shows its help.
 func TestUnknownVerbs(t *testing.T) {
-	for _, line := range []string{"nosuch", "overcloud nosuch", "overcloud node nosuch", "overcloud container image prepare", "lab nosuch"} {
+	for _, line := range []string{"nosuch", "overcloud nosuch", "overcloud node nosuch", "overcloud container nosuch", "lab nosuch"} {
 		var out, errs strings.Builder
 		if code := Main(strings.Fields(line), &out, &errs); code != 1 || !strings.Contains(errs.String(), "unknown command") {
 			t.Errorf("tripleo %s: exit %d, %s", line, code, errs.String())

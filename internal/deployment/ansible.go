@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tripleo/tripleo/internal/workflow/actions"
 	"github.com/tripleo/tripleo/internal/yaml11"
@@ -200,12 +202,42 @@ func (a *ansibleRun) forget() {
 	}
 }
 
+// profileTasks is Ansible's callback that tells how long tasks took. It is not in ansible-core.
+const profileTasks = "ansible.posix.profile_tasks"
+
+// AnsibleConfig is the text of an ansible.cfg for deployments: its log and temporary files are below dir; user is who logs in on nodes
+// ("": Ansible's default); profile shows how long tasks took, with the collection ansible.posix.
+func AnsibleConfig(dir, user string, profile bool) string {
+	cfg := "[defaults]\nretry_files_enabled = False\nhost_key_checking = False\nforks = 20\ntimeout = 30\ngathering = smart\n" +
+		"log_path = " + filepath.Join(dir, "ansible.log") + "\nlocal_tmp = " + filepath.Join(dir, ".ansible") + "\n"
+	if user != "" {
+		cfg += "remote_user = " + user + "\n"
+	}
+	if profile {
+		cfg += "callbacks_enabled = " + profileTasks + "\n"
+	}
+	return cfg + "[ssh_connection]\nretries = 8\npipelining = True\nssh_args = -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o ControlMaster=auto -o ControlPersist=60s\n"
+}
+
 // config writes the ansible.cfg of the run.
 func (a *ansibleRun) config() error {
-	cfg := "[defaults]\nretry_files_enabled = False\nhost_key_checking = False\nforks = 20\ntimeout = 30\ngathering = smart\n" +
-		"log_path = " + filepath.Join(a.dir, "ansible.log") + "\nlocal_tmp = " + filepath.Join(a.dir, ".ansible") + "\n" +
-		"[ssh_connection]\nretries = 8\npipelining = True\nssh_args = -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o ControlMaster=auto -o ControlPersist=60s\n"
-	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(cfg), 0o600)
+	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(AnsibleConfig(a.dir, "", a.profile())), 0o600)
+}
+
+// profile tells whether the times of tasks are wanted and can be had: a run must not fail because they cannot.
+func (a *ansibleRun) profile() bool {
+	if !a.in.boolean("profile_tasks") {
+		return false
+	}
+	home, _ := os.UserHomeDir()
+	for _, dir := range append(filepath.SplitList(os.Getenv("ANSIBLE_COLLECTIONS_PATH")), filepath.Join(home, ".ansible", "collections"), "/usr/share/ansible/collections",
+		"/usr/lib/python3/dist-packages", "/usr/local/lib/python3/dist-packages") {
+		if _, err := os.Stat(filepath.Join(dir, "ansible_collections", "ansible", "posix", "plugins", "callback", "profile_tasks.py")); err == nil {
+			return true
+		}
+	}
+	a.r.ac.Log.Info("the times of tasks are not shown: the collection ansible.posix is not installed")
+	return false
 }
 
 // reproduce leaves a script that does the same again, with --private-key and --extra-vars as they are given to it: the
@@ -224,6 +256,9 @@ func (a *ansibleRun) reproduce(program string) error {
 
 func (a *ansibleRun) env() []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + a.dir, "LANG=C.UTF-8", "ANSIBLE_CONFIG=" + filepath.Join(a.dir, "ansible.cfg"), "ANSIBLE_NOCOLOR=1"}
+	if n := a.in.str("profile_tasks_limit"); n != "" {
+		env = append(env, "PROFILE_TASKS_TASK_OUTPUT_LIMIT="+n)
+	}
 	for k, v := range a.in.mapping("extra_env_variables").All() {
 		env = append(env, k+"="+fmt.Sprint(v))
 	}
@@ -242,7 +277,11 @@ func (a *ansibleRun) run(program string) (any, error) {
 	}
 	out := &boundedBuffer{limit: ansibleOutput}
 	if queue != "" {
-		out.each = a.progress(queue)
+		most, err := a.in.integer("max_message_size", maxAnsibleMessage)
+		if err != nil {
+			return nil, err
+		}
+		out.each = a.progress(queue, most)
 	}
 	code, err := a.r.command(time.Duration(limit)*time.Second, a.dir, a.env(), out, program, a.args...)
 	if out.each != nil {
@@ -268,23 +307,48 @@ func (a *ansibleRun) run(program string) (any, error) {
 	return result, nil
 }
 
-// progress posts what the program writes, every few seconds.
-func (a *ansibleRun) progress(queue string) func([]byte) {
+// maxAnsibleMessage is how large a message with output may be at the most, in bytes, unless the caller says otherwise.
+const maxAnsibleMessage = 1 << 20
+
+// progress posts what the program writes, every few seconds, in messages of at most the given size. Half of that is output: in JSON it
+// is longer, and the message has more than that.
+func (a *ansibleRun) progress(queue string, most int) func([]byte) {
 	var pending []byte
+	most = max(most/2, 1)
 	last := a.r.ac.Now()
 	id := firstText(a.in.str("execution_id"), a.r.ac.WorkflowExecutionID)
-	return func(p []byte) {
-		pending = append(pending, p...)
-		if len(pending) == 0 || p != nil && a.r.ac.Now().Sub(last) < progressEvery && len(pending) < 256<<10 {
-			return
-		}
-		body := yaml11.MapOf("type", "tripleo.ansible-playbook", "payload", yaml11.MapOf("message", strings.ToValidUTF8(string(pending), ""), "status", "RUNNING",
+	post := func(text []byte) {
+		body := yaml11.MapOf("type", "tripleo.ansible-playbook", "payload", yaml11.MapOf("message", strings.ToValidUTF8(string(text), ""), "status", "RUNNING",
 			"execution", yaml11.MapOf("id", id), "execution_id", id, "root_execution_id", firstText(a.r.ac.RootExecutionID, id)))
 		if err := a.r.post(queue, body); err != nil {
 			a.r.ac.Log.Warn("progress of Ansible cannot be posted", "queue", queue, "error", err)
 		}
+	}
+	return func(p []byte) {
+		pending = append(pending, p...)
+		for len(pending) >= most {
+			n := messageEnd(pending, most)
+			post(pending[:n])
+			pending, last = pending[n:], a.r.ac.Now()
+		}
+		if len(pending) == 0 || p != nil && a.r.ac.Now().Sub(last) < progressEvery {
+			return
+		}
+		post(pending)
 		pending, last = nil, a.r.ac.Now()
 	}
+}
+
+// messageEnd is where a message of at most so many bytes ends: after its last line, else at a character's end.
+func messageEnd(text []byte, most int) int {
+	if i := bytes.LastIndexByte(text[:most], '\n'); i >= 0 {
+		return i + 1
+	}
+	n := most
+	for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return max(n, 1)
 }
 
 // generateInventory writes the Ansible inventory of a deployed plan and returns its path.

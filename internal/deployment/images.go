@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,17 +36,14 @@ func prepareImages(r *run, in input) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		params, _ := dig(m, "parameters").(*yaml11.OrderedMap)
-		for p := range params.All() {
-			if imageParameter.MatchString(p) {
-				found[p] = true
-			}
+		for _, p := range ImageParameters(m) {
+			found[p] = true
 		}
 	}
 	if len(found) == 0 {
 		return nil, nil
 	}
-	defaults := imageDefaults(found)
+	defaults := DefaultImageNames().Images(slices.Sorted(maps.Keys(found)))
 	data, err := yaml11.Marshal(yaml11.MapOf("parameter_defaults", defaults))
 	if err != nil {
 		return nil, err
@@ -63,33 +61,60 @@ func prepareImages(r *run, in input) (any, error) {
 	return nil, nil
 }
 
-// imageDefaults gives each parameter an image of the public registry of the release.
-func imageDefaults(params map[string]bool) *yaml11.OrderedMap {
+// ImageParameters are the parameters of a template that name images of containers.
+func ImageParameters(template *yaml11.OrderedMap) []string {
+	var out []string
+	params, _ := dig(template, "parameters").(*yaml11.OrderedMap)
+	for p := range params.All() {
+		if imageParameter.MatchString(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// ImageNames says how images of containers are called: NAMESPACE/PREFIXserviceSUFFIX:TAG.
+type ImageNames struct {
+	Namespace, Prefix, Suffix, Tag    string
+	CephNamespace, CephImage, CephTag string
+	NeutronDriver                     string // ovn or odl: images of Neutron's server with that driver
+}
+
+// DefaultImageNames are those of the public registry of the release Queens.
+func DefaultImageNames() ImageNames {
+	return ImageNames{Namespace: "docker.io/tripleoqueens", Prefix: "centos-binary-", Tag: "current-tripleo",
+		CephNamespace: "docker.io/ceph", CephImage: "daemon", CephTag: "v3.0-stable-3.0-luminous-centos-7-x86_64"}
+}
+
+// Images gives each parameter an image.
+func (n ImageNames) Images(params []string) *yaml11.OrderedMap {
 	special := map[string]string{
-		"CephDaemon": "ceph/daemon:v3.0-stable-3.0-luminous-centos-7-x86_64", "NeutronDHCP": "neutron-dhcp-agent", "NeutronL3Agent": "neutron-l3-agent",
+		"NeutronDHCP": "neutron-dhcp-agent", "NeutronL3Agent": "neutron-l3-agent",
 		"NeutronApi": "neutron-server", "Neutron": "neutron-server", "Mysql": "mariadb", "MysqlClient": "mariadb", "HAProxy": "haproxy", "Cinder": "cinder-api",
 		"Nova": "nova-base", "NovaMetadata": "nova-api", "NovaVncProxy": "nova-novncproxy", "NovaLibvirt": "nova-libvirt", "Glance": "glance-api", "Heat": "heat-api",
 		"Aodh": "aodh-api", "Gnocchi": "gnocchi-api", "Panko": "panko-api", "Ceilometer": "ceilometer-central", "Barbican": "barbican-api", "Swift": "swift-proxy-server",
 		"OpenvswitchPlugin": "neutron-openvswitch-agent", "OpenvswitchAgent": "neutron-openvswitch-agent", "Ironic": "ironic-pxe", "Octavia": "octavia-api", "Sahara": "sahara-api",
 		"Manila": "manila-api", "Mistral": "mistral-api", "Designate": "designate-worker", "Zaqar": "zaqar", "Collectd": "collectd", "Rabbitmq": "rabbitmq",
 	}
+	drivers := map[string]string{"ovn": "-ovn", "odl": "-opendaylight"}
 	out := yaml11.NewMap()
-	names := make([]string, 0, len(params))
-	for p := range params {
-		names = append(names, p)
-	}
-	slices.Sort(names)
-	for _, p := range names {
+	for _, p := range params {
 		m := imageParameter.FindStringSubmatch(p)
+		if m == nil {
+			continue
+		}
+		if m[1] == "CephDaemon" {
+			out.Set(p, n.CephNamespace+"/"+n.CephImage+":"+n.CephTag)
+			continue
+		}
 		image := special[m[1]]
 		if image == "" {
 			image = kebab(m[1])
 		}
-		if strings.Contains(image, "/") {
-			out.Set(p, "docker.io/"+image)
-			continue
+		if image == "neutron-server" {
+			image += drivers[n.NeutronDriver]
 		}
-		out.Set(p, "docker.io/tripleoqueens/centos-binary-"+image+":current-tripleo")
+		out.Set(p, n.Namespace+"/"+n.Prefix+image+n.Suffix+":"+n.Tag)
 	}
 	return out
 }

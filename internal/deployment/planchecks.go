@@ -106,6 +106,9 @@ func deprecatedParameters(r *run, in input) (any, error) {
 	return compareParameters(user, flattenTree(tree), names), nil
 }
 
+// ourParameter are parameters that the undercloud gives every plan, whether it has them or not.
+var ourParameter = regexp.MustCompile(`^(DeployIdentifier|UpdateIdentifier|StackAction|RootStackName|node_admin_extra_ssh_keys|SwiftRing(Get|Put)Tempurl)$`)
+
 // compareParameters is the pure part.
 func compareParameters(user, flat *yaml11.OrderedMap, roles []string) *yaml11.OrderedMap {
 	params, _ := dig(flat, "parameters").(*yaml11.OrderedMap)
@@ -130,7 +133,7 @@ func compareParameters(user, flat *yaml11.OrderedMap, roles []string) *yaml11.Or
 		switch {
 		case old[name]:
 			deprecated = append(deprecated, name)
-		case !known && (!isRole || !slices.Contains(roles, role)):
+		case !known && (!isRole || !slices.Contains(roles, role)) && !ourParameter.MatchString(name):
 			unused = append(unused, name)
 		}
 		if !isRole || !slices.Contains(roles, role) {

@@ -151,13 +151,16 @@ func checkNodesCount(_ *run, in input) (any, error) {
 	return p.result("result", yaml11.MapOf("statistics", in.value("statistics"), "enough_nodes", enough, "requested_count", requested, "available_count", available))
 }
 
-// verifyProfiles checks that there are enough nodes with the profiles that flavors ask for; flavors is
-// {name: [extra specs, count]}.
+// verifyProfiles checks that there are enough nodes with the profiles that flavors ask for, free ones and those that have a server
+// already; flavors is {name: [extra specs, count]}.
 func verifyProfiles(_ *run, in input) (any, error) {
 	p := &report{}
 	bm := map[string]int{} // profile -> free nodes
 	free := 0
 	for _, n := range in.list("nodes") {
+		if st := text(n, "provision_state"); st != "" && st != "available" && st != "active" {
+			continue
+		}
 		caps, err := parseCapabilities(dig(n, "properties", "capabilities"))
 		if err != nil {
 			p.fail("Node %s: %v", text(n, "uuid"), err)
