@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 
-	"github.com/tripleo/tripleo/internal/baremetal/drivers"
 	"github.com/tripleo/tripleo/internal/cloud"
 	"github.com/tripleo/tripleo/internal/store"
 )
@@ -270,18 +268,6 @@ func (n *neutron) clearBoot(ctx context.Context, id string) error {
 	return nil
 }
 
-func isBootOption(name string) bool {
-	if strings.HasPrefix(name, "tag:") {
-		return true
-	}
-	switch name {
-	case "66", "67", "150", "server-ip-address", "tftp-server", "bootfile-name":
-		return true
-	default:
-		return false
-	}
-}
-
 // remove deletes a port this service made.
 func (n *neutron) remove(ctx context.Context, id string) error {
 	c, err := n.client(ctx)
@@ -319,39 +305,6 @@ func (n *neutron) unbind(ctx context.Context, id string) error {
 		return fmt.Errorf("unbind VIF port %s: %w", id, err)
 	}
 	return nil
-}
-
-// bootOptions are the DHCP options a card of a node boots the ramdisk with:
-// firmware gets iPXE over TFTP, or over HTTP where it asks so (UEFI HTTP boot),
-// iPXE gets the node's script over HTTP. Where
-// several apply the last one wins, hence the architecture's loaders after the
-// general one.
-func (s *Service) bootOptions(n *Node, mac string) []dhcpOption {
-	script := s.nodeBase() + "/boot/" + strings.ReplaceAll(mac, ":", "-") + ".ipxe"
-	first := s.cfg.BIOSLoader
-	if n.wantedBootMode() == drivers.BootModeUEFI {
-		first = s.cfg.UEFILoader
-	}
-	opts := []dhcpOption{
-		{Name: "tag:!ipxe,67", Value: first},
-		{Name: "tag:!ipxe,tag:efi-x86_64,67", Value: s.cfg.UEFILoader},
-		{Name: "tag:!ipxe,tag:efi-arm64,67", Value: s.cfg.ARM64Loader},
-	}
-	if n.Interfaces["boot"] == bootHTTP {
-		opts = nil // firmware that asks for TFTP gets nothing
-	}
-	loaders := s.nodeBase() + "/boot/loaders/"
-	opts = append(opts,
-		dhcpOption{Name: "tag:!ipxe,tag:http,tag:efi-x86_64,67", Value: loaders + s.cfg.UEFILoader},
-		dhcpOption{Name: "tag:!ipxe,tag:http,tag:efi-arm64,67", Value: loaders + s.cfg.ARM64Loader},
-		dhcpOption{Name: "tag:ipxe,67", Value: script})
-	if host := s.nodeHost(); host != "" {
-		opts = append(opts, dhcpOption{Name: "66", Value: host}, dhcpOption{Name: "150", Value: host}, dhcpOption{Name: "server-ip-address", Value: host})
-	}
-	for i := range opts {
-		opts[i].IP = 4
-	}
-	return opts
 }
 
 // taskNetwork names the network of what the run does: driver_info may have one

@@ -63,6 +63,7 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 	f.IntVar(&cfg.CPUs, "cpus", 0, "processors of a machine (default 4, qemu 2)")
 	f.IntVar(&cfg.MemoryMiB, "memory", 0, "memory of a machine, in MiB (default 6144, qemu 1024)")
 	f.StringSliceVar(&cfg.Firmware, "firmware", def.Firmware, "qemu: firmware of the machines in order, bios or uefi; the last one is repeated")
+	f.BoolVar(&cfg.IPv6, "ipv6", false, "qemu, UEFI: the machines boot by IPv6; the undercloud's address is "+lab.ProvisioningAddress6)
 	f.StringVar(&cfg.Accel, "accel", def.Accel, "qemu: kvm, tcg, or auto: KVM where it really works")
 	f.StringVar(&cfg.NICModel, "nic-model", def.NICModel, fmt.Sprintf("qemu: network card, one of %v", qemu.NICModels()))
 	f.StringVar(&cfg.DiskBus, "disk-bus", def.DiskBus, fmt.Sprintf("qemu: how the disk is attached, one of %v", qemu.DiskBuses()))

@@ -36,6 +36,8 @@ const (
 	// ProvisioningInterface and ProvisioningAddress are the undercloud's port of the provisioning network.
 	ProvisioningInterface = "prov0"
 	ProvisioningAddress   = "192.168.24.1/24"
+	// ProvisioningAddress6 is that port's address in a lab with IPv6.
+	ProvisioningAddress6 = "fd00:24::1/64"
 	// DefaultNodeURL is the undercloud's provisioning listener.
 	DefaultNodeURL = "http://192.168.24.1:8088"
 
@@ -67,6 +69,8 @@ type Config struct {
 	// Firmware is each machine's firmware in order, "bios" or "uefi"; the last one is repeated. Of qemu only, as is
 	// what follows.
 	Firmware []string
+	// IPv6 has the machines boot by IPv6, and no IPv4 on the provisioning network. UEFI only: no BIOS knows IPv6.
+	IPv6 bool
 	// Accel is "auto", "kvm" or "tcg".
 	Accel string
 	// NICModel and DiskBus are what the machines are made of; see the package qemu.
@@ -142,6 +146,7 @@ func (c Config) Validate() error {
 	for _, f := range c.Firmware {
 		check(slices.Contains(qemu.Firmwares(), f), "firmware %q: want one of %v", f, qemu.Firmwares())
 	}
+	check(!c.IPv6 || c.Backend == QEMU && !slices.Contains(c.Firmware, qemu.BIOS), "IPv6 with backend %s and firmware %v: want backend %s and firmware %s", c.Backend, c.Firmware, QEMU, qemu.UEFI)
 	check(slices.Contains([]string{qemu.Auto, qemu.KVM, qemu.TCG}, c.Accel), "accelerator %q: want auto, kvm or tcg", c.Accel)
 	check(slices.Contains(qemu.NICModels(), c.NICModel), "NIC model %q: want one of %v", c.NICModel, qemu.NICModels())
 	check(slices.Contains(qemu.DiskBuses(), c.DiskBus), "disk bus %q: want one of %v", c.DiskBus, qemu.DiskBuses())
@@ -161,6 +166,14 @@ func (c Config) Validate() error {
 
 // Backends lists the backends.
 func Backends() []string { return []string{Container, QEMU, Sim} }
+
+// provisioningAddress is the undercloud's.
+func (c Config) provisioningAddress() string {
+	if c.IPv6 {
+		return ProvisioningAddress6
+	}
+	return ProvisioningAddress
+}
 
 // real reports whether the machines have a network of their own.
 func (c Config) real() bool { return c.Backend != Sim }

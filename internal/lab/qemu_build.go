@@ -30,7 +30,7 @@ func (s *server) buildVM(sw *vswitch.Switch, n Node) error {
 		return errors.Join(err, link.Close())
 	}
 	hw, err := qemu.New(qemu.Config{
-		Info: n.Info, Dir: dir, Firmware: n.Firmware, Accel: c.Accel, NICModel: c.NICModel, DiskBus: c.DiskBus, MAC: n.MAC, Link: link,
+		Info: n.Info, Dir: dir, Firmware: n.Firmware, Accel: c.Accel, NICModel: c.NICModel, DiskBus: c.DiskBus, MAC: n.MAC, Link: link, IPv6: c.IPv6,
 		Fetch: &http.Client{Transport: &http.Transport{DialContext: netns.Dialer(c.Name), DisableKeepAlives: true}},
 	}, log)
 	if err != nil {

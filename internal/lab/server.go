@@ -148,7 +148,7 @@ func (s *server) buildSwitch(build func(*vswitch.Switch, Node) error) error {
 	if _, err := s.plug(sw, c.Name, ProvisioningInterface, nil); err != nil {
 		return err
 	}
-	if err := container.AddAddress(c.Name, ProvisioningInterface, ProvisioningAddress); err != nil {
+	if err := container.AddAddress(c.Name, ProvisioningInterface, c.provisioningAddress()); err != nil {
 		return err
 	}
 	for _, n := range s.rec.nodes() {

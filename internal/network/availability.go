@@ -122,7 +122,7 @@ func (s *Service) showAvailability(w http.ResponseWriter, r *http.Request) error
 func (s *Service) agent() doc {
 	return doc{
 		"id": agentID, "agent_type": "DHCP agent", "binary": "tripleo", "topic": "dhcp_agent", "host": "undercloud", "availability_zone": zone,
-		"alive": s.dhcpUp.Load(), "description": nil, "resources_synced": nil, "resource_versions": map[string]any{},
+		"alive": s.dhcpUp.Load() || s.dhcp6Up.Load(), "description": nil, "resources_synced": nil, "resource_versions": map[string]any{},
 		"created_at": s.began, "started_at": s.began, "heartbeat_timestamp": stampSpace(), "configurations": map[string]any{"physical_network": s.cfg.PhysicalNetwork},
 	}
 }

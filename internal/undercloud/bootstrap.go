@@ -81,11 +81,16 @@ func (u *Undercloud) bootstrapNetwork(ctx context.Context, s *cloud.Session) err
 	}
 	p := u.cfg.Provisioning
 	gateway := p.Address.Addr().String()
-	_, err = subnets.Create(ctx, neutron, subnets.CreateOpts{
+	opts := subnets.CreateOpts{
 		NetworkID: id, Name: ctlplaneSubnet, CIDR: p.Address.Masked().String(), IPVersion: gophercloud.IPv4,
 		GatewayIP: &gateway, EnableDHCP: gophercloud.Enabled, DNSNameservers: p.DNS,
 		AllocationPools: []subnets.AllocationPool{{Start: p.PoolStart.String(), End: p.PoolEnd.String()}},
-	}).Extract()
+	}
+	if p.Address.Addr().Is6() {
+		// Machines get their ports' addresses by DHCPv6, and learn from advertisements to ask for them.
+		opts.IPVersion, opts.IPv6AddressMode, opts.IPv6RAMode = gophercloud.IPv6, "dhcpv6-stateful", "dhcpv6-stateful"
+	}
+	_, err = subnets.Create(ctx, neutron, opts).Extract()
 	return err
 }
 

@@ -86,6 +86,14 @@ func (u *Undercloud) packetConn(ctx context.Context, addr string, broadcast bool
 	return u.openConn(ctx, "udp4", addr, broadcast, nil)
 }
 
+// listenTFTP opens the TFTP server's socket, of the protocol of the provisioning address.
+func (u *Undercloud) listenTFTP() (net.PacketConn, error) {
+	if u.cfg.Provisioning.Address.Addr().Is6() {
+		return u.openConn(context.Background(), "udp6", "[::]:69", false, nil)
+	}
+	return u.packetConn(context.Background(), "0.0.0.0:69", false)
+}
+
 // openConn is packetConn for any kind of socket; tune, if given, is told the
 // interface.
 func (u *Undercloud) openConn(ctx context.Context, network, addr string, broadcast bool, tune func(conn net.PacketConn, device string) error) (net.PacketConn, error) {
@@ -163,7 +171,7 @@ func (u *Undercloud) device() (string, error) {
 // listenDHCP returns what opens one of the DHCP server's sockets; nil if the
 // network has no DHCP of ours.
 func (u *Undercloud) listenDHCP(addr string) func() (net.PacketConn, error) {
-	if u.cfg.Provisioning.DHCP == DHCPNone {
+	if u.cfg.Provisioning.DHCP == DHCPNone || u.cfg.Provisioning.Address.Addr().Is6() { // without an address of its own it cannot serve IPv4
 		return nil
 	}
 	return func() (net.PacketConn, error) { return u.packetConn(context.Background(), addr, true) }

@@ -95,7 +95,7 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 	if first {
 		awaitDisk(ctx, src, log)
 	}
-	if err := (&network{src: src, log: log, bootMAC: cfg.BootMAC}).up(ctx); err != nil {
+	if err := (&network{src: src, log: log, bootMAC: cfg.BootMAC, six: speaksIPv6(cfg)}).up(ctx); err != nil {
 		return ActionNone, err
 	}
 	var lc net.ListenConfig

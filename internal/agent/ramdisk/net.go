@@ -33,6 +33,7 @@ type network struct {
 	src     hardware.Sources
 	log     *slog.Logger
 	bootMAC string
+	six     bool // IPv6, else IPv4
 }
 
 // up brings up all NICs at once and returns when the one the machine booted from has an address, or, if that is
@@ -62,7 +63,11 @@ func (n *network) tryAll(ctx context.Context, names []string) bool {
 	results := make(chan outcome, len(names))
 	for _, name := range names {
 		go func() {
-			mac, err := n.configure(ctx, name)
+			configure := n.configure
+			if n.six {
+				configure = n.configure6
+			}
+			mac, err := configure(ctx, name)
 			results <- outcome{name, n.bootMAC == "" || strings.EqualFold(mac, n.bootMAC), err}
 		}()
 	}

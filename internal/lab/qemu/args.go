@@ -62,9 +62,11 @@ type Config struct {
 	NICModel string
 	DiskBus  string
 	MAC      net.HardwareAddr
-	// NICROM lets BIOS machines boot from the network by the card's iPXE option ROM; under UEFI the firmware's own
-	// PXE and HTTP clients are used.
+	// Link is the cable. BIOS machines boot from it by the card's iPXE option ROM; under UEFI the firmware's own PXE and
+	// HTTP clients are used.
 	Link *Link
+	// IPv6 is what UEFI's clients use, else IPv4: trying the one that the network has not takes a minute.
+	IPv6 bool
 	// Fetch downloads what is put into the virtual CD drive, as the BMC would; nil: there is no such drive.
 	Fetch *http.Client
 }
@@ -132,11 +134,8 @@ func (c Config) arguments(b boot) []string {
 		a = append(a,
 			"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
 			"-drive", "if=pflash,unit=1,format=raw,file="+varsFile,
-			// The lab's network has no IPv6 to boot from, and asking for it takes a minute.
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
-		if http := slices.Index(b.order, bmc.HTTP); http >= 0 && http < slices.Index(b.order, bmc.PXE) {
-			// A card's boot options are tried together, PXE first; see OvmfPkg's PxeBcPcdProducerLib.
-			a = append(a, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
+			"-fw_cfg", pxeSupport("IPv4", !c.IPv6 && !httpFirst(b.order)), "-fw_cfg", pxeSupport("IPv6", c.IPv6 && !httpFirst(b.order)))
+		if httpFirst(b.order) { // a card's boot options are tried together, PXE first
 			b.order = slices.DeleteFunc(slices.Clone(b.order), func(d bmc.BootDevice) bool { return d == bmc.PXE })
 		}
 	}
@@ -166,6 +165,21 @@ func (c Config) arguments(b boot) []string {
 		cd += ",drive=iso"
 	}
 	return append(a, "-device", cd+index(bmc.CDROM))
+}
+
+// pxeSupport switches OVMF's PXE client for a protocol; see OvmfPkg's PxeBcPcdProducerLib.
+func pxeSupport(protocol string, on bool) string {
+	value := "no"
+	if on {
+		value = "yes"
+	}
+	return "name=opt/org.tianocore/" + protocol + "PXESupport,string=" + value
+}
+
+// httpFirst says whether HTTP boot is wanted before PXE.
+func httpFirst(order []bmc.BootDevice) bool {
+	http := slices.Index(order, bmc.HTTP)
+	return http >= 0 && http < slices.Index(order, bmc.PXE)
 }
 
 func (c Config) diskArguments(index string, bad bool) []string {

@@ -47,13 +47,19 @@ func TestArguments(t *testing.T) {
 			reason: "UEFI: variables of its own, the firmware's own network stack",
 			change: func(c *Config) { c.Firmware = UEFI },
 			boot:   boot{order: pxeFirst},
-			want:   []string{"file=" + ovmfCode, "format=raw,file=efivars.fd", "bootindex=1,romfile="},
+			want:   []string{"file=" + ovmfCode, "format=raw,file=efivars.fd", "bootindex=1,romfile=", "IPv4PXESupport,string=yes", "IPv6PXESupport,string=no"},
 		},
 		{
 			reason: "UEFI HTTP boot: the card is not asked for PXE",
 			change: func(c *Config) { c.Firmware = UEFI },
 			boot:   boot{order: []bmc.BootDevice{bmc.HTTP, bmc.Disk, bmc.PXE}},
 			want:   []string{"IPv4PXESupport,string=no", "mac=52:54:00:24:00:01,bootindex=1", "wwn=0x5052540024000100,bootindex=2"},
+		},
+		{
+			reason: "UEFI by IPv6: IPv4 is not tried",
+			change: func(c *Config) { c.Firmware, c.IPv6 = UEFI, true },
+			boot:   boot{order: pxeFirst},
+			want:   []string{"IPv4PXESupport,string=no", "IPv6PXESupport,string=yes", "bootindex=1,romfile="},
 		},
 		{
 			reason: "KVM runs the host's processor",

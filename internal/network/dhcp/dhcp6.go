@@ -332,7 +332,7 @@ func tags6(req *dhcpv6.Message) map[string]bool {
 	tags := map[string]bool{}
 	for _, c := range req.Options.UserClasses() {
 		if strings.Contains(string(c), "iPXE") {
-			tags["ipxe"] = true
+			tags["ipxe"], tags["ipxe6"] = true, true // Ironic's options for dnsmasq use the latter
 		}
 	}
 	arch := "bios"

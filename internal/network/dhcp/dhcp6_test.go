@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,41 @@ func TestBootFileURL(t *testing.T) {
 		}
 		if got := len(r.Options.VendorClasses()) > 0; got != (tc.reason == "UEFI HTTP") {
 			t.Errorf("%s: vendor class %t", tc.reason, got)
+		}
+	}
+}
+
+// TestBootOptionsOfIronic: the options that Ironic gives a port for an IPv6 network lead each firmware to its loader.
+func TestBootOptionsOfIronic(t *testing.T) {
+	s := server6()
+	s.Lookup = func(context.Context, net.HardwareAddr) (*dhcp.Host6, error) {
+		return &dhcp.Host6{Addresses: host6.Addresses, OnLink: host6.OnLink, Options: []dhcp.Option{
+			{Name: "tag:!ipxe6,tag:efi-x86_64,59", Value: "tftp://[fd00:24::1]/x86"}, {Name: "tag:!ipxe6,tag:efi-arm64,59", Value: "tftp://[fd00:24::1]/arm"},
+			{Name: "tag:!ipxe6,tag:http,tag:efi-x86_64,59", Value: "http://[fd00:24::1]/x86"}, {Name: "tag:!ipxe6,tag:http,tag:efi-arm64,59", Value: "http://[fd00:24::1]/arm"},
+			{Name: "tag:ipxe6,59", Value: "http://[fd00:24::1]/script"}, {Name: "60", Value: "one two"}}}, nil
+	}
+	class := func(m dhcpv6.DHCPv6) {
+		m.AddOption(&dhcpv6.OptVendorClass{EnterpriseNumber: 343, Data: [][]byte{[]byte("HTTPClient:Arch:00016:UNDI:003016")}})
+	}
+	user := dhcpv6.WithUserClass([]byte("iPXE"))
+	for _, tc := range []struct {
+		reason string
+		mods   []dhcpv6.Modifier
+		want   string
+	}{
+		{"UEFI PXE", []dhcpv6.Modifier{dhcpv6.WithArchType(7)}, "tftp://[fd00:24::1]/x86"},
+		{"UEFI PXE on arm64", []dhcpv6.Modifier{dhcpv6.WithArchType(11)}, "tftp://[fd00:24::1]/arm"},
+		{"UEFI HTTP", []dhcpv6.Modifier{dhcpv6.WithArchType(16), class}, "http://[fd00:24::1]/x86"},
+		{"iPXE", []dhcpv6.Modifier{dhcpv6.WithArchType(7), user}, "http://[fd00:24::1]/script"},
+		{"iPXE in a BIOS", []dhcpv6.Modifier{dhcpv6.WithArchType(0), user}, "http://[fd00:24::1]/script"},
+		{"a system", nil, ""},
+	} {
+		r := ask6(t, s, dhcpv6.MessageTypeSolicit, append(tc.mods, ia())...)
+		if got := r.Options.BootFileURL(); got != tc.want {
+			t.Errorf("%s: %q, expected %q", tc.reason, got, tc.want)
+		}
+		if got := r.Options.BootFileParam(); !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("%s: parameters %q", tc.reason, got)
 		}
 	}
 }
