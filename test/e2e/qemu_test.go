@@ -40,7 +40,7 @@ func TestQemuMachinesBootDeployAndAreIsolated(t *testing.T) {
 	h.tripleo(15*time.Minute, "overcloud", "image", "build", "--image-name", "ironic-python-agent", "--image-name", "overcloud-minimal",
 		"--output-directory", cache, "--cache-directory", filepath.Join(filepath.Dir(cache), "build"))
 	h.tripleo(5*time.Minute, "overcloud", "image", "upload", "--image-path", cache)
-	h.tripleo(2*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
+	h.tripleo(2*time.Minute, "overcloud", "node", "import", h.withoutLinks(lab))
 	h.tripleo(20*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
 	h.realHardware()
 	h.cablesEnd(name, "node-0", "node-1")
