@@ -1,205 +1,179 @@
-// Command compare puts one load on a service and prints what it did with it, so
-// that ours and OpenStack's own can be measured alike (scripts/compare.sh starts
-// both). Every load ends by itself: -seconds for each kind of request. It speaks
-// to loopback only.
+// Command compare puts one load on two services that speak one API and prints
+// what each did with it, so that ours and OpenStack's own can be measured alike
+// (scripts/compare.sh starts both). The two take turns, measure by measure and
+// round by round, so that what else the machine does falls on both. Every load
+// ends by itself. It speaks to loopback only.
 package main
 
 import (
-	"context"
-	"crypto/rand"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// target is the service under load.
-type target struct {
-	client  *http.Client
-	url     string
-	token   string
-	auth    string // body of a request for a token
-	seconds time.Duration
-	workers int
+// measure is one kind of request, put on either side in turn.
+type measure struct {
+	name string
+	unit string
+	// run is one round.
+	run func(*side) (work, error)
 }
 
-// answered is what one request came to.
-type answered struct {
-	status int
-	header http.Header
-	body   []byte
+// work is what was done in a round.
+type work struct {
+	units float64
+	took  time.Duration
 }
 
-// do sends a request; kept bodies are bounded, others are read and dropped.
-func (t *target) do(method, path string, header map[string]string, body io.Reader, keep bool) (answered, error) {
-	req, err := http.NewRequestWithContext(context.Background(), method, t.url+path, body)
-	if err != nil {
-		return answered{}, err
-	}
-	if t.token != "" {
-		req.Header.Set("X-Auth-Token", t.token)
-	}
-	for k, v := range header {
-		req.Header.Set(k, v)
-	}
-	res, err := t.client.Do(req)
-	if err != nil {
-		return answered{}, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	out := answered{status: res.StatusCode, header: res.Header}
-	if keep {
-		out.body, err = io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	} else {
-		_, err = io.Copy(io.Discard, res.Body)
-	}
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s %s", method, path, res.Status, out.body)
-	}
-	return out, err
+// service is what is compared of one service.
+type service struct {
+	// prepare makes what the measures need; may be nil.
+	prepare  func(*side) error
+	measures []measure
 }
 
-// load runs fn from all workers until the time is over and prints how many ended
-// a second; units is what one call counts for.
-func (t *target) load(name string, units int, fn func(worker, n int) error) error {
-	var done atomic.Int64
-	var failed error
-	var once sync.Once
-	var all sync.WaitGroup
-	began := time.Now()
-	for w := range t.workers {
-		all.Go(func() {
-			for n := 0; time.Since(began) < t.seconds; n++ {
-				if err := fn(w, n); err != nil {
-					once.Do(func() { failed = err })
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	if failed != nil {
-		return fmt.Errorf("%s: %w", name, failed)
-	}
-	fmt.Printf("  %-34s %10.0f /s\n", name, float64(done.Load()*int64(units))/time.Since(began).Seconds())
-	return nil
+var services = map[string]service{
+	"objects":  {prepare: prepareObjects, measures: objectMeasures},
+	"tokens":   {prepare: prepareTokens, measures: tokenMeasures},
+	"images":   {prepare: prepareImages, measures: imageMeasures},
+	"messages": {prepare: prepareMessages, measures: messageMeasures},
 }
 
-// stream moves size bytes once each way and prints MB a second.
-func (t *target) stream(put, get string, size int64, header map[string]string) error {
-	block := make([]byte, 1<<20)
-	_, _ = rand.Read(block) // never fails
-	began := time.Now()
-	if _, err := t.do(http.MethodPut, put, header, io.LimitReader(&repeat{block: block}, size), false); err != nil {
-		return err
-	}
-	fmt.Printf("  %-34s %10.0f MB/s\n", fmt.Sprintf("put %d MB", size/1e6), float64(size)/1e6/time.Since(began).Seconds())
-	began = time.Now()
-	if _, err := t.do(http.MethodGet, get, nil, nil, false); err != nil {
-		return err
-	}
-	fmt.Printf("  %-34s %10.0f MB/s\n", fmt.Sprintf("get %d MB", size/1e6), float64(size)/1e6/time.Since(began).Seconds())
-	return nil
+// config is the command line.
+type config struct {
+	service string
+	rounds  int
+	sides   [2]*side
 }
 
-// repeat reads one block again and again.
-type repeat struct {
-	block []byte
-	at    int
-}
-
-func (r *repeat) Read(p []byte) (int, error) {
-	n := copy(p, r.block[r.at:])
-	r.at = (r.at + n) % len(r.block)
-	return n, nil
-}
-
-// objects: Swift. The url is the account's.
-func objects(t *target) error {
-	if _, err := t.do(http.MethodPut, "/compare", nil, nil, true); err != nil {
-		return err
+// parse reads the command line. Errors name the flag, its value and what was expected.
+func parse() (*config, error) {
+	c := &config{sides: [2]*side{{name: "ours"}, {name: "theirs"}}}
+	flag.StringVar(&c.service, "service", "", "objects, tokens, images or messages")
+	flag.IntVar(&c.rounds, "rounds", 3, "rounds of each measure, 1 to 20")
+	seconds := flag.Duration("seconds", 4*time.Second, "time for each kind of request in a round, at most a minute")
+	workers := flag.Int("connections", 8, "connections, at most 64")
+	urls, files := [2]*string{}, [2]*string{}
+	for i, s := range c.sides {
+		urls[i] = flag.String(s.name, "", "endpoint of "+s.name+", on loopback")
+		files[i] = flag.String(s.name+"-auth", "", "file with the body of a request for a token")
+		flag.Func(s.name+"-sessions", "ids of the sessions that the processes of "+s.name+" are in, with commas between", s.setSessions)
+		flag.StringVar(&s.token, s.name+"-token", os.Getenv("COMPARE_TOKEN_"+strings.ToUpper(s.name)), "token of every request (environment COMPARE_TOKEN_"+strings.ToUpper(s.name)+")")
 	}
-	small := strings.Repeat("x", 4096)
-	name := func(w, n int) string { return fmt.Sprintf("/compare/o%d-%d", w, n%50) }
-	err := t.load("put 4 KiB", 1, func(w, n int) error {
-		_, err := t.do(http.MethodPut, name(w, n), nil, strings.NewReader(small), true)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = t.load("get 4 KiB", 1, func(w, n int) error {
-		_, err := t.do(http.MethodGet, fmt.Sprintf("/compare/o%d-0", w), nil, nil, false)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return t.stream("/compare/big", "/compare/big", 1e9, nil)
-}
-
-// tokens: Keystone. The url ends in /v3.
-func tokens(t *target) error {
-	jsonType := map[string]string{"Content-Type": "application/json"}
-	var last atomic.Value
-	err := t.load("token by password", 1, func(int, int) error {
-		a, err := t.do(http.MethodPost, "/auth/tokens", jsonType, strings.NewReader(t.auth), true)
-		if err == nil {
-			last.Store(a.header.Get("X-Subject-Token"))
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	token, _ := last.Load().(string)
-	t.token = token
-	return t.load("token validated", 1, func(int, int) error {
-		_, err := t.do(http.MethodGet, "/auth/tokens", map[string]string{"X-Subject-Token": token}, nil, true)
-		return err
-	})
-}
-
-func run() error {
-	service := flag.String("service", "", "objects or tokens")
-	address := flag.String("url", "", "endpoint, on loopback")
-	token := flag.String("token", os.Getenv("COMPARE_TOKEN"), "token of every request (environment COMPARE_TOKEN)")
-	auth := flag.String("auth", "", "file with the body of a request for a token")
-	seconds := flag.Duration("seconds", 8*time.Second, "time for each kind of request, at most a minute")
-	workers := flag.Int("connections", 32, "connections, at most 64")
 	flag.Parse()
-	u, err := url.Parse(*address)
+	if _, ok := services[c.service]; !ok {
+		return nil, fmt.Errorf("-service %q: expected objects, tokens, images or messages", c.service)
+	}
+	if *seconds <= 0 || *seconds > time.Minute {
+		return nil, fmt.Errorf("-seconds %s: expected more than 0 and at most 1m", *seconds)
+	}
+	if *workers < 1 || *workers > 64 {
+		return nil, fmt.Errorf("-connections %d: expected 1 to 64", *workers)
+	}
+	if c.rounds < 1 || c.rounds > 20 {
+		return nil, fmt.Errorf("-rounds %d: expected 1 to 20", c.rounds)
+	}
+	for i, s := range c.sides {
+		u, err := url.Parse(*urls[i])
+		if err != nil {
+			return nil, fmt.Errorf("-%s: %w", s.name, err)
+		}
+		if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+			return nil, fmt.Errorf("-%s %q: expected an address of loopback", s.name, *urls[i])
+		}
+		s.url = strings.TrimSuffix(*urls[i], "/")
+		s.seconds, s.workers = *seconds, *workers
+		s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+		if *files[i] != "" {
+			b, err := os.ReadFile(*files[i])
+			if err != nil {
+				return nil, fmt.Errorf("-%s-auth: %w", s.name, err)
+			}
+			s.auth = string(b)
+		}
+	}
+	return c, nil
+}
+
+// run puts every measure on both sides and prints a line for each: medians of
+// the rounds, the smallest and the largest, what a unit cost in processor time
+// (which hardly depends on what else the machine does), and the ratios of the medians.
+func run() error {
+	c, err := parse()
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("url %q: expected an address of loopback", *address)
-	}
-	if *seconds > time.Minute || *workers < 1 || *workers > 64 {
-		return errors.New("-seconds is at most 1m, -connections 1 to 64")
-	}
-	t := &target{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}, url: strings.TrimSuffix(*address, "/"), token: *token, seconds: *seconds, workers: *workers}
-	if *auth != "" {
-		b, err := os.ReadFile(*auth)
-		if err != nil {
-			return err
+	what := services[c.service]
+	if what.prepare != nil {
+		for _, s := range c.sides {
+			if err := what.prepare(s); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
 		}
-		t.auth = string(b)
 	}
-	kinds := map[string]func(*target) error{"objects": objects, "tokens": tokens}
-	if kinds[*service] == nil {
-		return fmt.Errorf("-service %q: expected objects or tokens", *service)
+	fmt.Printf("%-34s %-10s %23s %22s %8s %17s %8s\n", c.service, "", "ours (min-max)", "theirs (min-max)", "ratio", "processor ms each", "ratio")
+	for _, m := range what.measures {
+		var rates, costs [2][]float64
+		for round := range c.rounds {
+			for turn := range c.sides {
+				i := (turn + round) % 2
+				rate, cost, err := c.sides[i].measured(m)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", m.name, c.sides[i].name, err)
+				}
+				rates[i], costs[i] = append(rates[i], rate), append(costs[i], cost)
+			}
+		}
+		fmt.Printf("%-34s %-10s %23s %22s %7.1fx %8.2f %8.2f %7.1fx\n", m.name, m.unit, spread(rates[0]), spread(rates[1]), median(rates[0])/median(rates[1]),
+			median(costs[0]), median(costs[1]), median(costs[1])/median(costs[0]))
 	}
-	return kinds[*service](t)
+	return nil
+}
+
+// measured runs one round on a side: units a second, and milliseconds of a
+// processor that the side's processes spent on a unit.
+func (s *side) measured(m measure) (rate, cost float64, err error) {
+	before, err := processor(s.sessions)
+	if err != nil {
+		return 0, 0, err
+	}
+	done, err := m.run(s)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := processor(s.sessions)
+	if err != nil {
+		return 0, 0, err
+	}
+	if done.units == 0 {
+		return 0, 0, errors.New("nothing was done in the time")
+	}
+	return done.units / done.took.Seconds(), float64((after - before).Microseconds()) / 1000 / done.units, nil
+}
+
+func median(v []float64) float64 {
+	s := slices.SortedFunc(slices.Values(v), cmp.Compare[float64])
+	if len(s)%2 == 1 {
+		return s[len(s)/2]
+	}
+	return (s[len(s)/2-1] + s[len(s)/2]) / 2
+}
+
+// spread prints median, minimum and maximum.
+func spread(v []float64) string {
+	digits := 0
+	if median(v) < 100 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f (%.*f-%.*f)", digits, median(v), digits, slices.Min(v), digits, slices.Max(v))
 }
 
 func main() {
