@@ -22,7 +22,7 @@ func TestQemuVirtualMedia(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newRAIDMachine(t)
-	iso := boot.ISO{Kernel: kernel, Initrd: initrd, Args: []string{"ipa-api-url=http://10.0.2.2:" + port, "console=ttyS0,115200n8"}}
+	iso := boot.ISO{Kernel: kernel, Initrd: initrd, Args: []string{"ipa-api-url=http://10.0.2.2:" + port, guestArgs}}
 	iso.Loaders.Defaults()
 	name := filepath.Join(m.dir, "cd.iso")
 	if err := iso.Write(name); err != nil {
