@@ -42,6 +42,11 @@ type neutronPort struct {
 	DeviceID    string       `json:"device_id"`
 	DeviceOwner string       `json:"device_owner"`
 	Options     []dhcpOption `json:"extra_dhcp_opts"`
+	Status      string       `json:"status"`
+	VIFType     string       `json:"binding:vif_type"`
+	VIFDetails  struct {
+		Error string `json:"binding_error"` // of our network service; others give none
+	} `json:"binding:vif_details"`
 }
 
 // permanent says that an OpenStack service has refused for good.
@@ -320,24 +325,32 @@ func (n *Node) taskNetwork() string {
 
 // networkProvision puts the node's cards on the provisioning network. With the
 // flat interface a card that carries an instance's port boots through that one;
-// all others get a port of ours.
+// all others get a port of ours, each for its own cable, whatever portgroup it
+// is in. With the neutron interface it waits until they are wired.
 func networkProvision(ctx context.Context, w *work) outcome {
 	if w.n.Interfaces["network"] == "noop" {
 		return done()
 	}
-	ports, err := w.s.ports(ctx, w.n.UUID)
+	all, err := w.s.ports(ctx, w.n.UUID)
 	if err != nil {
 		return broken(err)
 	}
-	usable := 0
-	for _, p := range ports {
-		if !p.PXEEnabled {
-			continue
+	ports, err := w.n.bootPorts(all)
+	if err != nil {
+		return failed(err)
+	}
+	if w.n.wires() {
+		if !w.n.Run.Sent.IsZero() {
+			return w.awaitPorts(ctx, provisioned(ports))
 		}
-		usable++
+		if err := w.unplugTenant(ctx); err != nil {
+			return w.cloudTrouble(ctx, err)
+		}
+	}
+	for _, p := range ports {
 		opts := w.s.bootOptions(w.n, p.Address)
-		cable := attachment{members: []*Port{p}}.profile()
-		if vif := p.vif(); vif != "" && w.n.Run.Flow == flowDeploy && w.n.Interfaces["network"] != "neutron" {
+		cable := w.n.profile(attachment{members: []*Port{p}})
+		if vif := p.vif(); vif != "" && w.n.Run.Flow == flowDeploy && !w.n.wires() {
 			if err := w.s.network.takeMAC(ctx, vif, p.Address); err != nil {
 				return w.cloudTrouble(ctx, err)
 			}
@@ -354,10 +367,21 @@ func networkProvision(ctx context.Context, w *work) outcome {
 			return broken(err)
 		}
 	}
-	if usable == 0 {
-		return failf("the node has no port that is enabled for PXE")
+	if w.n.wires() {
+		return brokenOr(w.sentPorts(ctx), again(0))
 	}
 	return done()
+}
+
+// provisioned are the Neutron ports of cards whose cables are known.
+func provisioned(ports []*Port) []awaited {
+	var out []awaited
+	for _, p := range ports {
+		if id, _ := p.InternalInfo[infoProvisPort].(string); id != "" && !p.unmanaged() && p.unplugged() == "" {
+			out = append(out, awaited{id, p.Address})
+		}
+	}
+	return out
 }
 
 // setPortInfo keeps a value of a port's internal_info; "" removes it.
@@ -415,12 +439,30 @@ func networkClear(ctx context.Context, w *work) outcome {
 // networkTenant leaves the instance's ports as the only ones of the node. An
 // instance that lives in a ramdisk boots through them.
 func networkTenant(ctx context.Context, w *work) outcome {
-	if out := networkClear(ctx, w); out.kind != stepDone || w.n.Interfaces["network"] == "noop" {
-		return out
+	if w.n.Interfaces["network"] == "noop" {
+		return done()
 	}
 	all, err := w.s.attachmentsOf(ctx, w.n.UUID)
 	if err != nil {
 		return broken(err)
+	}
+	var ports []awaited
+	for _, a := range all {
+		if a.vif() == "" {
+			continue
+		}
+		if err := w.n.checkCables(a.members); err != nil {
+			return failed(err)
+		}
+		if w.n.profile(a) != nil {
+			ports = append(ports, awaited{a.vif(), a.name()})
+		}
+	}
+	if w.n.wires() && !w.n.Run.Sent.IsZero() {
+		return w.awaitPorts(ctx, ports)
+	}
+	if out := networkClear(ctx, w); out.kind != stepDone {
+		return out
 	}
 	for _, a := range all {
 		if a.vif() == "" {
@@ -435,9 +477,12 @@ func networkTenant(ctx context.Context, w *work) outcome {
 				return w.cloudTrouble(ctx, err)
 			}
 		}
-		if err := w.s.network.bind(ctx, a.vif(), w.n.UUID, a.address(), a.profile(), opts); err != nil {
+		if err := w.s.network.bind(ctx, a.vif(), w.n.UUID, a.address(), w.n.profile(a), opts); err != nil {
 			return w.cloudTrouble(ctx, err)
 		}
+	}
+	if w.n.wires() {
+		return brokenOr(w.sentPorts(ctx), again(0))
 	}
 	return done()
 }

@@ -529,6 +529,10 @@ func (s *Service) validateInterface(n *Node, ports []*Port, iface string) error 
 		if n.Interfaces[iface] != "fake" && n.Interfaces[iface] != "noop" && len(ports) == 0 {
 			return api.Invalid("Node %s does not have any port associated with it.", n.UUID)
 		}
+		if iface == "network" && n.wires() {
+			_, err := n.bootPorts(ports)
+			return err
+		}
 		return nil
 	case "deploy":
 		switch n.Interfaces["deploy"] {

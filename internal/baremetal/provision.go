@@ -266,7 +266,7 @@ func (s *Service) verbReady(tx *store.Tx, n *Node, ev states.Event) error {
 	}
 	switch ev {
 	case states.Deploy, states.Rebuild:
-		for _, i := range []string{"deploy", "boot"} {
+		for _, i := range []string{"deploy", "boot", "network"} {
 			if err := s.validateInterface(n, ports, i); err != nil {
 				return api.Invalid("Failed to validate deploy or power info for node %s. Error: %s", n.UUID, errText(err))
 			}

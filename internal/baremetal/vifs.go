@@ -23,6 +23,14 @@ func (a attachment) id() string {
 	return a.members[0].UUID
 }
 
+// name is for messages: the portgroup, or the card's MAC.
+func (a attachment) name() string {
+	if a.group != nil {
+		return "portgroup " + a.group.UUID
+	}
+	return a.members[0].Address
+}
+
 // address is the MAC that the VIF takes over; "" when the VIF keeps its own
 // (a portgroup without address).
 func (a attachment) address() string {
@@ -54,7 +62,7 @@ func (a attachment) pxe() bool {
 func (a attachment) profile() map[string]any {
 	var cables []any
 	for _, p := range a.members {
-		if len(p.LocalLinkConnection) > 0 {
+		if len(p.LocalLinkConnection) > 0 && !p.unmanaged() {
 			cables = append(cables, p.LocalLinkConnection)
 		}
 	}

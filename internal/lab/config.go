@@ -200,6 +200,9 @@ type Node struct {
 	User          string
 	// Password is that of both protocols; it appears in instackenv.json only.
 	Password string
+	// SwitchPort is where the machine's cable ends, at the switch SwitchName
+	// with the MAC SwitchID; empty in the simulation.
+	SwitchPort, SwitchName, SwitchID string
 }
 
 // RedfishURL is the root of the machine's Redfish service.
@@ -274,6 +277,10 @@ func (r record) nodes() []Node {
 			n.Info.UEFI = n.Firmware == qemu.UEFI
 		}
 		if c.real() {
+			n.SwitchName, n.SwitchID, n.SwitchPort = c.Name, chassisOf(c.Name).String(), n.Name
+			if n.Namespace != "" {
+				n.SwitchPort = n.Namespace
+			}
 			n.BMCAddress = fmt.Sprintf("%s%d", bmcNetwork, bmcFirst+i)
 			n.IPMIPort, n.RedfishPort, n.RedfishSystem = ipmiPort, redfishPort, "1"
 		} else {

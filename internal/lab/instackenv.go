@@ -35,6 +35,8 @@ type instackNode struct {
 type instackPort struct {
 	Address         string `json:"address"`
 	PhysicalNetwork string `json:"physical_network,omitempty"`
+
+	LocalLink map[string]string `json:"local_link_connection,omitempty"`
 }
 
 // Instackenv renders nodes as a node file for `tripleo overcloud node import`.
@@ -43,7 +45,7 @@ func Instackenv(nodes []Node) ([]byte, error) {
 	for _, n := range nodes {
 		in := instackNode{
 			Name: n.Name, Type: n.PMType, User: n.User, Password: n.Password,
-			MACs: []string{n.MAC.String()}, Ports: []instackPort{{Address: n.MAC.String(), PhysicalNetwork: "ctlplane"}},
+			MACs: []string{n.MAC.String()}, Ports: []instackPort{{Address: n.MAC.String(), PhysicalNetwork: physicalNetwork, LocalLink: n.link()}},
 			CPU: strconv.Itoa(n.Info.CPUs), Memory: strconv.Itoa(n.Info.MemoryMiB), Disk: strconv.FormatInt(n.Info.DiskBytes>>30, 10), Arch: "x86_64",
 		}
 		if n.Profile != "" {

@@ -156,7 +156,7 @@ func (s *server) buildSwitch(build func(*vswitch.Switch, Node) error) error {
 			return fmt.Errorf("machine %s: %w", n.Name, err)
 		}
 	}
-	return nil
+	return s.manageSwitch(sw)
 }
 
 // chassisOf is the address by which a lab's switch names itself: the same after

@@ -236,8 +236,10 @@ func sweep(ctx context.Context, rec record, keepFiles bool) error {
 		}
 		errs = append(errs, container.DetachLoops(c.Dir))
 	}
-	if err := os.Remove(SocketPath(c.Dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, fmt.Errorf("lab: %w", err))
+	for _, socket := range []string{SocketPath(c.Dir), filepath.Join(c.Dir, switchSocket)} {
+		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("lab: %w", err))
+		}
 	}
 	if !keepFiles {
 		errs = append(errs, removeFiles(rec))
@@ -260,7 +262,7 @@ func sweepName(ctx context.Context, name string) error {
 // the folder may have been somebody's home.
 func removeFiles(rec record) error {
 	dir := rec.Config.Dir
-	names := []string{"lab.json", "lab.log", "lab.lock", "instackenv.json"}
+	names := []string{"lab.json", "lab.log", "lab.lock", "instackenv.json", "undercloud.yaml", switchSocket, switchPassword}
 	for _, n := range rec.nodes() {
 		names = append(names, n.Name)
 	}

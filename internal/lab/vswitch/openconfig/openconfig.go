@@ -1,6 +1,5 @@
 // Package openconfig serves a switch of the lab over gNMI, with the parts of
-// openconfig-interfaces and openconfig-vlan that say which VLANs a port has. `tripleo lab
-// up` does not open it yet.
+// openconfig-interfaces and openconfig-vlan that say which VLANs a port has.
 package openconfig
 
 import (
