@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tripleo/tripleo/internal/lab/bmc"
 	"github.com/tripleo/tripleo/internal/lab/bmc/redfish"
 	"github.com/tripleo/tripleo/internal/lab/machine"
 	"github.com/tripleo/tripleo/internal/lab/sim"
@@ -52,7 +53,7 @@ func (s *server) buildSim() error {
 			Address:     fmt.Sprintf("10.%d.%d.%d", 128+(n.Index>>16)&0x3f, n.Index>>8&0xff, n.Index&0xff),
 			Speed:       c.SimSpeed, FailureRate: c.SimFailures, Seed: c.Seed, Index: n.Index, Client: client, Log: log, Now: time.Now,
 		})
-		m := machine.New(machine.Options{Info: n.Info, Hardware: hw, Console: io.Discard, Log: log, Now: time.Now})
+		m := machine.New(machine.Options{Info: n.Info, Hardware: hw, Console: io.Discard, Log: log, Now: time.Now, Devices: []bmc.BootDevice{bmc.Disk, bmc.PXE, bmc.CDROM}})
 		s.units = append(s.units, &unit{node: n, machine: m})
 		s.run = append(s.run, m.Run)
 		byPath[n.Info.UUID] = hw

@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -69,6 +72,81 @@ func availableSim(t *testing.T, port, count int, more string) (h *house, lab str
 		t.Fatalf("%d of %d nodes are available:\n%s", n, count, states)
 	}
 	return h, lab
+}
+
+// TestSimulatedMachinesDeployFromVirtualMedia: no machine asks the network for
+// its ramdisk, all have CDs in their drives for it, and none is left with one.
+func TestSimulatedMachinesDeployFromVirtualMedia(t *testing.T) {
+	h, lab := newSim(t, 18120, 3, 8, "")
+	h.tinyImages()
+	h.tripleo(3*time.Minute, "overcloud", "node", "import", filepath.Join(lab, "instackenv.json"))
+	for n := range 3 {
+		h.openstackText("baremetal", "node", "set", fmt.Sprintf("node-%d", n), "--boot-interface", "redfish-virtual-media")
+	}
+	h.tripleo(5*time.Minute, "overcloud", "node", "introspect", "--all-manageable", "--provide")
+	plan := smallPlan(t, h.dir, 3, "#!/bin/sh\necho configured")
+	h.tripleo(10*time.Minute, "overcloud", "deploy", "--templates", plan, "-e", filepath.Join(h.dir, "small.yaml"))
+	if servers := h.openstackText("server", "list", "-f", "value", "-c", "Status"); strings.Count(servers, "ACTIVE") != 3 {
+		t.Errorf("servers are %s, expected 3 of them ACTIVE", servers)
+	}
+	h.stackComplete()
+	h.drivesAreEmpty(lab)
+	log, err := os.ReadFile(filepath.Join(lab, "lab.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "phase=cd"); n < 6 || strings.Contains(string(log), "phase=pxe") {
+		t.Errorf("%d starts from a CD, expected those of 3 inspections and 3 deployments, and none from the network:\n%s", n, phases(string(log)))
+	}
+}
+
+// phases are the lines of a lab's log that tell what machines do.
+func phases(log string) string {
+	var out []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "msg=phase") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out[max(0, len(out)-60):], "")
+}
+
+// drivesAreEmpty asks the machines' own Redfish service what is in their drives.
+func (h *house) drivesAreEmpty(lab string) {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join(lab, "instackenv.json"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var file struct {
+		Nodes []struct {
+			Name     string `json:"name"`
+			Address  string `json:"pm_addr"`
+			User     string `json:"pm_user"`
+			Password string `json:"pm_password"`
+			System   string `json:"pm_system_id"`
+		} `json:"nodes"`
+	}
+	if err := json.Unmarshal(text, &file); err != nil || len(file.Nodes) == 0 {
+		h.t.Fatalf("%d nodes, %v", len(file.Nodes), err)
+	}
+	for _, n := range file.Nodes {
+		req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, n.Address+n.System+"/VirtualMedia/Cd", nil)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		req.SetBasicAuth(n.User, n.Password)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		var drive struct{ Inserted *bool }
+		err = json.NewDecoder(res.Body).Decode(&drive)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK || drive.Inserted == nil || *drive.Inserted {
+			h.t.Errorf("%s: the drive answers %s, %+v, %v; expected it to be there and empty", n.Name, res.Status, drive, err)
+		}
+	}
 }
 
 // fromEnrollToDeployed walks the whole way and back on simulated machines.

@@ -63,6 +63,7 @@ type Machine struct {
 	disk   contents
 	agent  *ramdisk // while the ramdisk runs
 	button func()   // asks the installed system to shut down
+	media  string   // URL of what is in the virtual CD drive; "" is nothing
 }
 
 // contents is what is on the disk.
@@ -124,6 +125,8 @@ func (m *Machine) Boot(ctx context.Context, b machine.Board, order []bmc.BootDev
 			out, err = m.bootNetwork(ctx, b)
 		case bmc.Disk:
 			out, err = m.bootDisk(ctx, b)
+		case bmc.CDROM:
+			out, err = m.bootCD(ctx, b)
 		default:
 			continue
 		}
@@ -197,17 +200,22 @@ func (l *loader) Fetch(ctx context.Context, u *url.URL) (firmware.Blob, error) {
 
 // peek reads the first n bytes of what an address serves.
 func (m *Machine) peek(ctx context.Context, address string, n int64) ([]byte, error) {
+	return m.fetchRange(ctx, address, 0, n)
+}
+
+// fetchRange reads at most n bytes from first on of what an address serves.
+func (m *Machine) fetchRange(ctx context.Context, address string, first, n int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, errors.New("the address cannot be parsed") // it may carry a signature
 	}
-	req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", n-1))
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", first, first+n-1))
 	res, err := m.cfg.Client.Do(req)
 	if err != nil {
 		return nil, withoutURL(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusPartialContent {
+	if whole := res.StatusCode == http.StatusOK && first == 0; !whole && res.StatusCode != http.StatusPartialContent {
 		return nil, fmt.Errorf("the server answered %s", res.Status)
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, n))

@@ -109,7 +109,7 @@ func start(t *testing.T, u *undercloud, failures float64) (*machine.Machine, str
 		Info: info, MAC: "52:54:00:24:00:01", NodeURL: u.URL, CallbackURL: agents.URL + "/" + info.UUID, Address: "10.128.0.1",
 		Speed: 2000, FailureRate: failures, Seed: 1, Client: u.Client(), Log: log, Now: time.Now,
 	})
-	m := machine.New(machine.Options{Info: info, Hardware: hw, Console: io.Discard, Log: log, Now: time.Now})
+	m := machine.New(machine.Options{Info: info, Hardware: hw, Console: io.Discard, Log: log, Now: time.Now, Devices: []bmc.BootDevice{bmc.Disk, bmc.PXE, bmc.CDROM}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
