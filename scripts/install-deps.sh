@@ -14,7 +14,7 @@ packages=(
   python3-jinja2 python3-yaql python3-mistral python3-yaml
   placement-api isc-dhcp-client genisoimage nftables cinder-api cinder-scheduler cinder-volume
   # what configures nodes of plans that come from elsewhere
-  puppet hiera ansible-core python3-os-apply-config
+  puppet hiera ansible-core python3-os-apply-config python3-os-refresh-config python3-os-collect-config openssh-server sudo
   # make tempest, and Swift's own functional tests
   python3-swift python3-pytest tempest
   heat-tempest-plugin mistral-tempest-plugin keystone-tempest-plugin glance-tempest-plugin zaqar-tempest-plugin ironic-tempest-plugin neutron-tempest-plugin python3-osc-placement

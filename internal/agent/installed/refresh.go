@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -176,41 +175,6 @@ func (a *agent) applyHook(ctx context.Context, d hooks.Deployment, log io.Writer
 		return r, nil
 	}
 	return hooks.Result{Stdout: text}, nil
-}
-
-// runParts runs the executables of a folder in the order of their names, with OS_CONFIG_FILES as os-collect-config sets it.
-func (a *agent) runParts(ctx context.Context, name string) error {
-	dir := path.Join(phaseDir, name)
-	entries, err := os.ReadDir(a.host.Path(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return strings.Compare(x.Name(), y.Name()) })
-	files := configFiles()
-	for i, f := range files {
-		files[i] = a.host.Path(f)
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-			continue
-		}
-		p := path.Join(dir, e.Name())
-		res, err := a.host.Run.Run(ctx, host.Command{
-			Args: []string{a.host.Path(p)},
-			Env:  []string{"OS_CONFIG_FILES=" + strings.Join(files, ":"), "OS_REFRESH_CONFIG_BASE_DIR=" + phaseDir},
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-		if res.Code != 0 {
-			return fmt.Errorf("%s: exit code %d: %s", p, res.Code, strings.TrimSpace(string(res.Stderr)))
-		}
-	}
-	return nil
 }
 
 // publicKeys are the keys Nova put into the instance's metadata, in the order of their names.
