@@ -31,7 +31,7 @@ func newOvercloudCommand(a *app) *cobra.Command {
 	image.AddCommand(newImageBuildCommand(a), newImageUploadCommand(a))
 	cmd.PersistentFlags().BoolVar(&a.noProgress, "no-progress", false, "plain lines instead of live ones")
 	cmd.AddCommand(image, newNodeCommand(a), newPlanCommand(a), newDeployCommand(a), newOvercloudStatus(a),
-		newOvercloudFailures(a), newOvercloudCredentials(a), newOvercloudDelete(a), newProfilesCommand(a), newNetenvCommand(a), newParametersCommand(a),
+		newOvercloudFailures(a), newOvercloudCredentials(a), newOvercloudDelete(a), newProfilesCommand(a), newNetenvCommand(a), newParametersCommand(a), newCertificatesCommand(a),
 		newRaidCommand(a), newGenerateCommand(a), newExecuteCommand(a), newSupportCommand(a), newConfigCommand(a), newContainerCommand(a))
 	cmd.AddCommand(newRolesCommands(a)...)
 	cmd.AddCommand(newLifecycleCommands(a)...)

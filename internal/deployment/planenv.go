@@ -112,7 +112,7 @@ func (r *run) dropEnvMirror(container string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{container, passwordsEnv(container)} {
+	for _, name := range []string{container, passwordsEnv(container), certificatesEnv(container)} {
 		_, err = r.request(c, "DELETE", versioned(c, "v2", "environments", name), nil, nil)
 		if err != nil && !isStatus(err, 404) {
 			return err

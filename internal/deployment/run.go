@@ -29,6 +29,8 @@ type Config struct {
 	NodeURL string
 	// BackUpDatabase writes a consistent copy of the undercloud's database to a new file below dir and returns its name.
 	BackUpDatabase func(ctx context.Context, dir string) (string, error)
+	// Vault locks keys of certificate authorities; without one there are none.
+	Vault Vault
 	// Undercloud are facts about this undercloud for its validations.
 	Undercloud Undercloud
 }

@@ -231,7 +231,7 @@ func (u *Undercloud) deploymentConfig() deployment.Config {
 		certs = append(certs, filepath.Join(dir, "server.pem"))
 	}
 	return deployment.Config{
-		Templates: plan.FS(), WorkDir: filepath.Join(u.cfg.DataDir, "deployment"), NodeURL: u.cfg.NodeURL(), BackUpDatabase: u.db.BackUp,
+		Templates: plan.FS(), WorkDir: filepath.Join(u.cfg.DataDir, "deployment"), NodeURL: u.cfg.NodeURL(), BackUpDatabase: u.db.BackUp, Vault: u.rows,
 		Undercloud: deployment.Undercloud{DataDir: u.cfg.DataDir, Certs: slices.DeleteFunc(certs, func(f string) bool { return f == "" })},
 	}
 }

@@ -42,6 +42,7 @@ type Undercloud struct {
 	tokens   *auth.Tokens
 	metadata http.Handler // of the compute service, for machines
 	keys     *seal.Keys
+	rows     *seal.Keys // of the database, and of what is locked in it once more
 	cloud    *cloud.Cloud
 	services []service
 	ready    atomic.Bool
@@ -110,11 +111,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	if u.keys, err = seal.OpenKeys(filepath.Join(cfg.Shared, "credential-keys")); err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	rows, err := seal.OpenKeys(filepath.Join(cfg.Shared, "row-keys"))
-	if err != nil {
+	if u.rows, err = seal.OpenKeys(filepath.Join(cfg.Shared, "row-keys")); err != nil {
 		return nil, fmt.Errorf("encryption of the database: %w", err)
 	}
-	u.db.Protect(rows)
+	u.db.Protect(u.rows)
 	transport, err := u.transport()
 	if err != nil {
 		return nil, err

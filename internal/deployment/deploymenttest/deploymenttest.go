@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/tripleo/tripleo/internal/auth/seal"
 	"github.com/tripleo/tripleo/internal/baremetal"
 	"github.com/tripleo/tripleo/internal/blob"
 	"github.com/tripleo/tripleo/internal/compute"
@@ -56,8 +57,10 @@ func Start(t testing.TB) *identitytest.Server {
 		builtin = append(builtin, workflow.Workbook{Name: b.Name, YAML: b.YAML})
 	}
 	work := t.TempDir()
+	vault, err := seal.OpenKeys(filepath.Join(work, "row-keys"))
+	must(err)
 	mistral, err := workflow.New(workflow.Config{DB: srv.DB, Bus: srv.Bus, Jobs: srv.Jobs, Log: srv.Log, Auth: srv.Tokens, Cloud: srv.Cloud,
-		BaseURL: srv.URL + "/workflow", Actions: deployment.Actions(deployment.Config{Templates: plan.FS(), WorkDir: work, BackUpDatabase: srv.DB.BackUp,
+		BaseURL: srv.URL + "/workflow", Actions: deployment.Actions(deployment.Config{Templates: plan.FS(), WorkDir: work, BackUpDatabase: srv.DB.BackUp, Vault: vault,
 			Undercloud: deployment.Undercloud{DataDir: work}}), Workbooks: builtin})
 	must(err)
 	srv.Mount("/workflow", mistral.Handler())

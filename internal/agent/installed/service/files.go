@@ -52,7 +52,7 @@ func (r *run) files(context.Context) error {
 			}
 			continue
 		}
-		data, err := f.data()
+		data, err := r.data(f)
 		if err != nil {
 			return r.fail("file", f.Path, err)
 		}
@@ -131,7 +131,22 @@ func isUnitFile(p string) bool {
 	return false
 }
 
+// maxCopy bounds a file that is copied: these are keys and certificates.
+const maxCopy = 1 << 20
+
 // data is what the file has to hold.
+func (r *run) data(f File) ([]byte, error) {
+	if f.Copy == "" {
+		return f.data()
+	}
+	data, err := r.Host.ReadFile(f.Copy)
+	if err == nil && len(data) > maxCopy {
+		err = fmt.Errorf("%s has %d bytes, at most %d are copied", f.Copy, len(data), maxCopy)
+	}
+	return data, err
+}
+
+// data is what the file has to hold, unless it is a copy.
 func (f File) data() ([]byte, error) {
 	switch {
 	case f.Content != nil:

@@ -51,7 +51,7 @@ func New(cfg Config) (*Hook, error) {
 	}
 	if cfg.HTTP == nil {
 		// One connection a request: a service that was restarted must not answer from an old socket.
-		cfg.HTTP = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		cfg.HTTP = &http.Client{Timeout: 30 * time.Second, Transport: freshRoots{cfg.Host}}
 	}
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep

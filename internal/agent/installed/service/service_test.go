@@ -5,8 +5,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -260,7 +263,7 @@ func TestBadSpecs(t *testing.T) {
 	for _, tt := range []struct{ reason, config, want string }{
 		{"a misspelt key must not be without effect", `{"services": [{"name": "x", "pakages": []}]}`, `service x (entry 0): json: unknown field "pakages"`},
 		{"an octal number would be read as decimal", `{"services": [{"name": "x", "files": [{"path": "/a", "content": "", "mode": 640}]}]}`, "mode has to be octal text in quotes"},
-		{"two contents", `{"services": [{"name": "x", "files": [{"path": "/a", "content": "", "ini": {}}]}]}`, "exactly one of content, ini, json, absent"},
+		{"two contents", `{"services": [{"name": "x", "files": [{"path": "/a", "content": "", "ini": {}}]}]}`, "exactly one of content, ini, json, copy"},
 		{"a relative path", `{"services": [{"name": "x", "files": [{"path": "a", "content": ""}]}]}`, "absolute path"},
 		{"a circle", `{"services": [{"name": "a", "after": ["b"]}, {"name": "b", "after": ["a"]}]}`, "services wait for each other: a after b after a"},
 		{"twice", `{"services": [{"name": "a"}, {"name": "a"}]}`, "service a is there twice"},
@@ -324,6 +327,71 @@ func TestPurgeRemovesOldKeys(t *testing.T) {
 	runHook(t, m, Config{}, fmt.Sprintf(config, ``))
 	if entries, _ := filepath.Glob(m.Path("/keys/*")); len(entries) != 2 {
 		t.Errorf("an empty set removed keys: %q", entries)
+	}
+}
+
+// TestCopies gives a service its own copy of a key; a new key is copied anew, and the unit that reads it is reloaded.
+func TestCopies(t *testing.T) {
+	m := newMachine(t)
+	const config = `{"services": [{"name": "db", "files": [{"path": "/etc/db/key", "copy": "/etc/pki/node.key", "owner": "me", "group": "mine", "mode": "0600"}],
+		"units": [{"name": "db.service", "restart_on": [], "reload_on": ["/etc/db/key"]}]}]}`
+	if res := runHook(t, m, Config{}, config); res.Code != 1 || !strings.Contains(res.Stderr, "service db, file /etc/db/key") {
+		t.Errorf("without a file to copy: %d %s", res.Code, res.Stderr)
+	}
+	for _, key := range []string{"alpha", "beta"} {
+		if _, err := m.Put(host.FileSpec{Path: "/etc/pki/node.key", Data: []byte(key), Mode: 0o600}); err != nil {
+			t.Fatal(err)
+		}
+		res := runHook(t, m, Config{}, config)
+		if res.Code != 0 || strings.Contains(res.Stdout, key) {
+			t.Fatalf("code %d: %s%s", res.Code, res.Stdout, res.Stderr)
+		}
+		data, err := m.ReadFile("/etc/db/key")
+		if err != nil || string(data) != key {
+			t.Errorf("the copy has %q, %v, want %q", data, err, key)
+		}
+		fi, err := os.Stat(m.Path("/etc/db/key"))
+		if err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, %v", fi.Mode(), err)
+		}
+		if want := map[string]string{"alpha": "started", "beta": "reloaded"}[key]; !strings.Contains(res.Stdout, want) {
+			t.Errorf("the unit was not %s: %s", want, res.Stdout)
+		}
+	}
+	for _, bad := range []string{`"copy": "relative"`, `"copy": "/a", "content": "b"`} {
+		res := runHook(t, m, Config{}, `{"services": [{"name": "x", "files": [{"path": "/x", `+bad+`}]}]}`)
+		if res.Code != 1 || !strings.Contains(res.Stderr, "exactly one of") {
+			t.Errorf("%s: %d %s", bad, res.Code, res.Stderr)
+		}
+	}
+}
+
+// TestTrustIsReadAgain asks a server whose authority the node does not know, and comes to know while the agent runs.
+func TestTrustIsReadAgain(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
+	defer s.Close()
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	m := newMachine(t)
+	h, err := New(Config{Host: m.Host, StateDir: "/var/lib/tripleo-agent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() error {
+		resp, err := h.cfg.HTTP.Get(s.URL)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	if err := ask(); err == nil {
+		t.Fatal("an authority that nobody knows is trusted")
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if _, err := m.Put(host.FileSpec{Path: trustFile, Data: cert}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -65,12 +65,13 @@ type Directory struct {
 	Group string `json:"group"`
 }
 
-// File is a configuration file: exactly one of Content, INI, JSON; or Absent.
+// File is a configuration file: exactly one of Content, INI, JSON, Copy; or Absent.
 type File struct {
 	Path    string          `json:"path"`
 	Content *string         `json:"content"`
 	INI     map[string]any  `json:"ini"`
 	JSON    json.RawMessage `json:"json"`
+	Copy    string          `json:"copy"` // another file of the node, byte for byte
 	Absent  Flag            `json:"absent"`
 	Mode    Mode            `json:"mode"`
 	Owner   string          `json:"owner"`
@@ -298,13 +299,13 @@ func (s *Service) check() error {
 	}
 	for i, f := range s.Files {
 		n := 0
-		for _, given := range []bool{f.Content != nil, f.INI != nil, len(f.JSON) > 0 && string(f.JSON) != "null", bool(f.Absent)} {
+		for _, given := range []bool{f.Content != nil, f.INI != nil, len(f.JSON) > 0 && string(f.JSON) != "null", f.Copy != "", bool(f.Absent)} {
 			if given {
 				n++
 			}
 		}
-		if !path.IsAbs(f.Path) || n != 1 {
-			return fmt.Errorf("files, entry %d (%s): needs an absolute path and exactly one of content, ini, json, absent", i, f.Path)
+		if !path.IsAbs(f.Path) || n != 1 || f.Copy != "" && !path.IsAbs(f.Copy) {
+			return fmt.Errorf("files, entry %d (%s): needs an absolute path and exactly one of content, ini, json, copy (an absolute path), absent", i, f.Path)
 		}
 	}
 	for i, f := range s.FileSets {
