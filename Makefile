@@ -35,7 +35,7 @@ demo-day2: build ## after demo: a second compute node, a changed setting, a node
 	@scripts/demo.sh day2
 
 .PHONY: demo-ha
-demo-ha: deps build ## a demo of its own (after make demo-down): three controllers, of which one loses its power and comes back (does not pass yet, see docs/plan.md)
+demo-ha: deps build ## a demo of its own (after make demo-down): three controllers, of which one loses its power and comes back
 	@scripts/demo.sh ha
 
 .PHONY: demo-down
