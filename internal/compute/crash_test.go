@@ -154,11 +154,13 @@ func crashCases() map[string]crashCase {
 // request that it makes of Ironic and Neutron: in between lie all of its
 // commits but those between two questions. Whatever it was doing ends as if nothing had happened.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("some hundred processes are killed without -short")
 	}
 	for name, tc := range crashCases() {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
 			y := newYard(t, "sqlite:"+filepath.Join(t.TempDir(), "nova.db"), 1, 1)
 			flavor := y.flavor()
 			calls, want := y.crash(tc, flavor, 0, false)

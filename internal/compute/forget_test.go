@@ -14,6 +14,7 @@ import (
 // What servers took is forgotten some time after their end, not before, and
 // never while they run.
 func TestOldUsageIsForgotten(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		queue, err := jobs.New(db, notify.New(), slog.New(slog.DiscardHandler))
 		if err != nil {

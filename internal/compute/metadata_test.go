@@ -70,6 +70,7 @@ func (m *machine) curl(path string, args ...string) (string, string) {
 // TestMetadataOverTheWire has curl walk the metadata service from a machine's
 // address, as cloud-init does.
 func TestMetadataOverTheWire(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: network namespaces need root")
 	}

@@ -354,6 +354,12 @@ func (c *chaos) outsiders() map[string]bool {
 // owner two nodes, nothing is deployed on another's node, and in the end
 // nothing is left. CHAOS_SEED repeats one schedule's decisions.
 func TestNoNodeIsGivenToTwoServers(t *testing.T) {
+	t.Parallel()
+	noNodeIsGivenToTwoServers(t)
+}
+
+func noNodeIsGivenToTwoServers(t *testing.T) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("processes are killed without -short")
 	}

@@ -20,15 +20,21 @@ func TestOnPostgres(t *testing.T) {
 		t.Skip("tests with servers nobody here wrote run without -short")
 	}
 	storetest.OnPostgres(t, map[string]func(*testing.T){
-		"Changes": TestNoChangeOfAServerGetsLost,
-		"Quota":   TestTheLastPlaceOfAQuotaIsTakenOnce,
-		"Nodes":   TestNoNodeIsGivenToTwoServers,
+		"Changes": noChangeOfAServerGetsLost,
+		"Quota":   theLastPlaceOfAQuotaIsTakenOnce,
+		"Nodes":   noNodeIsGivenToTwoServers,
 	})
 }
 
 const writers = 12
 
 func TestNoChangeOfAServerGetsLost(t *testing.T) {
+	t.Parallel()
+	noChangeOfAServerGetsLost(t)
+}
+
+func noChangeOfAServerGetsLost(t *testing.T) {
+	t.Helper()
 	u := newUndercloud(t)
 	member := u.as(u.User("m", "p1", "member"))
 	id := member.boot("none")
@@ -49,6 +55,12 @@ func TestNoChangeOfAServerGetsLost(t *testing.T) {
 }
 
 func TestTheLastPlaceOfAQuotaIsTakenOnce(t *testing.T) {
+	t.Parallel()
+	theLastPlaceOfAQuotaIsTakenOnce(t)
+}
+
+func theLastPlaceOfAQuotaIsTakenOnce(t *testing.T) {
+	t.Helper()
 	u := newUndercloud(t)
 	member := u.as(u.User("m", "p1", "member"))
 	bound := 3

@@ -244,6 +244,7 @@ func status(t *testing.T, what string, err error, want int) {
 }
 
 func TestOnlyOwnFreePortsAreAttached(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	member, other := u.as(u.User("m", "p1", "member")), u.as(u.User("o", "p2", "member"))
 	mine, theirs := member.network("mine", "192.0.2.0/24"), other.network("theirs", "198.51.100.0/24")
@@ -278,6 +279,7 @@ func TestOnlyOwnFreePortsAreAttached(t *testing.T) {
 }
 
 func TestOnlyImagesThatTheCallerSeesAreBooted(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	member := u.as(u.User("m", "p1", "member"))
 	id := member.boot([]servers.Network{{UUID: member.network("mine", "192.0.2.0/24")}})
@@ -303,6 +305,7 @@ func (p provisioning) ToNetworkCreateMap() (map[string]any, error) {
 }
 
 func TestMetadataIsOfTheServerThatAsks(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	admin, other := u.as(u.Admin()), u.as(u.User("o", "p2", "member"))
 	ctlplane := must[*networks.Network](t)(networks.Create(t.Context(), admin.neutron, provisioning{networks.CreateOpts{Name: "ctlplane"}}).Extract())
@@ -335,6 +338,7 @@ func TestMetadataIsOfTheServerThatAsks(t *testing.T) {
 }
 
 func TestPortsOfAServerUnderWayAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	member := u.as(u.User("m", "p1", "member"))
 	net := member.network("mine", "192.0.2.0/24")

@@ -39,6 +39,7 @@ func (u *user) ask(version, method, path string, body any) (int, map[string]any)
 // TestOperatorsWordsAboutHosts: what an operator says of a compute service is
 // seen at its hypervisor, and counts when a machine is looked for.
 func TestOperatorsWordsAboutHosts(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	admin := u.as(u.Admin())
 	set := func(body map[string]any) {
@@ -103,6 +104,7 @@ func (u *undercloud) flavorNamed(name string) string {
 }
 
 func TestFieldsOfUpdatesAndRebuildsAreChecked(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	member := u.as(u.User("m", "p1", "member"))
 	id := member.boot("none")
@@ -154,6 +156,7 @@ func TestFieldsOfUpdatesAndRebuildsAreChecked(t *testing.T) {
 }
 
 func TestTheFirstSortKeyCountsMost(t *testing.T) {
+	t.Parallel()
 	u := newUndercloud(t)
 	admin := u.as(u.Admin())
 	disk := 1
