@@ -53,6 +53,7 @@ type DB struct {
 	sync    *syncer // nil: a commit is on the disk when it returns
 	vault   Vault   // see Protect
 	fail    atomic.Pointer[func(committed bool) error]
+	group   group
 }
 
 // FailCommits has f called at the end of each Tx, before its commit and, with
@@ -118,6 +119,7 @@ type Tx struct {
 	dialect dialect
 	vault   Vault
 	after   []func()
+	memo    map[any]any
 	view    bool
 }
 
