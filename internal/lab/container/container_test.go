@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -337,4 +339,35 @@ func TestNothingToBoot(t *testing.T) {
 	r.console.wait(t, "no bootable system on the disk")
 	r.console.wait(t, "DHCP: no lease")
 	r.console.wait(t, "no bootable device")
+}
+
+// TestBadDisk: a bad disk takes no data, also from who has it open already, and takes them again once it is repaired.
+func TestBadDisk(t *testing.T) {
+	r := newRack(t)
+	disk, err := os.OpenFile(r.m.loop.path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = disk.Close() }()
+	writable := func() error {
+		_, err := disk.WriteAt(make([]byte, 4096), 8192)
+		return err
+	}
+	if err := writable(); err != nil {
+		t.Fatalf("a good disk: %v", err)
+	}
+	for range 2 {
+		if err := r.m.SetBadDisk(true); err != nil {
+			t.Fatal(err)
+		}
+		if err := writable(); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a bad disk took data: %v", err)
+		}
+		if err := r.m.SetBadDisk(false); err != nil {
+			t.Fatal(err)
+		}
+		if err := writable(); err != nil {
+			t.Errorf("a repaired disk: %v", err)
+		}
+	}
 }

@@ -138,8 +138,8 @@ func (m *Machine) PowerButton() {
 	}
 }
 
-// SetBadDisk makes the disk refuse to be written, or repairs it: whoever opens
-// it from then on gets an error.
+// SetBadDisk makes the disk refuse to be written, or repairs it: each write gets
+// an error (EPERM), also of who has the disk open already; reads go on.
 func (m *Machine) SetBadDisk(bad bool) error {
 	readOnly := 0
 	if bad {

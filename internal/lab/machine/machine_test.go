@@ -1,8 +1,11 @@
 package machine_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,6 +120,69 @@ func TestPowerStuck(t *testing.T) {
 	m.SetFault(machine.PowerStuck, false)
 	power(t, m, bmc.On)
 	expect(t, hw.Boots, "boot once repaired")
+}
+
+// Without mains the machine goes off at once and stays off, whatever its BMC is told; it comes on again when asked to
+// after the repair, not by itself.
+func TestMainsAreGone(t *testing.T) {
+	m, hw := machinetest.New(t)
+	power(t, m, bmc.On)
+	expect(t, hw.Boots, "boot")
+	m.SetFault(machine.PowerOff, true)
+	expect(t, hw.Stops, "stop")
+	power(t, m, bmc.On)
+	if err := m.Gate(t.Context()); err != nil {
+		t.Errorf("the BMC lives on: %v", err)
+	}
+	m.SetFault(machine.PowerOff, false)
+	if m.PoweredOn() || len(hw.Boots) != 0 {
+		t.Error("a machine without mains switched on")
+	}
+	power(t, m, bmc.On)
+	expect(t, hw.Boots, "boot with mains")
+}
+
+// A machine that does not get to boot has power and shows that it hangs; its BMC can start it once it is repaired.
+func TestBootStuck(t *testing.T) {
+	m, hw := machinetest.New(t)
+	m.SetFault(machine.BootStuck, true)
+	power(t, m, bmc.On)
+	for m.Status().Phase != "hung" {
+		time.Sleep(time.Millisecond) // another goroutine works; the test's own limit ends it
+	}
+	if !m.PoweredOn() || len(hw.Boots) != 0 {
+		t.Errorf("on: %t, boots: %d; expected power and no boot", m.PoweredOn(), len(hw.Boots))
+	}
+	m.SetFault(machine.BootStuck, false)
+	power(t, m, bmc.Reset)
+	expect(t, hw.Boots, "boot once repaired")
+}
+
+// A slow BMC answers 5 s late, or not at all to who does not wait that long; a dead one never.
+func TestSlowAndDeadBMC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := machine.New(machine.Options{Info: machinetest.Info(), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+		m.SetFault(machine.BMCSlow, true)
+		begin := time.Now()
+		if err := m.Gate(t.Context()); err != nil || time.Since(begin) != 5*time.Second {
+			t.Errorf("answers after %s, %v; expected 5 s", time.Since(begin), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.Gate(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("to who waits a second: %v", err)
+		}
+		m.SetFault(machine.BMCDead, true)
+		if err := m.Gate(t.Context()); err == nil {
+			t.Error("a dead BMC answers")
+		}
+		m.SetFault(machine.BMCDead, false)
+		m.SetFault(machine.BMCSlow, false)
+		begin = time.Now()
+		if err := m.Gate(t.Context()); err != nil || time.Since(begin) != 0 {
+			t.Errorf("repaired: answers after %s, %v", time.Since(begin), err)
+		}
+	})
 }
 
 func TestSoftPressesTheButton(t *testing.T) {
