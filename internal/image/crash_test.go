@@ -34,7 +34,7 @@ func TestServeUntilKilled(t *testing.T) {
 }
 
 // serveDir is the service on the data in a folder.
-func serveDir(t *testing.T, dir string, now func() time.Time) (http.Handler, *jobs.Queue) {
+func serveDir(t testing.TB, dir string, now func() time.Time) (http.Handler, *jobs.Queue) {
 	t.Helper()
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "i.db"))
 	if err != nil {
@@ -60,7 +60,7 @@ func serveDir(t *testing.T, dir string, now func() time.Time) (http.Handler, *jo
 // victim is the process and how to talk to it.
 type victim struct {
 	*crashtest.Victim
-	t *testing.T
+	t testing.TB
 }
 
 func startVictim(t *testing.T, folder string) *victim {

@@ -237,7 +237,18 @@ func serve(w http.ResponseWriter, r *http.Request, data io.ReadSeeker, md5, sha5
 	h.Set("Content-Md5", md5)
 	h.Set("Etag", `"`+md5+`"`)
 	h.Set(hashHeader, sha512)
-	http.ServeContent(w, r, "", time.Time{}, data)
+	http.ServeContent(bulkWriter{w}, r, "", time.Time{}, data)
+}
+
+// bulkWriter takes data in large pieces: http.ServeContent's own are 32 KiB, of
+// which each costs a system call.
+type bulkWriter struct{ http.ResponseWriter }
+
+const bulkBuffer = 256 << 10 // bytes
+
+// ReadFrom implements io.ReaderFrom, which io.Copy asks for.
+func (w bulkWriter) ReadFrom(r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w.ResponseWriter}, r, make([]byte, bulkBuffer))
 }
 
 // blobReader is a body as an io.ReadSeeker.
