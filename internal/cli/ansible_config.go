@@ -53,5 +53,5 @@ func writeAnsibleConfig(dir, user string) (string, error) {
 	if err := os.Rename(file, file+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	return file, os.WriteFile(file, []byte(deployment.AnsibleConfig(dir, user, false)), 0o600)
+	return file, os.WriteFile(file, []byte(deployment.AnsibleConfig(dir, user, "", false)), 0o600)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tripleo/tripleo/internal/deployment"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
@@ -103,13 +104,13 @@ func (f *deployFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.libvirtType, "libvirt-type", "", "kvm or qemu")
 	fl.StringVar(&f.noProxy, "no-proxy", os.Getenv("no_proxy"), "hosts that overcloudrc excludes from proxies")
 	f.scales = map[string]*roleScale{}
-	for _, r := range legacyRoles() {
+	for _, r := range deployment.StockRoles() {
 		s := &roleScale{}
-		f.scales[r.flag] = s
-		fl.IntVar(&s.count, r.flag+"-scale", -1, "number of "+r.flag+" nodes")
-		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes")
-		_ = fl.MarkDeprecated(r.flag+"-scale", "set the parameter "+r.count+" in an environment file")
-		_ = fl.MarkDeprecated(r.flag+"-flavor", "set the parameter "+r.flavorParam+" in an environment file")
+		f.scales[r.Profile] = s
+		fl.IntVar(&s.count, r.Profile+"-scale", -1, "number of "+r.Profile+" nodes")
+		fl.StringVar(&s.flavor, r.Profile+"-flavor", "", "flavor of "+r.Profile+" nodes")
+		_ = fl.MarkDeprecated(r.Profile+"-scale", "set the parameter "+r.CountParam()+" in an environment file")
+		_ = fl.MarkDeprecated(r.Profile+"-flavor", "set the parameter "+r.FlavorParam+" in an environment file")
 	}
 	// Flags of older command lines that nothing is left to do for; each says so when it is used.
 	for name, why := range map[string]string{
@@ -172,12 +173,12 @@ func (f *deployFlags) check() error {
 	if f.registration.on {
 		f.environments = append(registrationEnvironments(), f.environments...)
 	}
-	for _, r := range legacyRoles() {
-		if s := f.scales[r.flag]; s != nil && s.count >= 0 {
-			f.parameters[r.count] = s.count
+	for _, r := range deployment.StockRoles() {
+		if s := f.scales[r.Profile]; s != nil && s.count >= 0 {
+			f.parameters[r.CountParam()] = s.count
 		}
-		if s := f.scales[r.flag]; s != nil && s.flavor != "" {
-			f.parameters[r.flavorParam] = s.flavor
+		if s := f.scales[r.Profile]; s != nil && s.flavor != "" {
+			f.parameters[r.FlavorParam] = s.flavor
 		}
 	}
 	if f.ntpServer != "" {

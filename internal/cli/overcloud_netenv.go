@@ -3,15 +3,17 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tripleo/tripleo/internal/deployment"
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
@@ -43,67 +45,41 @@ func newNetenvCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// checkNetworks finds CIDRs that overlap, pools outside of their networks, and VLANs that two networks have.
+// checkNetworks looks at the networks that the parameters NAMENetCidr, NAMEAllocationPools, NAMEInterfaceDefaultRoute and
+// NAMENetworkVlanID make.
 func checkNetworks(env *yaml11.OrderedMap) []error {
 	params, _ := lookup(env, "parameter_defaults").(*yaml11.OrderedMap)
 	var errs []error
-	nets := map[string]netip.Prefix{}
-	vlans := map[string]string{}
+	nets := map[string]*deployment.PlanNetwork{}
+	network := func(name string) *deployment.PlanNetwork {
+		if nets[name] == nil {
+			nets[name] = &deployment.PlanNetwork{Name: name}
+		}
+		return nets[name]
+	}
 	for key, v := range params.All() {
 		if name, ok := strings.CutSuffix(key, "NetCidr"); ok {
-			p, err := netip.ParsePrefix(str(v))
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %q is no network like 192.0.2.0/24", key, str(v)))
+			n := network(name)
+			gateway, _ := lookup(params, name+"InterfaceDefaultRoute").(string)
+			errs = append(errs, n.Parse(str(v), lookup(params, name+"AllocationPools"), gateway))
+			if p, err := netip.ParsePrefix(str(v)); err == nil && p != n.CIDR {
+				errs = append(errs, fmt.Errorf("%s: %s has host bits set, the network is %s", key, p, n.CIDR))
+			}
+		}
+		if name, ok := strings.CutSuffix(key, "NetworkVlanID"); ok {
+			n, err := strconv.Atoi(str(v))
+			if err != nil || n < 1 {
+				errs = append(errs, fmt.Errorf("%s: %q is no VLAN, expected 1 to 4094", key, str(v)))
 				continue
 			}
-			if p != p.Masked() {
-				errs = append(errs, fmt.Errorf("%s: %s has host bits set, the network is %s", key, p, p.Masked()))
-			}
-			nets[name] = p.Masked()
-		}
-		if strings.HasSuffix(key, "NetworkVlanID") {
-			if n, err := strconv.Atoi(str(v)); err != nil || n < 1 || n > 4094 {
-				errs = append(errs, fmt.Errorf("%s: %q is no VLAN, expected 1 to 4094", key, str(v)))
-			} else if other := vlans[strconv.Itoa(n)]; other != "" {
-				errs = append(errs, fmt.Errorf("%s and %s: both are VLAN %d", other, key, n))
-			} else {
-				vlans[strconv.Itoa(n)] = key
-			}
+			network(name).VLAN = n
 		}
 	}
-	names := make([]string, 0, len(nets))
-	for n := range nets {
-		names = append(names, n)
+	list := make([]deployment.PlanNetwork, 0, len(nets))
+	for _, name := range slices.Sorted(maps.Keys(nets)) {
+		list = append(list, *nets[name])
 	}
-	sort.Strings(names)
-	for i, a := range names {
-		for _, b := range names[i+1:] {
-			if nets[a].Overlaps(nets[b]) {
-				errs = append(errs, fmt.Errorf("%sNetCidr %s and %sNetCidr %s overlap", a, nets[a], b, nets[b]))
-			}
-		}
-		errs = append(errs, checkPools(params, a, nets[a])...)
-	}
-	return errs
-}
-
-func checkPools(params *yaml11.OrderedMap, name string, network netip.Prefix) []error {
-	var errs []error
-	key := name + "AllocationPools"
-	for i, pool := range items(lookup(params, key)) {
-		start, serr := netip.ParseAddr(str(lookup(pool, "start")))
-		end, eerr := netip.ParseAddr(str(lookup(pool, "end")))
-		at := fmt.Sprintf("%s[%d]", key, i)
-		switch {
-		case serr != nil || eerr != nil:
-			errs = append(errs, fmt.Errorf("%s: expected {start: ADDRESS, end: ADDRESS}, got %s", at, str(pool)))
-		case !network.Contains(start) || !network.Contains(end):
-			errs = append(errs, fmt.Errorf("%s: %s to %s is not all within %s", at, start, end, network))
-		case end.Less(start):
-			errs = append(errs, fmt.Errorf("%s: the end %s is before the start %s", at, end, start))
-		}
-	}
-	return errs
+	return append(errs, deployment.CheckNetworks(list)...)
 }
 
 // checkNICTemplates looks into the NIC templates of the roles: an OVS bridge with more than one bond, or more than one

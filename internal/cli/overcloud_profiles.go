@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tripleo/tripleo/internal/deployment"
 )
 
 func newProfilesCommand(a *app) *cobra.Command {
@@ -25,54 +28,22 @@ type roleScale struct {
 	flavor string
 }
 
-type legacyRole struct{ flag, count, flavorParam, flavor string }
-
-func legacyRoles() []legacyRole {
-	return []legacyRole{
-		{"control", "ControllerCount", "OvercloudControlFlavor", "control"},
-		{"compute", "ComputeCount", "OvercloudComputeFlavor", "compute"},
-		{"ceph-storage", "CephStorageCount", "OvercloudCephStorageFlavor", "ceph-storage"},
-		{"block-storage", "BlockStorageCount", "OvercloudBlockStorageFlavor", "block-storage"},
-		{"swift-storage", "ObjectStorageCount", "OvercloudSwiftStorageFlavor", "swift-storage"},
-	}
-}
-
 // nodeProfile is what placing knows of a node.
 type nodeProfile struct {
 	uuid, name, state  string
-	caps               [][2]string
+	caps               map[string]string
 	profile            string
 	possible           []string
 	maintenance, error bool
 }
 
-func parseCaps(text string) [][2]string {
-	var out [][2]string
-	for item := range strings.SplitSeq(text, ",") {
-		if k, v, ok := strings.Cut(item, ":"); ok {
-			out = append(out, [2]string{strings.TrimSpace(k), strings.TrimSpace(v)})
-		}
-	}
-	return out
-}
-
-func formatCaps(caps [][2]string) string {
-	var out []string
-	for _, kv := range caps {
-		out = append(out, kv[0]+":"+kv[1])
-	}
-	sort.Strings(out)
-	return strings.Join(out, ",")
-}
-
 func newNodeProfile(v any) nodeProfile {
-	n := nodeProfile{uuid: str(lookup(v, "uuid")), name: str(lookup(v, "name")), state: str(lookup(v, "provision_state")),
-		caps: parseCaps(str(lookup(v, "properties", "capabilities"))), maintenance: lookup(v, "maintenance") == true}
-	n.error = n.maintenance || n.state == "error" || strings.HasSuffix(n.state, "failed")
-	for _, kv := range n.caps {
-		if kv[0] == "profile" {
-			n.profile = kv[1]
-		} else if p, ok := strings.CutSuffix(kv[0], "_profile"); ok && (kv[1] == "1" || strings.EqualFold(kv[1], "true")) {
+	n := nodeProfile{uuid: str(lookup(v, "uuid")), name: str(lookup(v, "name")), state: str(lookup(v, "provision_state")), maintenance: lookup(v, "maintenance") == true}
+	caps, err := deployment.ParseCapabilities(lookup(v, "properties", "capabilities"))
+	n.caps, n.profile = caps, caps["profile"]
+	n.error = n.maintenance || n.state == "error" || strings.HasSuffix(n.state, "failed") || err != nil
+	for _, k := range slices.Sorted(maps.Keys(caps)) {
+		if p, ok := strings.CutSuffix(k, "_profile"); ok && (caps[k] == "1" || strings.EqualFold(caps[k], "true")) {
 			n.possible = append(n.possible, p)
 		}
 	}
@@ -149,11 +120,11 @@ func newProfilesMatch(a *app) *cobra.Command {
 the counts and flavors of the roles say how many are needed. The flavor "baremetal" takes any node.`
 	fl := cmd.Flags()
 	fl.BoolVar(&dry, "dry-run", false, "only say what would be done")
-	for _, r := range legacyRoles() {
+	for _, r := range deployment.StockRoles() {
 		s := &roleScale{}
-		scales[r.flag] = s
-		fl.IntVar(&s.count, r.flag+"-scale", 0, "number of "+r.flag+" nodes")
-		fl.StringVar(&s.flavor, r.flag+"-flavor", "", "flavor of "+r.flag+" nodes (default: any node)")
+		scales[r.Profile] = s
+		fl.IntVar(&s.count, r.Profile+"-scale", 0, "number of "+r.Profile+" nodes")
+		fl.StringVar(&s.flavor, r.Profile+"-flavor", "", "flavor of "+r.Profile+" nodes (default: any node)")
 	}
 	return cmd
 }
@@ -255,8 +226,8 @@ func (o *operator) wantedProfiles(ctx context.Context, scales map[string]*roleSc
 		ids[str(lookup(f, "name"))] = str(lookup(f, "id"))
 	}
 	counts := map[string]int{}
-	for _, r := range legacyRoles() {
-		s := scales[r.flag]
+	for _, r := range deployment.StockRoles() {
+		s := scales[r.Profile]
 		if s.count == 0 {
 			continue
 		}
@@ -266,7 +237,7 @@ func (o *operator) wantedProfiles(ctx context.Context, scales map[string]*roleSc
 		}
 		flavor := s.flavor
 		if ids[flavor] == "" {
-			return nil, 0, fmt.Errorf("--%s-flavor: there is no flavor %s", r.flag, flavor)
+			return nil, 0, fmt.Errorf("--%s-flavor: there is no flavor %s", r.Profile, flavor)
 		}
 		specs, _, err := o.call(ctx, c, http.MethodGet, below(c, "", "flavors", ids[flavor], "os-extra_specs"), nil, nil)
 		if err != nil {
@@ -296,7 +267,9 @@ func (o *operator) setProfile(ctx context.Context, n nodeProfile, profile string
 	if err != nil {
 		return err
 	}
-	patch, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/properties/capabilities", "value": formatCaps(append(slices.Clone(n.caps), [2]string{"profile", profile}))}})
+	caps := maps.Clone(n.caps)
+	caps["profile"] = profile
+	patch, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/properties/capabilities", "value": deployment.JoinCapabilities(caps)}})
 	if err != nil {
 		return err
 	}

@@ -251,7 +251,7 @@ func TestNetenvValidate(t *testing.T) {
 	if err == nil {
 		t.Fatalf("the bad file passed: %s", out)
 	}
-	for _, w := range []string{"overlap", "not all within 10.0.0.0/16", "the end 10.0.0.8 is before", "both are VLAN 20", `TenantNetCidr: "10.5" is no network`, "ovs_bridge br has 2 interfaces"} {
+	for _, w := range []string{"networks InternalApi (10.0.0.0/16) and Storage (10.0.1.0/24) overlap", "is not in 10.0.0.0/16", "the pool 10.0.0.9 to 10.0.0.8 ends before it begins", "InternalApi and Storage have the same VLAN 20", `network Tenant: "10.5" is no network`, "ovs_bridge br has 2 interfaces"} {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("%q is missing in\n%v", w, err)
 		}

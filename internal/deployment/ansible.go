@@ -29,10 +29,11 @@ const (
 
 // ansibleRun is one call of ansible or ansible-playbook.
 type ansibleRun struct {
-	r    *run
-	in   input
-	dir  string
-	args []string
+	r       *run
+	in      input
+	dir     string
+	args    []string
+	sockets string // folder of the sockets of SSH connections
 }
 
 // ansiblePlaybook runs a playbook on this host with the program ansible-playbook: {stdout, stderr, returncode}.
@@ -200,14 +201,20 @@ func (a *ansibleRun) forget() {
 			a.r.ac.Log.Warn("a secret of a run of Ansible cannot be removed", "error", err)
 		}
 	}
+	if a.sockets != "" {
+		if err := os.RemoveAll(a.sockets); err != nil {
+			a.r.ac.Log.Warn("the sockets of a run of Ansible cannot be removed", "error", err)
+		}
+	}
 }
 
 // profileTasks is Ansible's callback that tells how long tasks took. It is not in ansible-core.
 const profileTasks = "ansible.posix.profile_tasks"
 
 // AnsibleConfig is the text of an ansible.cfg for deployments: its log and temporary files are below dir; user is who logs in on nodes
-// ("": Ansible's default); profile shows how long tasks took, with the collection ansible.posix.
-func AnsibleConfig(dir, user string, profile bool) string {
+// ("": Ansible's default); sockets is a folder for the sockets of its SSH connections ("": Ansible's own), whose names must be short
+// (108 bytes at the most, unix(7)); profile shows how long tasks took, with the collection ansible.posix.
+func AnsibleConfig(dir, user, sockets string, profile bool) string {
 	cfg := "[defaults]\nretry_files_enabled = False\nhost_key_checking = False\nforks = 20\ntimeout = 30\ngathering = smart\n" +
 		"log_path = " + filepath.Join(dir, "ansible.log") + "\nlocal_tmp = " + filepath.Join(dir, ".ansible") + "\n"
 	if user != "" {
@@ -216,12 +223,20 @@ func AnsibleConfig(dir, user string, profile bool) string {
 	if profile {
 		cfg += "callbacks_enabled = " + profileTasks + "\n"
 	}
-	return cfg + "[ssh_connection]\nretries = 8\npipelining = True\nssh_args = -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o ControlMaster=auto -o ControlPersist=60s\n"
+	cfg += "[ssh_connection]\n"
+	if sockets != "" {
+		cfg += "control_path_dir = " + sockets + "\n"
+	}
+	return cfg + "retries = 8\npipelining = True\nssh_args = -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o ControlMaster=auto -o ControlPersist=60s\n"
 }
 
 // config writes the ansible.cfg of the run.
 func (a *ansibleRun) config() error {
-	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(AnsibleConfig(a.dir, "", a.profile())), 0o600)
+	var err error
+	if a.sockets, err = os.MkdirTemp("", "tripleo-ssh-"); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(a.dir, "ansible.cfg"), []byte(AnsibleConfig(a.dir, "", a.sockets, a.profile())), 0o600)
 }
 
 // profile tells whether the times of tasks are wanted and can be had: a run must not fail because they cannot.
@@ -260,7 +275,11 @@ func (a *ansibleRun) env() []string {
 		env = append(env, "PROFILE_TASKS_TASK_OUTPUT_LIMIT="+n)
 	}
 	for k, v := range a.in.mapping("extra_env_variables").All() {
-		env = append(env, k+"="+fmt.Sprint(v))
+		text := fmt.Sprint(v)
+		if k == "ANSIBLE_LOG_PATH" && strings.HasPrefix(text, "/var/log/mistral/") {
+			continue // the original's folder for logs: ours is the run's own
+		}
+		env = append(env, k+"="+text)
 	}
 	if a.in.boolean("use_openstack_credentials") {
 		env = append(env, "OS_AUTH_TYPE=token", "OS_TOKEN="+a.r.s.Provider.Token(), "OS_AUTH_URL="+a.r.s.Provider.IdentityEndpoint)
@@ -388,6 +407,12 @@ func generateInventory(r *run, in input) (any, error) {
 	return path, os.WriteFile(path, data, 0o600)
 }
 
+// shortName is a node's name in inventories: lower case, without its domain.
+func shortName(fqdn any) string {
+	short, _, _ := strings.Cut(strings.ToLower(fmt.Sprint(fqdn)), ".")
+	return short
+}
+
 // inventoryOf makes the groups of an inventory from a stack's outputs: one for each role, overcloud, and one for each
 // enabled service; pure.
 func inventoryOf(out *yaml11.OrderedMap, sshUser string) *yaml11.OrderedMap {
@@ -401,7 +426,7 @@ func inventoryOf(out *yaml11.OrderedMap, sshUser string) *yaml11.OrderedMap {
 		ids, _ := dig(out, "ServerIdData", "server_ids", role).([]any)
 		group := yaml11.NewMap()
 		for i, n := range names {
-			short, _, _ := strings.Cut(strings.ToLower(fmt.Sprint(n)), ".")
+			short := shortName(n)
 			vars := yaml11.NewMap()
 			if i < len(ids) {
 				vars.Set("deploy_server_id", ids[i])

@@ -246,7 +246,7 @@ func configureBoot(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	caps, err := parseCapabilities(dig(node, "properties", "capabilities"))
+	caps, err := ParseCapabilities(dig(node, "properties", "capabilities"))
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +255,7 @@ func configureBoot(r *run, in input) (any, error) {
 	} else if caps["boot_option"] == "" {
 		caps["boot_option"] = "local"
 	}
-	pairs := []any{"/properties/capabilities", joinCapabilities(caps)}
+	pairs := []any{"/properties/capabilities", JoinCapabilities(caps)}
 	if kernel != "" {
 		pairs = append(pairs, "/driver_info/deploy_kernel", kernel)
 	}
@@ -348,7 +348,7 @@ func updateNodeCapability(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	caps, err := parseCapabilities(dig(node, "properties", "capabilities"))
+	caps, err := ParseCapabilities(dig(node, "properties", "capabilities"))
 	if err != nil {
 		return nil, err
 	}
@@ -357,7 +357,7 @@ func updateNodeCapability(r *run, in input) (any, error) {
 	} else {
 		caps[in.str("capability")] = in.str("value")
 	}
-	return nil, r.patchNode(c, in.str("node_uuid"), "/properties/capabilities", joinCapabilities(caps))
+	return nil, r.patchNode(c, in.str("node_uuid"), "/properties/capabilities", JoinCapabilities(caps))
 }
 
 // capabilityOf makes the actions get_profile and get_node_hint.
@@ -367,7 +367,7 @@ func capabilityOf(capability, key string) actionFunc {
 		if node == nil {
 			return nil, errors.New("node must be a mapping")
 		}
-		caps, err := parseCapabilities(dig(node, "properties", "capabilities"))
+		caps, err := ParseCapabilities(dig(node, "properties", "capabilities"))
 		if err != nil {
 			return nil, err
 		}

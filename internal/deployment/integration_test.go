@@ -15,17 +15,18 @@ import (
 
 // rig is Keystone, Swift, Heat and Mistral with our workbooks and actions, all of them real.
 type rig struct {
-	t  *testing.T
-	s  *cloud.Session
-	wf *gophercloud.ServiceClient
-	sw *gophercloud.ServiceClient
+	t        *testing.T
+	s        *cloud.Session
+	wf       *gophercloud.ServiceClient
+	sw       *gophercloud.ServiceClient
+	patience time.Duration // with one workflow
 }
 
 func start(t *testing.T) *rig {
 	t.Helper()
 	srv := deploymenttest.Start(t)
 	var err error
-	r := &rig{t: t, s: srv.Admin()}
+	r := &rig{t: t, s: srv.Admin(), patience: time.Minute}
 	r.wf, err = r.s.Workflow()
 	must(t, err)
 	r.sw, err = r.s.ObjectStore()
@@ -54,7 +55,7 @@ func (r *rig) run(name string, input map[string]any) (string, map[string]any, st
 	must(r.t, err)
 	_, err = r.wf.Post(r.t.Context(), r.wf.ServiceURL("executions"), map[string]any{"workflow_name": name, "input": string(text)}, &rep, &gophercloud.RequestOpts{OkCodes: []int{201}})
 	must(r.t, err)
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(r.patience)
 	tick := time.NewTicker(50 * time.Millisecond) // the API has no long poll
 	defer tick.Stop()
 	for rep.State == "RUNNING" || rep.State == "IDLE" {

@@ -210,7 +210,7 @@ func checkNodes(nodes []*yaml11.OrderedMap) error {
 		if text(n, "platform") != "" && text(n, "arch") == "" {
 			bad("platform needs arch")
 		}
-		if _, err := parseCapabilities(dig(n, "capabilities")); err != nil {
+		if _, err := ParseCapabilities(dig(n, "capabilities")); err != nil {
 			bad("%s", err)
 		}
 		if v, ok := n.Get("root_device"); ok {
@@ -231,8 +231,8 @@ func checkNodes(nodes []*yaml11.OrderedMap) error {
 	return nil
 }
 
-// parseCapabilities reads "a:b,c:d" or a mapping.
-func parseCapabilities(v any) (map[string]string, error) {
+// ParseCapabilities reads "a:b,c:d" or a mapping.
+func ParseCapabilities(v any) (map[string]string, error) {
 	out := map[string]string{}
 	switch x := v.(type) {
 	case nil:
@@ -257,8 +257,8 @@ func parseCapabilities(v any) (map[string]string, error) {
 	return out, nil
 }
 
-// joinCapabilities writes capabilities as Ironic keeps them, sorted.
-func joinCapabilities(caps map[string]string) string {
+// JoinCapabilities writes capabilities as Ironic keeps them, sorted.
+func JoinCapabilities(caps map[string]string) string {
 	parts := make([]string, 0, len(caps))
 	for k, v := range caps {
 		parts = append(parts, k+":"+v)
@@ -277,7 +277,7 @@ func nodeBody(n *yaml11.OrderedMap, bootOption, kernel, ramdisk string) (*yaml11
 	if k := firstText(text(n, "ramdisk_id"), ramdisk); k != "" {
 		info.Set("deploy_ramdisk", k)
 	}
-	caps, err := parseCapabilities(dig(n, "capabilities"))
+	caps, err := ParseCapabilities(dig(n, "capabilities"))
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func nodeBody(n *yaml11.OrderedMap, bootOption, kernel, ramdisk string) (*yaml11
 	if v, ok := n.Get("root_device"); ok {
 		props.Set("root_device", v)
 	}
-	props.Set("capabilities", joinCapabilities(caps))
+	props.Set("capabilities", JoinCapabilities(caps))
 	body := yaml11.MapOf("driver", text(n, "pm_type"), "driver_info", info, "properties", props,
 		"resource_class", firstText(text(n, "resource_class"), "baremetal"))
 	if text(n, "name") != "" {

@@ -229,6 +229,7 @@ func updateTargets(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	servers = withDeployedServers(servers, outputs(st))
 	roles, _ := dig(outputs(st), "ServerIdData", "server_ids").(*yaml11.OrderedMap)
 	out, missing := matchServers(servers, roles, wanted)
 	if len(missing) > 0 {
@@ -241,6 +242,25 @@ func updateTargets(r *run, in input) (any, error) {
 		return nil, err
 	}
 	return yaml11.MapOf("servers", out, "playbook", found), nil
+}
+
+// withDeployedServers adds the servers of a stack that Nova does not know, because somebody else installed them.
+func withDeployedServers(servers []any, out *yaml11.OrderedMap) []any {
+	known := map[string]bool{}
+	for _, s := range servers {
+		known[text(s, "id")] = true
+	}
+	hosts, _ := dig(out, "RoleNetHostnameMap").(*yaml11.OrderedMap)
+	for role, byNet := range hosts.All() {
+		names, _ := dig(byNet, "ctlplane").([]any)
+		ids, _ := dig(out, "ServerIdData", "server_ids", role).([]any)
+		for i, n := range names {
+			if i < len(ids) && !known[fmt.Sprint(ids[i])] {
+				servers = append(servers, yaml11.MapOf("id", ids[i], "name", shortName(n)))
+			}
+		}
+	}
+	return servers
 }
 
 // matchServers finds the wanted ones; roles maps a role to the ids of its servers. Without such an output of the stack

@@ -117,7 +117,7 @@ func checkNodeBoot(_ *run, in input) (any, error) {
 			p.fail("Node %s has an incorrectly configured driver_info/%s. Expected \"%s\" but got \"%s\".", uuid, f[0], want, got)
 		}
 	}
-	caps, err := parseCapabilities(dig(node, "properties", "capabilities"))
+	caps, err := ParseCapabilities(dig(node, "properties", "capabilities"))
 	if err != nil {
 		p.fail("Node %s: %v", uuid, err)
 	} else if caps["boot_option"] != "local" {
@@ -161,7 +161,7 @@ func verifyProfiles(_ *run, in input) (any, error) {
 		if st := text(n, "provision_state"); st != "" && st != "available" && st != "active" {
 			continue
 		}
-		caps, err := parseCapabilities(dig(n, "properties", "capabilities"))
+		caps, err := ParseCapabilities(dig(n, "properties", "capabilities"))
 		if err != nil {
 			p.fail("Node %s: %v", text(n, "uuid"), err)
 			continue

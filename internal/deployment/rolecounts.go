@@ -10,20 +10,33 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
+// StockRole is a role of the stock plans as profiles, flavors and older command lines name it.
+type StockRole struct{ Profile, Role, FlavorParam string }
+
+// CountParam is the parameter with the number of the role's nodes.
+func (r StockRole) CountParam() string { return r.Role + "Count" }
+
+// StockRoles are all of them.
+func StockRoles() []StockRole {
+	return []StockRole{
+		{"control", "Controller", "OvercloudControlFlavor"},
+		{"compute", "Compute", "OvercloudComputeFlavor"},
+		{"ceph-storage", "CephStorage", "OvercloudCephStorageFlavor"},
+		{"block-storage", "BlockStorage", "OvercloudBlockStorageFlavor"},
+		{"swift-storage", "ObjectStorage", "OvercloudSwiftStorageFlavor"},
+	}
+}
+
 // roleOfProfile gives the prefix of the count parameter and the flavor parameter of a profile, as the original names
 // them; a profile of a custom role is the role's name.
 func roleOfProfile(profile string) (role, flavorParam, flavor string) {
-	switch profile {
-	case "control":
-		return "Controller", "OvercloudControlFlavor", profile
-	case "compute":
-		return "Compute", "OvercloudComputeFlavor", profile
-	case "ceph-storage":
-		return "CephStorage", "OvercloudCephStorageFlavor", profile
-	case "object-storage", "swift-storage":
-		return "ObjectStorage", "OvercloudSwiftStorageFlavor", "swift-storage"
-	case "block-storage":
-		return "BlockStorage", "OvercloudBlockStorageFlavor", profile
+	if profile == "object-storage" {
+		profile = "swift-storage"
+	}
+	for _, r := range StockRoles() {
+		if r.Profile == profile {
+			return r.Role, r.FlavorParam, profile
+		}
 	}
 	return profile, "Overcloud" + profile + "Flavor", profile
 }
@@ -37,7 +50,7 @@ func updateRoleParameters(r *run, in input) (any, error) {
 	role, flavorParam, flavor := roleOfProfile(in.str("role"))
 	count := int64(0)
 	for _, n := range nodes {
-		caps, err := parseCapabilities(dig(n, "properties", "capabilities"))
+		caps, err := ParseCapabilities(dig(n, "properties", "capabilities"))
 		if err != nil {
 			return nil, fmt.Errorf("node %s: %w", text(n, "uuid"), err)
 		}

@@ -401,7 +401,7 @@ func checkProfiles(c *checker) error {
 		if !usable(n) {
 			continue
 		}
-		caps, err := parseCapabilities(dig(n, "properties", "capabilities"))
+		caps, err := ParseCapabilities(dig(n, "properties", "capabilities"))
 		if err != nil {
 			c.fail("node %s: %v", nodeName(n), err)
 			continue

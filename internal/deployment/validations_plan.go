@@ -1,8 +1,8 @@
 package deployment
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -243,13 +243,10 @@ func checkTemplates(c *checker) error {
 	return nil
 }
 
-// planNet is a network of a plan as far as addresses go.
+// planNet is a network of a plan.
 type planNet struct {
-	name       string
-	cidr       netip.Prefix
-	pools      [][2]netip.Addr
-	gateway    netip.Addr
-	vlan, mtu  int
+	PlanNetwork
+	mtu        int
 	vip        bool
 	usedByRole []string
 }
@@ -274,7 +271,7 @@ func (c *checker) planNets() ([]planNet, error) {
 			continue
 		}
 		name := text(n, "name")
-		pn := planNet{name: name, vlan: intOf(dig(n, "vlan")), mtu: intOf(dig(n, "mtu")), vip: truthy(dig(n, "vip"))}
+		pn := planNet{PlanNetwork: PlanNetwork{Name: name, VLAN: intOf(dig(n, "vlan"))}, mtu: intOf(dig(n, "mtu")), vip: truthy(dig(n, "vip"))}
 		for _, role := range roles {
 			if slices.Contains(roleNetworks(role), name) {
 				pn.usedByRole = append(pn.usedByRole, text(role, "name"))
@@ -295,7 +292,7 @@ func (c *checker) planNets() ([]planNet, error) {
 			gw, _ = v.(string)
 		}
 		if v := intOf(dig(params, name+"NetworkVlanID")); v > 0 {
-			pn.vlan = v
+			pn.VLAN = v
 		}
 		if !c.addresses(&pn, cidr, pools, gw) {
 			continue
@@ -305,33 +302,20 @@ func (c *checker) planNets() ([]planNet, error) {
 	return out, nil
 }
 
-// addresses parses the texts of a network; what is wrong with them is an error of the validation.
+// addresses parses the texts of a network; what is wrong with them is an error of the validation. It tells whether the network has any.
 func (c *checker) addresses(n *planNet, cidr string, pools any, gateway string) bool {
-	if cidr == "" {
-		return false // a network without addresses
+	c.failures(n.Parse(cidr, pools, gateway))
+	return n.CIDR.IsValid()
+}
+
+// failures takes joined errors.
+func (c *checker) failures(err error) {
+	if err == nil {
+		return
 	}
-	var err error
-	if n.cidr, err = netip.ParsePrefix(cidr); err != nil {
-		c.fail("network %s: %q is no network", n.name, cidr)
-		return false
+	for _, l := range strings.Split(err.Error(), "\n") {
+		c.fail("%s", l)
 	}
-	n.cidr = n.cidr.Masked()
-	list, _ := pools.([]any)
-	for _, p := range list {
-		a, err1 := netip.ParseAddr(text(p, "start"))
-		b, err2 := netip.ParseAddr(text(p, "end"))
-		if err1 != nil || err2 != nil {
-			c.fail("network %s: the pool %v needs the addresses start and end", n.name, yaml11.Plain(p))
-			continue
-		}
-		n.pools = append(n.pools, [2]netip.Addr{a, b})
-	}
-	if gateway != "" {
-		if n.gateway, err = netip.ParseAddr(gateway); err != nil {
-			c.fail("network %s: the gateway %q is no address", n.name, gateway)
-		}
-	}
-	return true
 }
 
 // ctlplaneNets are the subnets of the provisioning network.
@@ -353,7 +337,7 @@ func (c *checker) ctlplaneNets() (nets []planNet, mtu int, err error) {
 		}
 		subs, _ := dig(subnets, "subnets").([]any)
 		for _, s := range subs {
-			pn := planNet{name: "ctlplane"}
+			pn := planNet{PlanNetwork: PlanNetwork{Name: "ctlplane"}}
 			if c.addresses(&pn, text(s, "cidr"), dig(s, "allocation_pools"), text(s, "gateway_ip")) {
 				nets = append(nets, pn)
 			}
@@ -377,46 +361,20 @@ func checkRanges(c *checker) error {
 
 // ranges compares networks with each other and with what is in them.
 func (c *checker) ranges(nets []planNet) {
-	vlans := map[int]string{}
+	list := make([]PlanNetwork, len(nets))
 	for i, n := range nets {
-		for _, m := range nets[:i] {
-			if n.cidr.Overlaps(m.cidr) && (n.name != m.name) {
-				c.fail("networks %s (%s) and %s (%s) overlap", m.name, m.cidr, n.name, n.cidr)
-			}
-		}
-		for j, p := range n.pools {
-			switch {
-			case !n.cidr.Contains(p[0]) || !n.cidr.Contains(p[1]):
-				c.fail("network %s: the pool %s to %s is not in %s", n.name, p[0], p[1], n.cidr)
-			case p[1].Less(p[0]):
-				c.fail("network %s: the pool %s to %s ends before it begins", n.name, p[0], p[1])
-			case n.gateway.IsValid() && !n.gateway.Less(p[0]) && !p[1].Less(n.gateway):
-				c.fail("network %s: the gateway %s is in the pool %s to %s", n.name, n.gateway, p[0], p[1])
-			}
-			for _, q := range n.pools[:j] {
-				if !p[1].Less(q[0]) && !q[1].Less(p[0]) {
-					c.fail("network %s: the pools %s to %s and %s to %s overlap", n.name, q[0], q[1], p[0], p[1])
-				}
-			}
-		}
-		if n.gateway.IsValid() && !n.cidr.Contains(n.gateway) {
-			c.fail("network %s: the gateway %s is not in %s", n.name, n.gateway, n.cidr)
-		}
-		if other := vlans[n.vlan]; n.vlan > 0 && other != "" {
-			c.fail("networks %s and %s have the same VLAN %d", other, n.name, n.vlan)
-		}
-		if n.vlan < 0 || n.vlan > 4094 {
-			c.fail("network %s: VLAN %d is not between 1 and 4094", n.name, n.vlan)
-		}
-		vlans[n.vlan] = n.name
-		c.ok("network %s: %s", n.name, n.cidr)
+		list[i] = n.PlanNetwork
+	}
+	c.failures(errors.Join(CheckNetworks(list)...))
+	for _, n := range nets {
+		c.ok("network %s: %s", n.Name, n.CIDR)
 	}
 }
 
 // poolSize is how many addresses pools have, at most a million.
 func poolSize(n planNet) int {
 	size := 0
-	for _, p := range n.pools {
+	for _, p := range n.Pools {
 		for a := p[0]; size < 1_000_000 && a.IsValid() && !p[1].Less(a); a = a.Next() {
 			size++
 		}
@@ -444,9 +402,9 @@ func checkPools(c *checker) error {
 			}
 		}
 		if have := poolSize(n); have < want {
-			c.fail("network %s: its pools have %d addresses, %d are wanted", n.name, have, want)
+			c.fail("network %s: its pools have %d addresses, %d are wanted", n.Name, have, want)
 		} else {
-			c.ok("network %s: %d addresses for %d", n.name, have, want)
+			c.ok("network %s: %d addresses for %d", n.Name, have, want)
 		}
 	}
 	return nil
@@ -468,16 +426,16 @@ func checkMTU(c *checker) error {
 	if err != nil {
 		return err
 	}
-	list := append(nets, planNet{name: "tenant networks (NeutronGlobalPhysnetMtu)", mtu: intOf(dig(params, "NeutronGlobalPhysnetMtu"))})
+	list := append(nets, planNet{PlanNetwork: PlanNetwork{Name: "tenant networks (NeutronGlobalPhysnetMtu)"}, mtu: intOf(dig(params, "NeutronGlobalPhysnetMtu"))})
 	for _, n := range list {
 		switch {
 		case n.mtu == 0:
 		case n.mtu < 1280:
-			c.fail("network %s: an MTU of %d is less than the 1280 that IPv6 needs", n.name, n.mtu)
+			c.fail("network %s: an MTU of %d is less than the 1280 that IPv6 needs", n.Name, n.mtu)
 		case under > 0 && n.mtu > under:
-			c.fail("network %s: its MTU of %d is larger than the %d of the provisioning network under it", n.name, n.mtu, under)
+			c.fail("network %s: its MTU of %d is larger than the %d of the provisioning network under it", n.Name, n.mtu, under)
 		default:
-			c.ok("network %s: %d", n.name, n.mtu)
+			c.ok("network %s: %d", n.Name, n.mtu)
 		}
 	}
 	c.ok("provisioning network: %d", under)

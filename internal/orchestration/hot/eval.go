@@ -3,13 +3,10 @@ package hot
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
-
-func sortStrings(s []string) { slices.Sort(s) }
 
 // Scope answers what a template refers to.
 type Scope interface {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
@@ -93,95 +92,8 @@ func PyStr(v any) string {
 	return PyJSON(v, false)
 }
 
-// PyJSON writes v as Python's json.dumps with its default separators; text outside ASCII is escaped.
-// Unknown becomes null.
-func PyJSON(v any, sortKeys bool) string {
-	var b strings.Builder
-	pyJSON(&b, v, sortKeys)
-	return b.String()
-}
-
-func pyJSON(b *strings.Builder, v any, sortKeys bool) {
-	switch x := v.(type) {
-	case bool:
-		b.WriteString(strconv.FormatBool(x))
-	case int64:
-		b.WriteString(strconv.FormatInt(x, 10))
-	case float64:
-		s := yaml11.FormatFloat(x)
-		switch s {
-		case "inf":
-			s = "Infinity"
-		case "-inf":
-			s = "-Infinity"
-		case "nan":
-			s = "NaN"
-		}
-		b.WriteString(s)
-	case string:
-		pyJSONString(b, x)
-	case []any:
-		b.WriteByte('[')
-		for i, e := range x {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			pyJSON(b, e, sortKeys)
-		}
-		b.WriteByte(']')
-	case *Map:
-		b.WriteByte('{')
-		keys := x.Keys()
-		if sortKeys {
-			sortStrings(keys)
-		}
-		for i, k := range keys {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			pyJSONString(b, k)
-			b.WriteString(": ")
-			e, _ := x.Get(k)
-			pyJSON(b, e, sortKeys)
-		}
-		b.WriteByte('}')
-	default:
-		b.WriteString("null")
-	}
-}
-
-func pyJSONString(b *strings.Builder, s string) {
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r == '\b':
-			b.WriteString(`\b`)
-		case r == '\f':
-			b.WriteString(`\f`)
-		case r < 0x20 || r >= 0x7f && r <= 0xffff:
-			if r == 0x7f {
-				b.WriteRune(r)
-				continue
-			}
-			fmt.Fprintf(b, `\u%04x`, r)
-		case r > 0xffff && r <= utf8.MaxRune:
-			r -= 0x10000
-			fmt.Fprintf(b, `\u%04x\u%04x`, 0xd800+(r>>10), 0xdc00+(r&0x3ff))
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-}
+// PyJSON writes v as Python's json.dumps with its default separators, see yaml11.PyJSON. Unknown becomes null.
+func PyJSON(v any, sortKeys bool) string { return yaml11.PyJSON(v, sortKeys) }
 
 // Equal compares as Python's == does: 1 == 1.0 == True, maps without order.
 func Equal(a, b any) bool {

@@ -1,15 +1,11 @@
 package oac
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf16"
+
+	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
 // maxRendered bounds the text of one file, maxDepth the sections in one another.
@@ -235,89 +231,5 @@ func text(v any) string {
 	if s, ok := v.(string); ok {
 		return s
 	}
-	var b strings.Builder
-	writeJSON(&b, v)
-	return b.String()
-}
-
-// writeJSON writes JSON as Python's json.dumps does, with blanks after commas and colons and in ASCII; keys are sorted.
-func writeJSON(b *strings.Builder, v any) {
-	switch v := v.(type) {
-	case nil:
-		b.WriteString("null")
-	case string:
-		writeString(b, v)
-	case []any:
-		b.WriteByte('[')
-		for i, e := range v {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeJSON(b, e)
-		}
-		b.WriteByte(']')
-	case map[string]any:
-		b.WriteByte('{')
-		for i, k := range slices.Sorted(maps.Keys(v)) {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeString(b, k)
-			b.WriteString(": ")
-			writeJSON(b, v[k])
-		}
-		b.WriteByte('}')
-	case json.Number:
-		b.WriteString(number(v))
-	default: // a bool
-		fmt.Fprint(b, v)
-	}
-}
-
-// number writes a number as Python does: whole ones as they are, others as short as they can be.
-func number(n json.Number) string {
-	s := n.String()
-	if !strings.ContainsAny(s, ".eE") {
-		return s
-	}
-	f, err := n.Float64()
-	if err != nil {
-		return s
-	}
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
-		return strconv.FormatFloat(f, 'e', -1, 64)
-	}
-	if s = strconv.FormatFloat(f, 'f', -1, 64); !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
-func writeString(b *strings.Builder, s string) {
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\b':
-			b.WriteString(`\b`)
-		case r == '\f':
-			b.WriteString(`\f`)
-		case r >= ' ' && r < 0x7f:
-			b.WriteRune(r)
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			fmt.Fprintf(b, `\u%04x\u%04x`, hi, lo)
-		default:
-			fmt.Fprintf(b, `\u%04x`, r)
-		}
-	}
-	b.WriteByte('"')
+	return yaml11.PyJSON(v, true) // as Python's json.dumps(v, sort_keys=True)
 }

@@ -2,7 +2,6 @@ package oac
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -185,8 +184,8 @@ func TestApply(t *testing.T) {
 	root := t.TempDir()
 	h := host.NewReal(root)
 	tree(t, filepath.Join(root, TemplatesDir), map[string]string{"etc/a.conf": "{{n}}", "etc/b.conf": "b"})
-	var config map[string]any
-	if err := json.Unmarshal([]byte(metadata), &config); err != nil {
+	config, err := collect.ParseMap([]byte(metadata))
+	if err != nil {
 		t.Fatal(err)
 	}
 	a := Applier{Host: h}
