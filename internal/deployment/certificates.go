@@ -39,6 +39,8 @@ const (
 	maxPEM             = 64 << 10
 	maxCommonName      = 64            // ub-common-name of RFC 5280, appendix A.1
 	clockSkew          = 1 * time.Hour // a node's clock may be late
+	// libvirt refuses a certificate that may not encipher keys, though only RSA does that.
+	leafUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
 	// caCertificateParam and caKeyParam are an operator's own authority.
 	caCertificateParam = "InternalTLSCACertificate"
 	caKeyParam         = "InternalTLSCAKey"
@@ -451,7 +453,7 @@ func (a *authority) still(pemText string, req *request, now time.Time) bool {
 	}
 	c := certs[0]
 	pub, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && pub.Equal(req.key) && c.CheckSignatureFrom(a.cert) == nil &&
+	return ok && pub.Equal(req.key) && c.KeyUsage == leafUsage && c.CheckSignatureFrom(a.cert) == nil &&
 		c.Subject.CommonName == req.name && slices.Equal(c.Subject.OrganizationalUnit, req.units) &&
 		slices.Equal(c.DNSNames, req.dns) && slices.EqualFunc(c.IPAddresses, req.ips, net.IP.Equal) &&
 		!now.Before(c.NotBefore) && now.Before(c.NotAfter.Add(-req.life/3)) && !c.NotAfter.After(now.Add(req.life+clockSkew))
@@ -469,11 +471,8 @@ func (a *authority) sign(req *request, now time.Time) (string, error) {
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: req.name, OrganizationalUnit: req.units},
 		NotBefore: now.Add(-clockSkew), NotAfter: end, DNSNames: req.dns, IPAddresses: req.ips, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature,
+		KeyUsage:    leafUsage,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if _, isRSA := req.key.(*rsa.PublicKey); isRSA {
-		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, req.key, a.key)
 	if err != nil {

@@ -75,6 +75,9 @@ func TestSign(t *testing.T) {
 	if c.Subject.String() != "CN=c0.localdomain,OU=nova_libvirt" || len(c.IPAddresses) != 1 {
 		t.Errorf("subject %s, addresses %v", c.Subject, c.IPAddresses)
 	}
+	if c.KeyUsage&x509.KeyUsageKeyEncipherment == 0 {
+		t.Error("libvirt refuses a certificate whose key may not encipher others")
+	}
 	if c.IsCA {
 		t.Error("the certificate is one of an authority")
 	}
