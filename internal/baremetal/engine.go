@@ -278,7 +278,7 @@ func (n *Node) showStep(fl flow, name string) {
 func (s *Service) endRun(tx *store.Tx, n *Node, fl flow) error {
 	now, user := s.now(), n.Run.User
 	ev := states.Done
-	if fl.name == flowClean && n.Run.Manual {
+	if fl.name == flowClean && (n.Run.Manual || n.Retired) { // a retired node is not offered any more
 		ev = states.Manage
 	}
 	n.Run = nil

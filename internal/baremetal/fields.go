@@ -305,6 +305,9 @@ func (n *Node) mayUpdate(fields []string, before *Node) error {
 			return api.Conflict("Node %s can not have %s updated unless it is in one of allowed (available, enroll, inspect wait, manageable) states or in maintenance mode.", n.UUID, f)
 		}
 	}
+	if has(fields, "retired") && n.Retired && !before.Retired && before.ProvisionState == states.Available {
+		return api.Conflict("Node %s can not be retired while it is available, because it may be taken at any moment: manage it first.", n.UUID)
+	}
 	if has(fields, "instance_uuid") && n.InstanceUUID != "" && before.InstanceUUID != "" {
 		return api.Conflict("Node %s is associated with instance %s.", n.UUID, before.InstanceUUID).Named("NodeAssociated")
 	}

@@ -1,10 +1,14 @@
 package baremetal_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/tripleo/tripleo/internal/baremetal"
+	"github.com/tripleo/tripleo/internal/baremetal/baremetaltest"
 )
 
 // must calls the API at the latest version and wants the status.
@@ -341,4 +346,95 @@ func TestVolumesShardsAndChildren(t *testing.T) {
 	h.must("POST", "/v1/nodes", `{"driver": "fake-hardware", "conductor_group": "nowhere"}`, 400)
 	h.must("POST", "/v1/events", `{"events": [{"event": "network.bind_port", "port_id": "p", "mac_address": "52:54:00:00:00:01", "status": "ACTIVE"}]}`, http.StatusNoContent)
 	h.must("POST", "/v1/events", `{"events": [{"event": "volume.lost"}]}`, 400)
+}
+
+// TestRetired: a node that carries an instance may be retired; it is not offered again after that, and one that is
+// offered cannot be retired, because somebody may be taking it.
+func TestRetired(t *testing.T) {
+	h := newHarness(t, nil)
+	id, _ := h.deployed()
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "add", "path": "/retired", "value": true}, {"op": "add", "path": "/retired_reason", "value": "old"}]`, 200)
+	h.verb(id, nodes.TargetDeleted)
+	h.untilState(id, "manageable")
+	if doc := h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "provide"}`, 409); !strings.Contains(fault(doc), "retired") {
+		t.Errorf("%v", doc)
+	}
+	if list, _ := h.must("GET", "/v1/nodes?retired=true", "", 200)["nodes"].([]any); len(list) != 1 {
+		t.Errorf("retired nodes: %v", list)
+	}
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/retired", "value": false}]`, 200)
+	h.verb(id, nodes.TargetProvide)
+	h.untilState(id, "available")
+	if doc := h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/retired", "value": true}]`, 409); !strings.Contains(fault(doc), "available") {
+		t.Errorf("%v", doc)
+	}
+}
+
+// TestHTTPBoot: with http-ipxe the controller is told to boot by HTTP, never by PXE, and from the disk in the end.
+func TestHTTPBoot(t *testing.T) {
+	h := newHarness(t, nil)
+	m, id := h.enroll()
+	var mu sync.Mutex
+	var targets []string
+	m.Spoil(func(s *baremetaltest.Spoil) {
+		s.Controller = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch {
+				return false
+			}
+			body, err := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			var in struct {
+				Boot struct {
+					Target string `json:"BootSourceOverrideTarget"`
+				}
+			}
+			if err := errors.Join(err, json.Unmarshal(body, &in)); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if in.Boot.Target != "" {
+				targets = append(targets, in.Boot.Target)
+			}
+			return false
+		}
+	})
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/boot_interface", "value": "http-ipxe"}]`, 200)
+	h.prepareDeploy(id)
+	h.verb(id, nodes.TargetActive)
+	h.untilState(id, "active")
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(slices.Compact(targets), []string{"UefiHttp", "Hdd"}) || m.Seen().Ramdisks != 1 {
+		t.Errorf("boot devices %v and %d ramdisks, expected UefiHttp, then Hdd, and one ramdisk", targets, m.Seen().Ramdisks)
+	}
+}
+
+// TestAdoption takes over a machine with its instance as it is; one of which too little is known is refused, and may be
+// adopted once it is told.
+func TestAdoption(t *testing.T) {
+	h := newHarness(t, nil)
+	m, id := h.enroll()
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "adopt"}`, 202)
+	if n := h.untilState(id, "adopt failed"); !strings.Contains(n.LastError, "image_source") {
+		t.Errorf("last error %q", n.LastError)
+	}
+	h.deployInfo(id)
+	h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "adopt"}`, 202)
+	if n := h.untilState(id, "active"); n.LastError != "" {
+		t.Errorf("last error %q", n.LastError)
+	}
+	if s := m.Seen(); s.Ramdisks != 0 || s.Prepares != 0 || s.Power != "Off" {
+		t.Errorf("the machine was touched: %d ramdisks, %d images, power %s", s.Ramdisks, s.Prepares, s.Power)
+	}
+}
+
+// TestNoInspection: what the node's interfaces do not do is refused at once, with the reason.
+func TestNoInspection(t *testing.T) {
+	h := newHarness(t, nil)
+	_, id := h.enroll()
+	h.must("PATCH", "/v1/nodes/"+id, `[{"op": "replace", "path": "/inspect_interface", "value": "no-inspect"}]`, 200)
+	if doc := h.must("PUT", "/v1/nodes/"+id+"/states/provision", `{"target": "inspect"}`, 400); !strings.Contains(fault(doc), "inspect_interface is no-inspect") {
+		t.Errorf("%v", doc)
+	}
 }

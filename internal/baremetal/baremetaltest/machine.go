@@ -195,7 +195,7 @@ func (m *Machine) set(power string) {
 		m.cancel = nil
 	}
 	m.seen.Media = m.media
-	if target := m.boot["BootSourceOverrideTarget"]; power == "On" && (target == "Pxe" || target == "Cd") && m.boot["BootSourceOverrideEnabled"] != "Disabled" {
+	if target := m.boot["BootSourceOverrideTarget"]; power == "On" && (target == "Pxe" || target == "Cd" || target == "UefiHttp") && m.boot["BootSourceOverrideEnabled"] != "Disabled" {
 		if m.boot["BootSourceOverrideEnabled"] == "Once" {
 			m.boot["BootSourceOverrideEnabled"] = "Disabled"
 		}
