@@ -125,10 +125,10 @@ func newAuthority(plan string, now time.Time) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The time makes names of successors differ: clients find an issuer by its name.
-	name := shortened("tripleo " + plan + " " + now.UTC().Format("20060102150405"))
+	// Part of the number makes names of successors differ: clients find an issuer by its name.
+	number := serial()
 	tmpl := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-clockSkew), NotAfter: now.Add(authorityLife),
+		SerialNumber: number, Subject: pkix.Name{CommonName: authorityName(plan, number)}, NotBefore: now.Add(-clockSkew), NotAfter: now.Add(authorityLife),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
@@ -140,6 +140,12 @@ func newAuthority(plan string, now time.Time) (*authority, error) {
 		return nil, err
 	}
 	return &authority{pem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), key: key, cert: cert}, nil
+}
+
+func authorityName(plan string, number *big.Int) string {
+	suffix := fmt.Sprintf(" %08x", number.Uint64()&0xffffffff)
+	name := "tripleo " + plan
+	return name[:min(len(name), maxCommonName-len(suffix))] + suffix
 }
 
 // parseAuthority reads an authority's certificate (and, for an operator's intermediate one, the certificates above it) and
