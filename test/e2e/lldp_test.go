@@ -67,7 +67,7 @@ func (h *house) withoutLinks(lab string) string {
 
 // cablesEnd checks the local_link_connection of each node's port, and what
 // introspection keeps of it. In the lab a port of the switch has the name of
-// the machine's end of the cable, which holds the node's name.
+// the virtual machine, or that of the container machine's namespace.
 func (h *house) cablesEnd(lab string, nodes ...string) {
 	h.t.Helper()
 	switches := map[any]bool{}
@@ -81,7 +81,7 @@ func (h *house) cablesEnd(lab string, nodes ...string) {
 		if id, _ := link["switch_id"].(string); !regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`).MatchString(id) {
 			h.t.Errorf("%s: local_link_connection %v, expected the switch's MAC", node, link)
 		}
-		if port := fmt.Sprint(link["port_id"]); !regexp.MustCompile(`(^|-)`+node+`$`).MatchString(port) || link["switch_info"] != lab {
+		if port := fmt.Sprint(link["port_id"]); port != node && port != lab+"-"+strings.ReplaceAll(node, "-", "") || link["switch_info"] != lab {
 			h.t.Errorf("%s: local_link_connection %v, expected the port of %s on switch %s", node, link, node, lab)
 		}
 		switches[link["switch_id"]] = true
