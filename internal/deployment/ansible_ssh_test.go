@@ -138,6 +138,7 @@ const updateTasks = `
 // TestAnsibleOverSSH deploys a configuration to nodes over SSH, and takes them through an update and an upgrade step by step. The
 // undercloud gets its user on them through a key of the operator.
 func TestAnsibleOverSSH(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	private := sshNodes(t, "127.0.77.11", "127.0.77.12")
 	ar, err := txtar.ParseFile("testdata/queens.txtar")
 	must(t, err)

@@ -112,11 +112,7 @@ func probeNode(r *run, in input) (any, error) {
 		if _, err := r.request(c, http.MethodPost, c.ServiceURL("nodes"), body, &node, 201); err != nil {
 			return nil, err
 		}
-		_, err = r.request(c, http.MethodPut, c.ServiceURL("nodes", text(node, "uuid"), "states", "provision"), map[string]any{"target": "manage"}, nil, 202)
-		if err != nil {
-			return nil, errors.Join(err, r.dropProbe(text(node, "uuid")))
-		}
-		return nil, actions.Wait(time.Second, "baremetal/node/"+text(node, "uuid"))
+		return nil, r.verifyProbe(text(node, "uuid"))
 	}
 	if err != nil {
 		return nil, err
@@ -127,6 +123,16 @@ func probeNode(r *run, in input) (any, error) {
 	if state != "manageable" && target != "" && !late {
 		return nil, actions.Wait(time.Second, "baremetal/node/"+uuid)
 	}
+	attempts, err := in.integer("attempts", 2)
+	if err != nil {
+		return nil, err
+	}
+	if tried := intOf(dig(node, "extra", "attempts")) + 1; state == "enroll" && !late && tried < attempts {
+		if err := r.patchNode(c, uuid, "/extra/attempts", tried); err != nil {
+			return nil, err
+		}
+		return nil, r.verifyProbe(uuid)
+	}
 	if err := r.dropProbe(uuid); err != nil {
 		if !late || r.ac.Now().Sub(r.ac.Started) < 2*probeTime {
 			return nil, actions.Wait(time.Second, "baremetal/node/"+uuid) // still locked by the attempt
@@ -136,11 +142,24 @@ func probeNode(r *run, in input) (any, error) {
 	if state != "manageable" {
 		return nil, nil
 	}
-	found := yaml11.MapOf("pm_type", "ipmi", "pm_addr", in.str("ip"), "pm_user", in.str("username"), "pm_password", in.str("password"))
+	found := yaml11.MapOf("pm_type", firstText(in.str("ipmi_driver"), "ipmi"), "pm_addr", in.str("ip"), "pm_user", in.str("username"), "pm_password", in.str("password"))
 	if port := in.str("port"); port != "623" {
 		found.Set("pm_port", port)
 	}
 	return found, nil
+}
+
+// verifyProbe lets Ironic ask a BMC.
+func (r *run) verifyProbe(uuid string) error {
+	c, err := r.s.Baremetal()
+	if err != nil {
+		return err
+	}
+	_, err = r.request(c, http.MethodPut, c.ServiceURL("nodes", uuid, "states", "provision"), map[string]any{"target": "manage"}, nil, 202)
+	if err != nil {
+		return errors.Join(err, r.dropProbe(uuid))
+	}
+	return actions.Wait(time.Second, "baremetal/node/"+uuid)
 }
 
 func (r *run) dropProbe(uuid string) error {
