@@ -36,7 +36,7 @@ func (c *call) allocate(p, n doc, given bool) error {
 // subnetsFor are the subnets of a network that serve such ports (extension
 // subnet-service-types): those for the port's owner, else those for all.
 func (c *call) subnetsFor(p doc, network string) ([]doc, error) {
-	subs, err := c.children(c.s.kinds["subnet"], network)
+	subs, err := c.subnetsOn(network)
 	if err != nil || len(subs) == 0 {
 		return nil, err
 	}
@@ -185,24 +185,18 @@ func (c *call) take(p, sub doc, a netip.Addr) (bool, error) {
 // takeNext gives the port the next address of the pools. The subnet's cursor
 // is locked, so that no two do this at once.
 func (c *call) takeNext(p, sub doc) error {
-	var last string
-	if err := c.tx.Get([]any{&last}, `SELECT last_address FROM network_cursors WHERE subnet_id = ?`+c.tx.ForUpdate(), sub.id()); err != nil {
-		return err
-	}
-	addressing, err := planOf(sub)
+	at, err := c.cursorOf(sub)
 	if err != nil {
 		return err
 	}
-	cursor, _ := netip.ParseAddr(last)
-	a, err := ipam.Next(addressing.pools, cursor, func(a netip.Addr) (bool, error) {
+	at.last, err = ipam.Next(at.pools.pools, at.last, func(a netip.Addr) (bool, error) {
 		ok, err := c.take(p, sub, a)
 		return !ok, err
 	})
 	if err != nil {
 		return err
 	}
-	_, err = c.tx.Exec(`UPDATE network_cursors SET last_address = ? WHERE subnet_id = ?`, a.String(), sub.id())
-	return err
+	return c.moveCursor(sub, at)
 }
 
 func (c *call) euiOf(p, sub doc) (netip.Addr, error) {

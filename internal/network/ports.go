@@ -2,6 +2,7 @@ package network
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -135,17 +136,8 @@ func preparePort(c *call, d, old doc) error {
 	if err := c.mayServe(d, old); err != nil {
 		return err
 	}
-	if d.str("mac_address") == "" {
-		m, err := newMAC()
-		if err != nil {
-			return err
-		}
-		d["mac_address"] = m
-	}
-	if old == nil || old.str("mac_address") != d.str("mac_address") {
-		if err := c.macFree(d, old); err != nil {
-			return err
-		}
+	if err := c.chooseMAC(d, old); err != nil {
+		return err
 	}
 	if _, ok := d["port_security_enabled"].(bool); !ok {
 		d["port_security_enabled"] = n.flag("port_security_enabled")
@@ -163,11 +155,11 @@ func preparePort(c *call, d, old doc) error {
 		return err
 	}
 	c.bind(d, old)
-	_, given := c.given["fixed_ips"]
+	_, addressed := c.given["fixed_ips"]
 	switch {
 	case old == nil:
-		return c.allocate(d, n, given && c.given["fixed_ips"] != nil)
-	case given:
+		return c.allocate(d, n, addressed && c.given["fixed_ips"] != nil)
+	case addressed:
 		asked := fixedIPs(d)
 		d["fixed_ips"] = fixedIPs(old)
 		return c.reallocate(d, asked)
@@ -224,6 +216,41 @@ func verbOf(old doc) string {
 	return "update"
 }
 
+// chooseMAC checks the address that was asked for, or makes one. Whether that
+// of a new port is free is found out when the port is stored, unless an IPv6
+// address is made of it before.
+func (c *call) chooseMAC(d, old doc) error {
+	given := d.str("mac_address") != ""
+	if given && old.str("mac_address") == d.str("mac_address") {
+		return nil
+	}
+	subs, err := c.subnetsOn(d.str("network_id"))
+	if err != nil {
+		return err
+	}
+	later := old == nil && !slices.ContainsFunc(subs, isAuto)
+	for try := 1; ; try++ {
+		if !given {
+			m, err := c.s.mac()
+			if err != nil {
+				return err
+			}
+			d["mac_address"] = m
+			if later {
+				return nil
+			}
+		}
+		if err := c.macFree(d, old); err == nil || given || try == macTries || !isInUse(err) {
+			return err
+		}
+	}
+}
+
+func isInUse(err error) bool {
+	var e *api.Error
+	return errors.As(err, &e) && e.Type == "MacAddressInUse"
+}
+
 func (c *call) macFree(d, old doc) error {
 	if old != nil && old.str("binding:host_id") != "" && isBound(old) && !c.admin() {
 		return api.Conflict("Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
@@ -232,9 +259,30 @@ func (c *call) macFree(d, old doc) error {
 	var n int
 	err := c.tx.Get([]any{&n}, `SELECT COUNT(*) FROM network_resources WHERE parent_id = ? AND mac = ? AND id <> ?`, d.str("network_id"), d.str("mac_address"), d.id())
 	if err == nil && n > 0 {
-		return api.Conflict("Unable to complete operation for network %s. The mac address %s is in use.", d.str("network_id"), d.str("mac_address")).Named("MacAddressInUse")
+		return macInUse(d)
 	}
 	return err
+}
+
+func macInUse(d doc) error {
+	return api.Conflict("Unable to complete operation for network %s. The mac address %s is in use.", d.str("network_id"), d.str("mac_address")).Named("MacAddressInUse")
+}
+
+// otherMAC gives a new port another address, and what was made of the one
+// before.
+func (c *call) otherMAC(d doc) error {
+	before := d.str("mac_address")
+	m, err := c.s.mac()
+	if err != nil {
+		return err
+	}
+	d["mac_address"] = m
+	for _, p := range d.docs("allowed_address_pairs") {
+		if p.str("mac_address") == before {
+			p["mac_address"] = m
+		}
+	}
+	return c.moveAuto(d)
 }
 
 func isBound(d doc) bool {
@@ -431,6 +479,9 @@ func viewPort(c *call, d doc) error {
 			return err
 		}
 		d["qos_network_policy_id"] = n["qos_policy_id"]
+	}
+	if c.fresh { // it is in no trunk yet
+		return nil
 	}
 	return c.trunkDetails(d)
 }

@@ -213,6 +213,9 @@ func (c *call) sharing(object string) (map[string]bool, error) {
 			return nil, err
 		}
 		c.shares = shares
+		if c.common != nil {
+			c.common.shares[c.who.ProjectID] = shares
+		}
 	}
 	return c.shares[object], nil
 }

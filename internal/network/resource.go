@@ -1,7 +1,9 @@
 package network
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -51,17 +53,24 @@ type call struct {
 	shares map[string]map[string]bool
 
 	networks map[string]doc // as read by this request
+	common   *common        // nil: what it reads is for this request only
+	fresh    bool           // what is shown was made by this request
 }
 
 // admin says whether the caller manages the cloud.
 func (c *call) admin() bool { return c.who.IsAdmin() || c.who.HasRole("service") }
 
 func (s *Service) in(r *http.Request, write bool, fn func(c *call) error) error {
-	who, _ := auth.FromContext(r.Context())
 	run := s.cfg.DB.View
 	if write {
 		run = s.cfg.DB.Tx
 	}
+	return s.inside(r, run, fn)
+}
+
+// inside calls fn in a transaction of the given kind.
+func (s *Service) inside(r *http.Request, run func(context.Context, func(*store.Tx) error) error, fn func(c *call) error) error {
+	who, _ := auth.FromContext(r.Context())
 	return run(r.Context(), func(tx *store.Tx) error {
 		return fn(&call{s: s, tx: tx, r: r, who: who})
 	})
@@ -339,9 +348,7 @@ func (c *call) add(k *resource, d doc) error {
 	if k.parent != "" && d.str(k.parent) != "" {
 		parent = d.str(k.parent)
 	}
-	_, err := c.tx.Exec(`INSERT INTO network_resources (id, kind, project_id, name, parent_id, mac, device_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.id(), k.kind, d.project(), k.nameOf(d), parent, column(d, "mac_address"), column(d, "device_id"), store.JSON(d))
-	if err != nil {
+	if err := c.insert(k, d, parent); err != nil {
 		return err
 	}
 	if err := c.putRefs(k, d, nil); err != nil {
@@ -356,6 +363,33 @@ func (c *call) add(k *resource, d doc) error {
 		return k.stored(c, d, nil)
 	}
 	return nil
+}
+
+// macTries is how many MAC addresses are tried for a port (Neutron's
+// mac_generation_retries); of 16 million random ones a few thousand in use are
+// enough for the first collision.
+const macTries = 16
+
+// insert stores a new thing. A port whose address was chosen here and is taken
+// gets another one.
+func (c *call) insert(k *resource, d doc, parent any) error {
+	for try := 1; ; try++ {
+		n, err := c.tx.Exec(`INSERT INTO network_resources (id, kind, project_id, name, parent_id, mac, device_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			d.id(), k.kind, d.project(), k.nameOf(d), parent, column(d, "mac_address"), column(d, "device_id"), store.JSON(d))
+		if err != nil || n > 0 {
+			return err
+		}
+		if given, _ := c.given["mac_address"].(string); k.kind != "port" || given != "" || try == macTries {
+			break
+		}
+		if err := c.otherMAC(d); err != nil {
+			return err
+		}
+	}
+	if k.kind != "port" {
+		return fmt.Errorf("%s %s: %w", k.kind, d.id(), store.ErrConflict)
+	}
+	return macInUse(d)
 }
 
 // nameOf is what the column name holds: RBAC policies are looked up by their
@@ -630,10 +664,21 @@ func (s *Service) postResource(k *resource) handler {
 	}
 }
 
+// maxTogether is how many ports one request may make while others wait for the
+// same commit.
+const maxTogether = 32
+
 func (s *Service) respondCreated(w http.ResponseWriter, r *http.Request, k *resource, items []map[string]any, many bool) error {
 	var out []doc
-	err := s.in(r, true, func(c *call) error {
-		out = nil
+	run := s.cfg.DB.Tx
+	if k.kind == "port" && len(items) < maxTogether {
+		run = s.cfg.DB.Group
+	}
+	err := s.inside(r, run, func(c *call) error {
+		out, c.fresh = nil, true
+		if k.kind == "port" {
+			c.shareReads()
+		}
 		for _, given := range items {
 			d, err := c.create(k, cloned(given))
 			if err != nil {

@@ -84,6 +84,21 @@ func groupKind() *resource {
 // defaultGroup returns the id of a project's default group, which is made when
 // it is first needed. The primary key of its name keeps it the only one.
 func (c *call) defaultGroup(project string) (string, error) {
+	if c.common == nil {
+		return c.findDefaultGroup(project)
+	}
+	id, ok := c.common.groups[project]
+	if ok {
+		return id, nil
+	}
+	id, err := c.findDefaultGroup(project)
+	if err == nil {
+		c.common.groups[project] = id
+	}
+	return id, err
+}
+
+func (c *call) findDefaultGroup(project string) (string, error) {
 	var id string
 	err := c.tx.Get([]any{&id}, `SELECT id FROM network_resources WHERE kind = 'security_group' AND project_id = ? AND name = 'default'`, project)
 	if !isNotFound(err) {

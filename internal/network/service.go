@@ -80,7 +80,9 @@ type Service struct {
 	kinds           map[string]*resource
 	fabric          *switches.Fabric // nil: no switches
 	dhcpUp, dhcp6Up atomic.Bool
-	began           string
+
+	mac   func() (string, error) // makes an address for a port
+	began string
 }
 
 type handler = func(http.ResponseWriter, *http.Request) error
@@ -94,7 +96,7 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.DB.Migrate(context.Background(), "network", sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, kinds: map[string]*resource{}, began: stampSpace()}
+	s := &Service{cfg: cfg, kinds: map[string]*resource{}, began: stampSpace(), mac: newMAC}
 	s.all = append([]*resource{
 		networkKind(), subnetKind(), poolKind(), scopeKind(), segmentKind(), portKind(), trunkKind(), groupKind(), ruleKind(), addressGroupKind(),
 		routerKind(), floatingKind(), policyKind(), rbacKind(),
