@@ -140,7 +140,7 @@ func (s *Service) routes() []api.Route {
 		get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 		queue                      = "/v2/queues/{queue}"
 	)
-	return []api.Route{
+	return withOlder([]api.Route{
 		{Method: get, Pattern: "/{$}", Policy: api.Public, Handler: s.versions},
 		{Method: get, Pattern: "/v2", Policy: api.Public, Handler: s.home},
 		{Method: get, Pattern: "/v2/{$}", Policy: api.Public, Handler: s.home},
@@ -186,7 +186,21 @@ func (s *Service) routes() []api.Route {
 		{Method: get, Pattern: "/v2/flavors/{name}", Policy: api.Reader, Handler: s.getFlavor},
 		{Method: patch, Pattern: "/v2/flavors/{name}", Policy: api.Admin, Handler: s.patchFlavor},
 		{Method: del, Pattern: "/v2/flavors/{name}", Policy: api.Admin, Handler: s.deleteFlavor},
+	})
+}
+
+// withOlder adds version 1.1 of the API, which os-collect-config speaks: queues, messages and claims as in version 2, whose paths the
+// answers name.
+func withOlder(routes []api.Route) []api.Route {
+	for _, r := range routes {
+		rest, ok := strings.CutPrefix(r.Pattern, "/v2/queues")
+		if !ok || strings.Contains(rest, "/subscriptions") || strings.HasSuffix(rest, "/purge") || strings.HasSuffix(rest, "/share") {
+			continue
+		}
+		r.Pattern = "/v1.1/queues" + rest
+		routes = append(routes, r)
 	}
+	return routes
 }
 
 // fault writes Zaqar's error envelope.
@@ -236,9 +250,11 @@ func (s *Service) versions(w http.ResponseWriter, r *http.Request) error {
 		return s.websocket(w, r)
 	}
 	media := []document{{"base": "application/json", "type": "application/vnd.openstack.messaging-v2+json"}}
-	return api.WriteJSON(w, http.StatusMultipleChoices, document{"versions": []document{{
-		"id": "2", "status": "CURRENT", "updated": "2014-9-24T04:06:47Z", "media-types": media, "links": []document{{"href": "/v2/", "rel": "self"}},
-	}}})
+	old := []document{{"base": "application/json", "type": "application/vnd.openstack.messaging-v1_1+json"}}
+	return api.WriteJSON(w, http.StatusMultipleChoices, document{"versions": []document{
+		{"id": "1.1", "status": "DEPRECATED", "updated": "2016-7-29T02:22:47Z", "media-types": old, "links": []document{{"href": "/v1.1/", "rel": "self"}}},
+		{"id": "2", "status": "CURRENT", "updated": "2014-9-24T04:06:47Z", "media-types": media, "links": []document{{"href": "/v2/", "rel": "self"}}},
+	}})
 }
 
 // home is the JSON home document: where the resources are.
