@@ -278,6 +278,10 @@ func (s *Service) listMessages(w http.ResponseWriter, r *http.Request, a actor) 
 	return api.WriteJSON(w, http.StatusOK, out)
 }
 
+// inOrder sorts by age without the index of the queue, which SQLite would read
+// from end to end for it.
+const inOrder = ` ORDER BY +seq`
+
 func splitIDs(list string) ([]string, error) {
 	ids := strings.Split(list, ",")
 	if list == "" || len(ids) > maxMessages {
@@ -298,7 +302,7 @@ func (s *Service) byIDs(ctx requestContext, a actor, queue, list string) ([]mess
 			m, err := scanMessage(scan)
 			out = append(out, m)
 			return err
-		}, `SELECT `+messageColumns+` FROM messaging_messages WHERE project = ? AND queue = ? AND expires > ? AND id IN `+store.In(len(ids))+` ORDER BY seq`,
+		}, `SELECT `+messageColumns+` FROM messaging_messages WHERE project = ? AND queue = ? AND expires > ? AND id IN `+store.In(len(ids))+inOrder,
 			append([]any{a.project, queue, store.At(s.now())}, store.Args(ids)...)...)
 	})
 	return out, err
