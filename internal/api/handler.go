@@ -17,6 +17,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/auth"
 	"github.com/tripleo/tripleo/internal/auth/policy"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // Policy says who may call a route. It is checked before the handler runs.
@@ -141,7 +142,11 @@ func RequestID(ctx context.Context) string {
 func (h *root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := "req-" + uuid.NewString()
 	w.Header().Set("X-Openstack-Request-Id", id)
-	r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+	ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+	if r.Method == http.MethodDelete {
+		ctx = store.Freeing(ctx)
+	}
+	r = r.WithContext(ctx)
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, compared as net/http does

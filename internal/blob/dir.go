@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
+
+	"github.com/tripleo/tripleo/internal/diskspace"
 )
 
 // Dir keeps bodies as files below a folder.
@@ -94,7 +96,7 @@ func (d *Dir) Put(ctx context.Context, key string, r io.Reader) (Info, error) {
 	if err := lock(f, unix.LOCK_EX); err != nil {
 		return Info{}, errors.Join(writeError(err), f.Close())
 	}
-	info, err := d.frame.encode(ctx, key, &early{f: f}, r)
+	info, err := d.frame.encode(ctx, key, &early{f: f, folder: d.root.Name()}, r)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -117,15 +119,20 @@ func writeError(err error) error {
 }
 
 // early has the kernel begin to write while more is coming, so that the sync at
-// the end of a large body does not wait for all of it.
+// the end of a large body does not wait for all of it. It leaves the reserve of
+// the disk alone.
 type early struct {
 	f              *os.File
+	folder         string
 	written, asked int64
 }
 
 const earlyBytes = 16 << 20
 
 func (e *early) Write(p []byte) (int, error) {
+	if diskspace.Room(e.folder) < int64(len(p)) {
+		return 0, ErrFull
+	}
 	n, err := e.f.Write(p)
 	e.written += int64(n)
 	if e.written-e.asked >= earlyBytes {

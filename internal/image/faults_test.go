@@ -82,7 +82,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("delete: %d", code)
 	}
 	v.until("the space is free", func() bool { return bodies(t, dir, false) == len(stored)-1 })
-	if code, answer := v.try("PUT", "/v2/images/"+v.create("raw")+"/file", strings.NewReader(body)); code != http.StatusNoContent {
+	if code, answer := v.try("PUT", "/v2/images/"+v.create("raw")+"/file", strings.NewReader(body[:mib])); code != http.StatusNoContent {
 		t.Errorf("with space again: %d %s", code, answer)
 	}
 }

@@ -22,22 +22,27 @@ import (
 
 // TestServeUntilKilled is the process that TestKilledService kills.
 func TestServeUntilKilled(t *testing.T) {
-	crashtest.ServeUntilKilled(t, func(dir string) http.Handler {
-		db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "m.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		log, bus := slog.New(slog.DiscardHandler), notify.New()
-		queue, err := jobs.New(db, bus, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		svc, err := messaging.New(messaging.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return svc.Handler()
-	})
+	crashtest.ServeUntilKilled(t, func(dir string) http.Handler { return serveDir(t, dir) })
+}
+
+// serveDir is the service on the data in a folder.
+func serveDir(t *testing.T, dir string) http.Handler {
+	t.Helper()
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "m.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	log, bus := slog.New(slog.DiscardHandler), notify.New()
+	queue, err := jobs.New(db, bus, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc, err := messaging.New(messaging.Config{DB: db, Bus: bus, Jobs: queue, Log: log, Auth: authtest.Default()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return svc.Handler()
 }
 
 func try(v *crashtest.Victim, method, path, body string) (int, []byte) {

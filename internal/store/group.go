@@ -37,7 +37,7 @@ type member struct {
 // fn fails, and none returns before the commit. On PostgreSQL, where writers do
 // not wait for each other, it is Tx.
 func (db *DB) Group(ctx context.Context, fn func(tx *Tx) error) error {
-	if db.dialect != dialectSQLite || db.fail.Load() != nil {
+	if db.dialect != dialectSQLite || db.fail.Load() != nil || db.spare.scarce() { // a full disk is each one's own affair
 		return db.Tx(ctx, fn)
 	}
 	g := &db.group

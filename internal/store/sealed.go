@@ -33,14 +33,18 @@ func (tx *Tx) lock(data []byte, owner string) []byte {
 }
 
 func (tx *Tx) unlock(data []byte, owner string) ([]byte, error) {
+	return unlock(tx.vault, data, owner)
+}
+
+func unlock(v Vault, data []byte, owner string) ([]byte, error) {
 	text, ok := bytes.CutPrefix(data, []byte(sealed))
 	if !ok {
 		return data, nil
 	}
-	if tx.vault == nil {
+	if v == nil {
 		return nil, fmt.Errorf("column %s is encrypted, and there are no keys", owner)
 	}
-	out, err := tx.vault.Unlock(string(text), owner)
+	out, err := v.Unlock(string(text), owner)
 	if err != nil {
 		return nil, fmt.Errorf("column %s: %w", owner, err)
 	}
@@ -53,6 +57,48 @@ func (tx *Tx) SealBytes(data []byte, owner string) []byte { return tx.lock(data,
 
 // OpenBytes returns what SealBytes was given.
 func (tx *Tx) OpenBytes(data []byte, owner string) ([]byte, error) { return tx.unlock(data, owner) }
+
+// Sealed is a column of SealedJSON that is opened when somebody wants it, and
+// can be written back as it is. Whoever reads many rows to look at a few saves
+// the decryption and decoding of the others.
+type Sealed struct {
+	vault Vault
+	owner string
+	text  string
+}
+
+// Unopened returns an empty Sealed to scan a column into; owner is its name.
+func (tx *Tx) Unopened(owner string) Sealed { return Sealed{vault: tx.vault, owner: owner} }
+
+// Scan implements sql.Scanner.
+func (s *Sealed) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		s.text = ""
+	case string:
+		s.text = v
+	case []byte:
+		s.text = string(v)
+	default:
+		return fmt.Errorf("column %s holds %T, expected text", s.owner, src)
+	}
+	return nil
+}
+
+// Value implements driver.Valuer.
+func (s Sealed) Value() (driver.Value, error) { return s.text, nil }
+
+// Empty says whether the column holds nothing: {}, [], null or no text at all.
+func (s Sealed) Empty() bool { return len(s.text) <= 2 || s.text == "null" }
+
+// Open decodes what was written; v is a pointer. An empty column leaves it as it is.
+func (s Sealed) Open(v any) error {
+	b, err := unlock(s.vault, []byte(s.text), s.owner)
+	if err != nil {
+		return err
+	}
+	return jsonColumn{v}.Scan(b)
+}
 
 // SealedText is a text column that is encrypted. s is read or written.
 func (tx *Tx) SealedText(s *string, owner string) interface {

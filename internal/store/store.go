@@ -51,6 +51,7 @@ type DB struct {
 	write   *sql.DB // SQLite: one connection; PostgreSQL: the pool
 	read    *sql.DB
 	sync    *syncer // nil: a commit is on the disk when it returns
+	spare   *spare  // nil: the database looks after its disk itself
 	vault   Vault   // see Protect
 	fail    atomic.Pointer[func(committed bool) error]
 	group   group
@@ -97,7 +98,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	readers := max(4, runtime.NumCPU())
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers) // opening one costs more than a read: pragmas and the whole schema
-	return &DB{dialect: dialectSQLite, write: write, read: read, sync: newWALSyncer(path)}, nil
+	return &DB{dialect: dialectSQLite, write: write, read: read, sync: newWALSyncer(path), spare: &spare{database: path}}, nil
 }
 
 // Close closes all connections.
@@ -127,6 +128,7 @@ type Tx struct {
 // PostgreSQL a serialisation failure runs fn again, so fn must have no effect
 // but on the database.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
+	fn = db.spare.guarded(fn)
 	if f := db.fail.Load(); f != nil {
 		return db.txFailing(ctx, fn, *f)
 	}
