@@ -102,11 +102,11 @@ once() { # once NAME: whether NAME is to be started now
   [ -z "${started[$1]:-}" ] && started[$1]=1
 }
 
-uwsgi() { # uwsgi NAME PORT PROGRAM [VARIABLE...]
-  local name=$1 port=$2 program=$3
-  shift 3
+uwsgi() { # uwsgi NAME PORT THREADS PROGRAM [VARIABLE...]; THREADS of each worker
+  local name=$1 port=$2 threads=$3 program=$4
+  shift 4
   start "$name" env "$@" uwsgi_python3 --http-socket "127.0.0.1:$port" --wsgi-file "$program" --master --lazy-apps --processes "$workers" \
-    --threads 4 --buffer-size 65535 --add-header 'Connection: close' --die-on-term --disable-logging --thunder-lock
+    --threads "$threads" --buffer-size 65535 --add-header 'Connection: close' --die-on-term --disable-logging --thunder-lock
   await "$port"
 }
 
@@ -157,7 +157,8 @@ CONF
   "${manage[@]}" db_sync >"$dir/keystone-db.log" 2>&1
   "${manage[@]}" fernet_setup --keystone-user root --keystone-group root >>"$dir/keystone-db.log" 2>&1
   "${manage[@]}" bootstrap --bootstrap-password secret --bootstrap-public-url "$keystone" --bootstrap-internal-url "$keystone" --bootstrap-admin-url "$keystone" --bootstrap-region-id regionOne >>"$dir/keystone-db.log" 2>&1
-  uwsgi keystone "$keystone_port" /usr/bin/keystone-wsgi-public "OS_KEYSTONE_CONFIG_FILES=$dir/keystone.conf" "OS_KEYSTONE_CONFIG_DIR=$dir"
+  # Of several threads some are answered 403 while the first one reads the rules.
+  uwsgi keystone "$keystone_port" 1 /usr/bin/keystone-wsgi-public "OS_KEYSTONE_CONFIG_FILES=$dir/keystone.conf" "OS_KEYSTONE_CONFIG_DIR=$dir"
   body secret >"$dir/keystone-auth.json"
 }
 
@@ -241,7 +242,7 @@ $(authtoken)
 CONF
   zaqar-sql-db-manage --config-file "$dir/zaqar/zaqar.conf" upgrade head >"$dir/zaqar-db.log" 2>&1
   printf 'import sys\nsys.argv = ["zaqar", "--config-file", "%s"]\nfrom zaqar.transport.wsgi.app import application\n' "$dir/zaqar/zaqar.conf" >"$dir/zaqar/wsgi.py"
-  uwsgi zaqar "$zaqar_port" "$dir/zaqar/wsgi.py" PYTHONDONTWRITEBYTECODE=1
+  uwsgi zaqar "$zaqar_port" 4 "$dir/zaqar/wsgi.py" PYTHONDONTWRITEBYTECODE=1
 }
 
 real_swift() {
