@@ -74,8 +74,8 @@ bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem $(FAST) | grep -vE '^(PASS|ok|\?)'
 
 .PHONY: bench-sim
-bench-sim: build ## many machines: make bench-sim NODES=1000 takes simulated ones from enrolled to active, with times and memory
-	@scripts/bench-sim.sh $(or $(NODES),1000)
+bench-sim: build ## many machines: make bench-sim NODES=500 PLAN=default (or small) takes simulated ones from enrolled to active, with times and memory
+	@scripts/bench-sim.sh $(or $(NODES),1000) $(or $(PLAN),small)
 
 .PHONY: lint
 lint: $(LINT) ## gofmt, go vet, golangci-lint (staticcheck, errcheck, gosec and more)

@@ -69,17 +69,26 @@ type resource struct {
 
 // resources lists the resources of a stack and of the stacks below it.
 func (r *run) resources(stack *yaml11.OrderedMap, depth int) ([]resource, error) {
+	all, _, err := r.chosenResources(stack, depth, nil)
+	return all, err
+}
+
+// chosenResources lists those that the filters choose. counts are those of all resources by state where the filters have
+// with_counts and Heat knows it, else nil.
+func (r *run) chosenResources(stack *yaml11.OrderedMap, depth int, filters url.Values) (all []resource, counts *yaml11.OrderedMap, err error) {
 	c, err := r.s.Orchestration()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out any
 	u := c.ServiceURL("stacks", text(stack, "stack_name"), text(stack, "id"), "resources") + fmt.Sprintf("?nested_depth=%d", depth)
+	if len(filters) > 0 {
+		u += "&" + filters.Encode()
+	}
 	if _, err := r.request(c, "GET", u, nil, &out); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, _ := dig(out, "resources").([]any)
-	var all []resource
 	for _, v := range list {
 		res := resource{name: text(v, "resource_name"), typ: text(v, "resource_type"), status: text(v, "resource_status"),
 			reason: text(v, "resource_status_reason"), physicalID: text(v, "physical_resource_id"), parent: text(v, "parent_resource"), position: text(v, "position")}
@@ -94,7 +103,8 @@ func (r *run) resources(stack *yaml11.OrderedMap, depth int) ([]resource, error)
 		}
 		all = append(all, res)
 	}
-	return all, nil
+	counts, _ = dig(out, "counts").(*yaml11.OrderedMap)
+	return all, counts, nil
 }
 
 func lastSegment(u string) string {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -115,11 +116,6 @@ func (r *run) progressObject() string { return "progress/" + r.ac.ActionExecutio
 
 // report posts what changed since the last time.
 func (r *run) report(in input, st *yaml11.OrderedMap) error {
-	snap, err := r.snapshot(st)
-	if err != nil {
-		return err
-	}
-	now := snap.value()
 	last := any(yaml11.NewMap())
 	container := in.str("container") + "-messages"
 	data, err := r.getObject(container, r.progressObject())
@@ -130,6 +126,11 @@ func (r *run) report(in input, st *yaml11.OrderedMap) error {
 	} else if !isStatus(err, 404) {
 		return err
 	}
+	snap, err := r.snapshot(st, last)
+	if err != nil {
+		return err
+	}
+	now := snap.value()
 	delta, changed := progressDelta(last, now)
 	if !changed {
 		return nil
@@ -208,51 +209,116 @@ func progressDelta(last any, now *yaml11.OrderedMap) (*yaml11.OrderedMap, bool) 
 
 var stepName = regexp.MustCompile(`(?i)step_?(\d)`)
 
-// snapshot looks at the stack's resources, its servers, the machines below them and the deployments on them.
-func (r *run) snapshot(st *yaml11.OrderedMap) (*snapshot, error) {
-	all, err := r.resources(st, stackDepth)
+// snapshot looks at the stack's resources, its servers, the machines below them and the deployments on them. last is the
+// snapshot before, whose nodes belong to the stack.
+func (r *run) snapshot(st *yaml11.OrderedMap, last any) (*snapshot, error) {
+	s := &snapshot{nodes: map[string]nodeProgress{}}
+	working, err := r.count(st, s)
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{nodes: map[string]nodeProgress{}, total: len(all)}
 	ids := map[string]bool{}
 	deployNames := map[string]string{}
 	busy := []string{}
-	labels := paths(all)
-	for i, res := range all {
+	labels := paths(working)
+	for i, res := range working {
 		ids[res.physicalID] = true
-		if strings.HasSuffix(res.status, "_COMPLETE") {
-			s.complete++
-		}
 		if strings.HasSuffix(res.status, "_IN_PROGRESS") {
 			busy = append(busy, res.name)
 			deployNames[res.physicalID] = label(labels[i])
 		}
 	}
-	servers, err := r.servers()
+	servers, err := r.stackServers(st, ids, last)
 	if err != nil {
 		return nil, err
 	}
-	machines, err := r.machines()
-	if err != nil {
-		return nil, err
+	var machines map[string]any
+	building, unsettled := false, false
+	for _, srv := range servers {
+		status := text(srv, "status")
+		building = building || status == "BUILD"
+		unsettled = unsettled || status != "ACTIVE" && status != "ERROR"
+	}
+	if unsettled { // of the others nothing is said
+		if machines, err = r.machines(); err != nil {
+			return nil, err
+		}
 	}
 	running, err := r.runningDeployments(deployNames)
 	if err != nil {
 		return nil, err
 	}
-	building := false
 	for _, srv := range servers {
 		id := text(srv, "id")
-		if !ids[id] {
-			continue
-		}
-		p := serverProgress(srv, machines[id], running[id])
-		building = building || text(srv, "status") == "BUILD"
-		s.nodes[text(srv, "name")] = p
+		s.nodes[text(srv, "name")] = serverProgress(srv, machines[id], running[id])
 	}
 	s.stage = stageOf(text(st, "stack_status"), busy, building)
 	return s, nil
+}
+
+// count counts the resources of a stack and returns those that are in progress. A Heat that does not count is asked for
+// all of them, and all are returned.
+func (r *run) count(st *yaml11.OrderedMap, s *snapshot) ([]resource, error) {
+	working, counts, err := r.chosenResources(st, stackDepth, url.Values{"status": {"IN_PROGRESS"}, "with_counts": {"true"}})
+	if err != nil {
+		return nil, err
+	}
+	if counts != nil {
+		for state, n := range counts.All() {
+			k, _ := n.(int64)
+			s.total += int(k)
+			if strings.HasSuffix(state, "_COMPLETE") {
+				s.complete += int(k)
+			}
+		}
+		return working, nil
+	}
+	all, err := r.resources(st, stackDepth)
+	if err != nil {
+		return nil, err
+	}
+	s.total = len(all)
+	for _, res := range all {
+		if strings.HasSuffix(res.status, "_COMPLETE") {
+			s.complete++
+		}
+	}
+	return all, nil
+}
+
+// idsTogether is how many ids one request names.
+const idsTogether = 100
+
+// stackServers returns the servers of the stack: those among ids, those that the last snapshot had, and those of which
+// the stack says so.
+func (r *run) stackServers(st *yaml11.OrderedMap, ids map[string]bool, last any) ([]any, error) {
+	servers, err := r.servers()
+	if err != nil {
+		return nil, err
+	}
+	var unknown []string
+	for _, srv := range servers {
+		id := text(srv, "id")
+		switch {
+		case ids[id]:
+		case dig(last, "nodes", text(srv, "name")) != nil:
+			ids[id] = true
+		default:
+			unknown = append(unknown, id)
+		}
+	}
+	for len(unknown) > 0 {
+		n := min(len(unknown), idsTogether)
+		list, _, err := r.chosenResources(st, stackDepth, url.Values{"physical_resource_id": unknown[:n]})
+		if err != nil {
+			return nil, err
+		}
+		for _, res := range list {
+			ids[res.physicalID] = true
+		}
+		unknown = unknown[n:]
+	}
+	return slices.DeleteFunc(servers, func(srv any) bool { return !ids[text(srv, "id")] }), nil
 }
 
 // label is the name of a resource for people: a member of a group, which is numbered, has that of its group.
@@ -350,7 +416,7 @@ func (r *run) runningDeployments(names map[string]string) (map[string]string, er
 		return nil, err
 	}
 	var out any
-	if _, err := r.request(c, http.MethodGet, c.ServiceURL("software_deployments"), nil, &out); err != nil {
+	if _, err := r.request(c, http.MethodGet, c.ServiceURL("software_deployments")+"?status=IN_PROGRESS", nil, &out); err != nil { // a Heat that knows no status gives all
 		return nil, err
 	}
 	list, _ := dig(out, "software_deployments").([]any)

@@ -157,7 +157,7 @@ func (s *Service) mayUse(ctx context.Context, id *auth.Identity, st *engine.Stac
 		}
 		policies, err := engine.FindRows(tx, "stack_id = ? AND type = 'OS::Heat::AccessPolicy' AND replaced = 0", st.ID)
 		for _, p := range policies {
-			l, _ := p.Def.Props.Get("AllowedResources")
+			l, _ := p.Def().Props.Get("AllowedResources")
 			names, _ := l.([]any)
 			for _, n := range names {
 				allowed = allowed || n == row.Name

@@ -141,7 +141,7 @@ func (s *Service) cfnResource(ctx context.Context, c cfnCall) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	return yaml11.MapOf("StackResourceDetail", yaml11.MapOf("Description", row.Def.Description, "LastUpdatedTimestamp", api.FormatTime(row.Updated), "LogicalResourceId", row.Name,
+	return yaml11.MapOf("StackResourceDetail", yaml11.MapOf("Description", row.Def().Description, "LastUpdatedTimestamp", api.FormatTime(row.Updated), "LogicalResourceId", row.Name,
 		"Metadata", hot.PyJSON(meta, false), "PhysicalResourceId", row.PhysicalID, "ResourceStatus", row.Action+"_"+row.Status, "ResourceStatusReason", row.Reason,
 		"ResourceType", row.Type, "StackId", engine.Arn(st), "StackName", st.Name)), nil
 }
@@ -170,7 +170,7 @@ func (s *Service) cfnResources(ctx context.Context, c cfnCall) (*Map, error) {
 			continue
 		}
 		out = append(out, yaml11.MapOf("StackId", engine.Arn(st), "StackName", st.Name, "LogicalResourceId", row.Name, "PhysicalResourceId", row.PhysicalID, "ResourceType", row.Type,
-			"ResourceStatus", row.Action+"_"+row.Status, "ResourceStatusReason", row.Reason, "Timestamp", api.FormatTime(row.Updated), "Description", row.Def.Description))
+			"ResourceStatus", row.Action+"_"+row.Status, "ResourceStatusReason", row.Reason, "Timestamp", api.FormatTime(row.Updated), "Description", row.Def().Description))
 	}
 	return yaml11.MapOf("StackResources", out), nil
 }

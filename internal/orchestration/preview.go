@@ -141,7 +141,7 @@ func (p preview) change(c engine.Change) map[string]any {
 	if row := c.Row; row != nil {
 		v["resource_action"], v["resource_status"], v["resource_status_reason"] = row.Action, row.Status, row.Reason
 		v["creation_time"], v["updated_time"] = api.FormatTime(row.Created), api.FormatTime(row.Updated)
-		v["metadata"], v["attributes"] = row.Def.Metadata, row.Attrs
+		v["metadata"], v["attributes"] = row.Def().Metadata, row.Attrs()
 	}
 	return v
 }

@@ -42,7 +42,7 @@ func (s *Service) family(r *http.Request, st *engine.Stack, levels int) ([]*engi
 		return out, nil
 	}
 	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		all, err := engine.FindStacks(tx, "root_id = ? AND depth > ? AND depth <= ? AND deleted_at = 0 ORDER BY depth, created_at", st.RootID, st.Depth, st.Depth+levels)
+		all, err := engine.ListStacks(tx, "root_id = ? AND depth > ? AND depth <= ? AND deleted_at = 0 ORDER BY depth, created_at", st.RootID, st.Depth, st.Depth+levels)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *Service) family(r *http.Request, st *engine.Stack, levels int) ([]*engi
 	return out, err
 }
 
-func (s *Service) resourceView(st *engine.Stack, row *engine.Row, requiredBy []string, nested *engine.Stack) map[string]any {
+func (s *Service) resourceView(st *engine.Stack, row *engine.Brief, requiredBy []string, nested *engine.Stack) map[string]any {
 	links := []any{link("self", s.stackURL(st)+"/resources/"+url.PathEscape(row.Name)), link("stack", s.stackURL(st))}
 	if nested != nil {
 		links = append(links, link("nested", s.stackURL(nested)))
@@ -72,7 +72,7 @@ func (s *Service) resourceView(st *engine.Stack, row *engine.Row, requiredBy []s
 	}
 	v := map[string]any{"resource_name": row.Name, "logical_resource_id": row.Name, "links": links, "resource_status": row.Action + "_" + row.Status,
 		"resource_status_reason": row.Reason, "physical_resource_id": row.PhysicalID, "resource_type": row.Type, "creation_time": api.FormatTime(row.Created),
-		"updated_time": api.FormatTime(updated), "required_by": requiredBy, "description": row.Def.Description, "position": row.Def.Pos}
+		"updated_time": api.FormatTime(updated), "required_by": requiredBy, "description": row.Description(), "position": row.Pos()}
 	if st.ParentResource != "" {
 		v["parent_resource"] = st.ParentResource
 	}
@@ -92,76 +92,168 @@ func (s *Service) listResources(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	byID := map[string]*engine.Stack{}
-	rows := map[string][]*engine.Row{}
-	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		ids := make([]string, 0, len(family))
-		for _, c := range family {
-			byID[c.ID] = c
-			ids = append(ids, c.ID)
+	var l listing
+	if err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error { return l.read(tx, r, st, family) }); err != nil {
+		return err
+	}
+	out := make([]any, 0, len(l.rows))
+	for _, row := range l.rows {
+		v := s.resourceView(l.stacks[row.StackID], row, l.requiredBy[row.StackID][row.Name], l.stacks[row.PhysicalID])
+		if full := l.full[row.ID]; full != nil {
+			v["attributes"] = full.Attrs()
+			v["properties"] = s.visibleProps(full)
 		}
-		children, err := engine.FindStacks(tx, "root_id = ? AND parent_id <> '' AND deleted_at = 0", st.RootID)
-		if err != nil {
-			return err
-		}
-		for _, c := range children {
-			byID[c.ID] = c
-		}
-		for len(ids) > 0 {
-			n := min(len(ids), 500)
-			list, err := engine.FindRows(tx, "stack_id IN "+store.In(n)+" AND replaced = 0 ORDER BY created_at, name", store.Args(ids[:n])...)
-			if err != nil {
-				return err
-			}
-			for _, row := range list {
-				rows[row.StackID] = append(rows[row.StackID], row)
-			}
-			ids = ids[n:]
-		}
-		return nil
-	})
+		out = append(out, v)
+	}
+	res := map[string]any{"resources": out}
+	if l.counts != nil {
+		res["counts"] = l.counts
+	}
+	return api.WriteJSON(w, http.StatusOK, res)
+}
+
+// listing is what a list of resources is made of.
+type listing struct {
+	rows       []*engine.Brief // in the order of their stacks
+	stacks     map[string]*engine.Stack
+	requiredBy map[string]map[string][]string // by stack and name
+	full       map[string]*engine.Row         // with_detail only
+	counts     map[string]int                 // with_counts only: by state, filters left out
+}
+
+// idsTogether is how many ids one statement names.
+const idsTogether = 500
+
+func (l *listing) read(tx *store.Tx, r *http.Request, st *engine.Stack, family []*engine.Stack) error {
+	ids := make([]string, 0, len(family))
+	l.stacks = make(map[string]*engine.Stack, len(family))
+	for _, c := range family {
+		ids = append(ids, c.ID)
+		l.stacks[c.ID] = c
+	}
+	where, args, err := rowFilters(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	detail := truthy(r, "with_detail")
-	out := []any{}
-	for _, c := range family {
-		requiredBy := map[string][]string{}
-		for _, row := range rows[c.ID] {
-			for _, d := range row.Def.Requires {
-				requiredBy[d] = append(requiredBy[d], row.Name)
-			}
+	byStack := map[string][]*engine.Brief{}
+	for rest := ids; len(rest) > 0; rest = rest[min(len(rest), idsTogether):] {
+		n := min(len(rest), idsTogether)
+		list, err := engine.FindBriefs(tx, "stack_id IN "+store.In(n)+" AND replaced = 0"+where+" ORDER BY created_at, name", append(store.Args(rest[:n]), args...)...)
+		if err != nil {
+			return err
 		}
-		for _, row := range rows[c.ID] {
-			if !matches(q, row) {
-				continue
-			}
-			v := s.resourceView(c, row, requiredBy[row.Name], byID[row.PhysicalID])
-			if detail {
-				v["attributes"] = row.Attrs
-				v["properties"] = s.visibleProps(row)
-			}
-			out = append(out, v)
+		for _, row := range list {
+			byStack[row.StackID] = append(byStack[row.StackID], row)
 		}
 	}
-	return api.WriteJSON(w, http.StatusOK, map[string]any{"resources": out})
+	var among []string // the stacks that the list shows something of
+	for _, id := range ids {
+		if len(byStack[id]) > 0 {
+			among = append(among, id)
+			l.rows = append(l.rows, byStack[id]...)
+		}
+	}
+	if err := l.relate(tx, byStack, among, where != ""); err != nil {
+		return err
+	}
+	if err := l.nested(tx, st, family); err != nil {
+		return err
+	}
+	if truthy(r, "with_counts") {
+		if l.counts, err = engine.CountStates(tx, ids); err != nil {
+			return err
+		}
+	}
+	if truthy(r, "with_detail") {
+		return l.detail(tx)
+	}
+	return nil
 }
 
-// matches applies the filters name, type, status, action, id and physical_resource_id.
-func matches(q url.Values, row *engine.Row) bool {
-	for param, have := range map[string]string{"name": row.Name, "type": row.Type, "status": row.Status, "action": row.Action, "id": row.ID, "physical_resource_id": row.PhysicalID} {
-		if v := q[param]; len(v) > 0 {
-			ok := false
-			for _, want := range v {
-				ok = ok || want == have || param == "status" && want == row.Action+"_"+row.Status
+// relate finds out which resources need each other; siblings of what a filter chose have to be read for it.
+func (l *listing) relate(tx *store.Tx, byStack map[string][]*engine.Brief, among []string, filtered bool) error {
+	l.requiredBy = map[string]map[string][]string{}
+	add := func(row *engine.Brief) {
+		for _, d := range row.Requires() {
+			if l.requiredBy[row.StackID] == nil {
+				l.requiredBy[row.StackID] = map[string][]string{}
 			}
-			if !ok {
-				return false
-			}
+			l.requiredBy[row.StackID][d] = append(l.requiredBy[row.StackID][d], row.Name)
 		}
 	}
-	return true
+	if !filtered {
+		for _, row := range l.rows {
+			add(row)
+		}
+		return nil
+	}
+	for len(among) > 0 {
+		n := min(len(among), idsTogether)
+		list, err := engine.FindBriefs(tx, "stack_id IN "+store.In(n)+" AND replaced = 0 ORDER BY created_at, name", store.Args(among[:n])...)
+		if err != nil {
+			return err
+		}
+		for _, row := range list {
+			add(row)
+		}
+		among = among[n:]
+	}
+	return nil
+}
+
+// nested finds the stacks below the resources of the last level; those of the others are known.
+func (l *listing) nested(tx *store.Tx, st *engine.Stack, family []*engine.Stack) error {
+	last := family[len(family)-1].Depth
+	below, err := engine.ListStacks(tx, "root_id = ? AND parent_id <> '' AND deleted_at = 0 AND depth > ?", st.RootID, last)
+	for _, c := range below {
+		l.stacks[c.ID] = c
+	}
+	return err
+}
+
+func (l *listing) detail(tx *store.Tx) error {
+	l.full = map[string]*engine.Row{}
+	for rest := l.rows; len(rest) > 0; rest = rest[min(len(rest), idsTogether):] {
+		n := min(len(rest), idsTogether)
+		ids := make([]any, n)
+		for i, row := range rest[:n] {
+			ids[i] = row.ID
+		}
+		list, err := engine.FindRows(tx, "id IN "+store.In(n), ids...)
+		if err != nil {
+			return err
+		}
+		for _, row := range list {
+			l.full[row.ID] = row
+		}
+	}
+	return nil
+}
+
+// maxFilter is how many values a filter may have; a statement has room for some 30,000.
+const maxFilter = 2000
+
+// rowFilters turns the filters name, type, status, action, id and physical_resource_id into a condition. A status is one
+// alone, or with its action.
+func rowFilters(q url.Values) (where string, args []any, err error) {
+	for _, f := range []struct{ param, column string }{{"name", "name"}, {"type", "type"}, {"status", "status"}, {"action", "action"}, {"id", "id"}, {"physical_resource_id", "physical_id"}} {
+		v := q[f.param]
+		if len(v) == 0 {
+			continue
+		}
+		if len(v) > maxFilter {
+			return "", nil, api.Invalid("filter %s has %d values, expected at most %d", f.param, len(v), maxFilter)
+		}
+		in := store.In(len(v))
+		if f.param == "status" {
+			where += " AND (status IN " + in + " OR action || '_' || status IN " + in + ")"
+			args = append(args, store.Args(v)...)
+		} else {
+			where += " AND " + f.column + " IN " + in
+		}
+		args = append(args, store.Args(v)...)
+	}
+	return where, args, nil
 }
 
 // resource returns the resource a request is about.
@@ -211,9 +303,9 @@ func (s *Service) showResource(w http.ResponseWriter, r *http.Request) error {
 				nested = list[0]
 			}
 		}
-		all, err := engine.FindRows(tx, "stack_id = ? AND replaced = 0", st.ID)
+		all, err := engine.FindBriefs(tx, "stack_id = ? AND replaced = 0", st.ID)
 		for _, other := range all {
-			for _, d := range other.Def.Requires {
+			for _, d := range other.Requires() {
 				if d == row.Name {
 					requiredBy = append(requiredBy, other.Name)
 				}
@@ -224,8 +316,8 @@ func (s *Service) showResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := s.resourceView(st, row, requiredBy, nested)
-	v["attributes"] = row.Attrs
+	v := s.resourceView(st, row.InBrief(), requiredBy, nested)
+	v["attributes"] = row.Attrs()
 	if look, err := s.e.Look(r.Context(), st.ID); err == nil {
 		v["attributes"] = look.Attributes(row)
 	}
@@ -239,10 +331,10 @@ const masked = "******"
 // visibleProps leaves out the values of hidden properties.
 func (s *Service) visibleProps(row *engine.Row) *Map {
 	typ := s.e.Type(row.Target)
-	if typ == nil || row.Def.Props == nil {
-		return row.Def.Props
+	if typ == nil || row.Def().Props == nil {
+		return row.Def().Props
 	}
-	return maskProps(typ, row.Def.Props)
+	return maskProps(typ, row.Def().Props)
 }
 
 // maskProps hides the values of hidden properties in a copy.
@@ -329,7 +421,7 @@ func (s *Service) findResources(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			v := s.resourceView(st, row, nil, nil)
+			v := s.resourceView(st, row.InBrief(), nil, nil)
 			v["stack_name"], v["stack_id"] = st.Name, st.ID
 			out = append(out, v)
 		}

@@ -75,7 +75,7 @@ func TestSecretsAtRest(t *testing.T) {
 		t.Errorf("validate tells %v", out)
 	}
 	seen := 0
-	for _, table := range []string{"heat_raw", "heat_stacks", "heat_resources", "heat_events", "heat_configs", "heat_deployments", "heat_targets", "heat_inbox", "heat_secrets", "heat_snapshots", "heat_copies", "heat_outbox"} {
+	for _, table := range []string{"heat_raw", "heat_stacks", "heat_resources", "heat_events", "heat_configs", "heat_contents", "heat_deployments", "heat_targets", "heat_inbox", "heat_secrets", "heat_snapshots", "heat_copies", "heat_outbox"} {
 		err := u.DB.View(t.Context(), func(tx *store.Tx) error {
 			rows, err := tx.Query("SELECT * FROM " + table)
 			if err != nil {

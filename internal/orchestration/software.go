@@ -42,7 +42,7 @@ func (s *Service) config(r *http.Request) (*resources.Config, error) {
 	}
 	var c *resources.Config
 	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		c, err = engine.GetConfig(tx, r.PathValue("config"))
+		c, err = s.e.GetConfig(tx, r.PathValue("config"))
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) || err == nil && c.ProjectID != r.PathValue("tenant") && !id.IsAdmin() {
@@ -61,7 +61,7 @@ func (s *Service) listConfigs(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []any{}
 	err = s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
-		configs, err := engine.FindConfigs(tx, "project_id = ? ORDER BY created_at DESC, id", r.PathValue("tenant"))
+		configs, err := s.e.FindConfigs(tx, "project_id = ? ORDER BY created_at DESC, id", r.PathValue("tenant"))
 		skip := page.Marker != ""
 		for _, c := range configs {
 			if !skip && (page.Limit == 0 || len(out) < page.Limit) {
@@ -98,7 +98,7 @@ func (s *Service) createConfig(w http.ResponseWriter, r *http.Request) error {
 	if c.Outputs, err = s.configIO(m, "outputs"); err != nil {
 		return err
 	}
-	if err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return engine.PutConfig(tx, c) }); err != nil {
+	if err := s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error { return s.e.PutConfig(tx, c) }); err != nil {
 		return err
 	}
 	return api.WriteJSON(w, http.StatusOK, map[string]any{"software_config": configView(c, true)})
@@ -204,6 +204,9 @@ func (s *Service) listDeployments(w http.ResponseWriter, r *http.Request) error 
 	if id := r.URL.Query().Get("server_id"); id != "" {
 		where, args = where+" AND server_id = ?", append(args, id)
 	}
+	if status := r.URL.Query().Get("status"); status != "" { // not in Heat
+		where, args = where+" AND status = ?", append(args, status)
+	}
 	out := []any{}
 	err := s.cfg.DB.View(r.Context(), func(tx *store.Tx) error {
 		l, err := engine.FindDeployments(tx, where+" ORDER BY created_at, id", args...)
@@ -235,7 +238,7 @@ func apply(d *resources.Deployment, m *Map) {
 
 func (s *Service) saveDeployment(r *http.Request, d *resources.Deployment) error {
 	return s.cfg.DB.Tx(r.Context(), func(tx *store.Tx) error {
-		if _, err := engine.GetConfig(tx, d.ConfigID); err != nil {
+		if _, err := s.e.GetConfig(tx, d.ConfigID); err != nil {
 			if errors.Is(err, store.ErrNotFound) {
 				return api.NotFound("The Software config (%s) could not be found.", d.ConfigID).Named("EntityNotFound")
 			}
@@ -244,6 +247,7 @@ func (s *Service) saveDeployment(r *http.Request, d *resources.Deployment) error
 		if err := engine.PutDeployment(tx, d); err != nil {
 			return err
 		}
+		s.e.PublishDeployment(tx, d.ID)
 		if d.StackID != "" {
 			if err := s.cfg.Jobs.Poke(tx, engine.JobStack, d.StackID, nil); err != nil {
 				return err
@@ -331,7 +335,7 @@ func (s *Service) deploymentMetadata(w http.ResponseWriter, r *http.Request) err
 				return nil
 			}
 		}
-		out, err = engine.DeploymentsMetadata(tx, r.PathValue("server"))
+		out, err = s.e.DeploymentsMetadata(tx, r.PathValue("server"))
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tripleo/tripleo/internal/agent/installed"
 	"github.com/tripleo/tripleo/internal/agent/installed/host"
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // TestEmptyConfigIsDeployed: a configuration that says nothing is given to its server all the same, because the
@@ -99,5 +100,39 @@ outputs:
 		if left, _ := os.ReadDir(root); len(left) > 0 || len(rec.Take()) > 0 {
 			t.Errorf("%s: it changed the machine: %v", arg, left)
 		}
+	}
+}
+
+// TestLongConfigsAreStoredOnce: the same long content of many configs is one row, and every machine gets it whole.
+func TestLongConfigsAreStoredOnce(t *testing.T) {
+	u := newUndercloud(t)
+	long := strings.Repeat("line of a long list\n", 500)
+	u.createStack("s", map[string]any{"parameters": map[string]any{"long": long}, "template": hot + `parameters:
+  long: {type: string}
+resources:
+  config: {type: OS::Heat::StructuredConfig, properties: {group: script, config: {text: {get_param: long}, who: {get_input: who}}}}
+  one: {type: OS::Heat::DeployedServer, properties: {name: one, software_config_transport: POLL_SERVER_HEAT}}
+  two: {type: OS::Heat::DeployedServer, properties: {name: two, software_config_transport: POLL_SERVER_HEAT}}
+  d1: {type: OS::Heat::StructuredDeployment, properties: {server: {get_resource: one}, config: {get_resource: config}, signal_transport: NO_SIGNAL, input_values: {who: same}}}
+  d2: {type: OS::Heat::StructuredDeployment, properties: {server: {get_resource: two}, config: {get_resource: config}, signal_transport: NO_SIGNAL, input_values: {who: same}}}
+outputs:
+  servers: {value: [{get_resource: one}, {get_resource: two}]}
+`})
+	servers, _ := outputsOf(u.stack("s", "CREATE_COMPLETE"))["servers"].([]any)
+	for _, server := range servers {
+		_, meta := u.request("GET", fmt.Sprint("software_deployments/metadata/", server), nil)
+		list, _ := meta["metadata"].([]any)
+		if len(list) != 1 {
+			t.Fatalf("metadata of %v: %v", server, meta)
+		}
+		d, _ := list[0].(map[string]any)
+		if c, _ := d["config"].(map[string]any); c["text"] != long || c["who"] != "same" {
+			t.Errorf("server %v got %.200v", server, d)
+		}
+	}
+	n := 0
+	err := u.DB.View(t.Context(), func(tx *store.Tx) error { return tx.Get([]any{&n}, "SELECT COUNT(*) FROM heat_contents") })
+	if err != nil || n != 2 { // of the config, and of those made of it
+		t.Errorf("%d contents are stored, expected 2: %v", n, err)
 	}
 }

@@ -34,6 +34,7 @@ type Config struct {
 	Region   string // default regionOne
 	LogLevel string // debug, info, warn, error; default info
 	OverTCP  bool   // services reach each other through the listener instead of in process
+	Profile  string // loopback address:port of Go's profiles; "" serves none
 
 	TLS          TLS
 	Provisioning Provisioning
@@ -112,7 +113,7 @@ func LoadConfig(path string) (Config, error) {
 		return c, fmt.Errorf("configuration: %w", err)
 	}
 	r := &reader{}
-	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image", "network", "orchestration")
+	top := r.section(root, "", "data_dir", "shared_dir", "listen", "host", "tls", "database", "region", "log_level", "over_tcp", "profiling", "provisioning", "baremetal", "messaging", "blob", "workflow", "identity", "image", "network", "orchestration")
 	r.text(top, "data_dir", &c.DataDir)
 	r.text(top, "shared_dir", &c.Shared)
 	r.text(top, "listen", &c.Listen)
@@ -121,6 +122,7 @@ func LoadConfig(path string) (Config, error) {
 	r.text(top, "region", &c.Region)
 	r.text(top, "log_level", &c.LogLevel)
 	r.boolean(top, "over_tcp", &c.OverTCP)
+	r.text(top, "profiling", &c.Profile)
 	if t := top.Get("tls"); t != nil {
 		t = r.section(t, "tls", "enabled", "cert", "key", "ca")
 		r.text(t, "cert", &c.TLS.Cert)

@@ -33,6 +33,7 @@ type Undercloud struct {
 	secrets  secrets
 	baseURL  string
 	listener net.Listener
+	profiles net.Listener // nil: none
 	lock     *os.File
 
 	db       *store.DB
@@ -80,6 +81,11 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Undercloud, err 
 	}
 	if u.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("API listener: %w", err)
+	}
+	if cfg.Profile != "" {
+		if u.profiles, err = openProfiling(ctx, cfg.Profile); err != nil {
+			return nil, err
+		}
 	}
 	_, port, err := net.SplitHostPort(u.listener.Addr().String())
 	if err != nil {
@@ -156,8 +162,11 @@ func (u *Undercloud) transport() (http.RoundTripper, error) {
 // Close releases what New opened.
 func (u *Undercloud) Close() error {
 	var errs []error
-	if u.listener != nil {
-		if err := u.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, l := range []net.Listener{u.listener, u.profiles} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
@@ -194,6 +203,9 @@ func (u *Undercloud) Run(ctx context.Context) error {
 	}()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveHTTP(ctx, u.listener, durable(u.handler(), u.db.Sync)) })
+	if u.profiles != nil {
+		g.Go(func() error { return serveHTTP(ctx, u.profiles, profilingHandler()) })
+	}
 	g.Go(func() error { return u.bus.Share(ctx, u.db, u.log) })
 	g.Go(func() error { return u.jobs.Run(ctx) })
 	g.Go(func() error { return u.serveMachines(ctx) })

@@ -44,7 +44,7 @@ func (e *Engine) Export(ctx context.Context, st *Stack) (*Map, error) {
 			}
 		}
 		data := yaml11.NewMap()
-		for k, v := range row.Data {
+		for k, v := range row.Data() {
 			if !strings.HasPrefix(k, "_") { // those are the engine's own
 				data.Set(k, v)
 			}
@@ -53,7 +53,7 @@ func (e *Engine) Export(ctx context.Context, st *Stack) (*Map, error) {
 			k string
 			v any
 		}{{"name", row.Name}, {"resource_id", row.PhysicalID}, {"type", row.Type}, {"action", row.Action}, {"status", row.Status},
-			{"metadata", mapOrEmpty(row.Def.Metadata)}, {"resource_data", data}} {
+			{"metadata", mapOrEmpty(row.Def().Metadata)}, {"resource_data", data}} {
 			entry.Set(kv.k, kv.v)
 		}
 		list.Set(row.Name, entry)
@@ -138,7 +138,7 @@ func (r *run) adopt(g *graph, name string, def *hot.ResourceDef, target string, 
 		}
 		for k, v := range m.All() {
 			if !strings.HasPrefix(k, "_") {
-				row.Data[k] = v
+				row.Data()[k] = v
 			}
 		}
 	}

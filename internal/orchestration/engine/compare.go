@@ -85,7 +85,7 @@ func (e *Engine) compare(ctx context.Context, stackID string, tree *Tree, depth 
 	}
 	for _, row := range rows {
 		if !slices.ContainsFunc(tree.Nodes, func(n *Node) bool { return n.Def.Name == row.Name }) {
-			ch := c.change(row.Name, row.Type, row.Def.Pos)
+			ch := c.change(row.Name, row.Type, row.Pos())
 			ch.Kind, ch.Row, ch.PhysicalID, ch.Props = Deleted, row, row.PhysicalID, e.masked(row)
 			out = append(out, ch)
 		}
@@ -151,7 +151,7 @@ func (c *comparison) unknown(ch *Change) {
 		if !hot.HasUnknown(v) {
 			continue
 		}
-		old, _ := ch.Row.Def.Props.Get(k)
+		old, _ := ch.Row.Def().Props.Get(k)
 		if p := propOf(n.Type, k); p != nil && p.Hidden {
 			old = hiddenValue
 		}
@@ -193,10 +193,10 @@ func NodeProps(n *Node) *Map {
 
 func (e *Engine) masked(row *Row) *Map {
 	typ := e.types[row.Target]
-	if typ == nil || row.Def.Props == nil {
-		return row.Def.Props
+	if typ == nil || row.Def().Props == nil {
+		return row.Def().Props
 	}
-	out := row.Def.Props.Clone()
+	out := row.Def().Props.Clone()
 	for _, p := range typ.Props {
 		if _, ok := out.Get(p.Name); ok && p.Hidden {
 			out.Set(p.Name, hiddenValue)
@@ -213,14 +213,14 @@ func compareRow(row *Row, n *Node, changed *Map) string {
 	if row.Status == Failed && n.Type.Nested == nil && (n.Type.Keep == nil || row.Action == Check) {
 		return Replaced
 	}
-	if row.Def.External {
+	if row.Def().External {
 		return Unchanged
 	}
 	kind := Unchanged
 	if row.Status == Failed {
 		kind = Updated
 	}
-	old, now := converted(n.Type, row.Def.Props), converted(n.Type, n.Props)
+	old, now := converted(n.Type, row.Def().Props), converted(n.Type, n.Props)
 	names := now.Keys()
 	for k := range old.All() {
 		if _, ok := now.Get(k); !ok {

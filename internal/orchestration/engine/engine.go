@@ -55,9 +55,13 @@ type Engine struct {
 	types map[string]*resources.Type
 	yaql  *hot.Yaql
 
+	naps      naps
+	contents  contents
 	userMu    sync.Mutex // see StackUser
 	mu        sync.Mutex
 	templates map[string]*hot.Template
+	shapes    map[string]*shape // of generated templates
+	fileTypes map[fileKey]*resources.Type
 	envs      map[string]*hot.Environment
 	files     map[string]map[string]string
 	childEnvs map[string]string // see childEnvID
@@ -88,6 +92,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.SignalTransport = "TEMP_URL_SIGNAL"
 	}
 	e := &Engine{cfg: cfg, types: map[string]*resources.Type{}, yaql: hot.NewYaql(), templates: map[string]*hot.Template{},
+		shapes: map[string]*shape{}, fileTypes: map[fileKey]*resources.Type{},
 		envs: map[string]*hot.Environment{}, files: map[string]map[string]string{}, childEnvs: map[string]string{}, stored: map[string]bool{}}
 	for _, t := range cfg.Types {
 		e.types[t.Name] = t

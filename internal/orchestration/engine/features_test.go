@@ -98,7 +98,7 @@ resources:
 	}
 	h.wait(st.ID, "RESTORE_COMPLETE")
 	check("back to the copies", "update-a update-b update-c")
-	if v, _ := h.rows(st.ID)["a"].Def.Props.Get("image"); v != "copy-of-a" {
+	if v, _ := h.rows(st.ID)["a"].Def().Props.Get("image"); v != "copy-of-a" {
 		t.Errorf("a went back to %v", v)
 	}
 	if _, err := h.e.DeleteStack(context.Background(), st.ID, false); err != nil {

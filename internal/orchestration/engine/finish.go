@@ -18,10 +18,11 @@ func (r *run) abort(f Failure) error {
 		if row.Op != r.st.Op || row.Status != InProgress {
 			continue
 		}
-		if c, err := r.child(row); err == nil && c != nil && c.Status == InProgress {
-			r.cancelChild(c)
+		if c, err := r.childState(row); err == nil && c != nil && c.Status == InProgress {
+			r.cancelChild(c.ID)
 		}
 		r.state(row, row.Action, Failed, row.Action+" aborted")
+		r.e.naps.drop(row.ID)
 		r.later(func(tx *store.Tx) error { return r.e.cancelDeployment(tx, row) })
 	}
 	r.forgetHooks()
@@ -107,6 +108,11 @@ func (r *run) cleanup() error {
 }
 
 func (r *run) completeStack() error {
+	if len(r.t.Outputs) > 0 {
+		if err := r.loadWhole(); err != nil {
+			return err
+		}
+	}
 	r.st.Outputs, _ = r.outputs()
 	r.st.Volatile = false
 	for _, row := range r.rows {
@@ -118,7 +124,7 @@ func (r *run) completeStack() error {
 			r.st.Volatile = true
 		}
 		if typ.Nested != nil {
-			if c, err := r.child(row); err == nil && c != nil && c.Volatile {
+			if c, err := r.childState(row); err == nil && c != nil && c.Volatile {
 				r.st.Volatile = true
 			}
 		}
@@ -208,7 +214,7 @@ func (r *run) deleteRows(doomed []*Row) (open int, err error) {
 		var tasks []*task
 		needed := map[string]int{}
 		for row := range left {
-			for _, d := range row.Def.Requires {
+			for _, d := range row.Requires() {
 				needed[d]++
 			}
 		}
@@ -244,7 +250,7 @@ func (r *run) deleteRows(doomed []*Row) (open int, err error) {
 }
 
 func selfNeed(row *Row) int {
-	if slices.Contains(row.Def.Requires, row.Name) {
+	if slices.Contains(row.Requires(), row.Name) {
 		return 1
 	}
 	return 0
@@ -254,7 +260,7 @@ func selfNeed(row *Row) int {
 func (r *run) unblocked(doomed []*Row, left, started map[*Row]bool) bool {
 	needed := map[string]int{}
 	for row := range left {
-		for _, d := range row.Def.Requires {
+		for _, d := range row.Requires() {
 			needed[d]++
 		}
 	}
@@ -281,7 +287,7 @@ func (r *run) beginDelete(row *Row) (t *task, gone bool) {
 	if err != nil && hot.IsTemplate(row.Target) { // its file is gone; the nested stack knows what it has
 		typ, err = &resources.Type{Name: row.Target, Nested: func(*resources.Resource, []resources.AttrUse) (*resources.Nested, error) { return nil, nil }}, nil
 	}
-	keep := row.Def.External || row.Def.Deletion == "retain" || r.st.Def.Abandon && r.st.Action == Delete
+	keep := row.Def().External || row.Def().Deletion == "retain" || r.st.Def.Abandon && r.st.Action == Delete
 	if err != nil || keep && (typ.Nested == nil || !r.st.Def.Abandon) || typ.Nested == nil && typ.Delete == nil {
 		return nil, r.gone(row)
 	}
@@ -304,13 +310,13 @@ func (r *run) beginDelete(row *Row) (t *task, gone bool) {
 		}
 		return nil, r.gone(row)
 	}
-	return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: deleteStep(row, typ)}, false
+	return &task{row: row, typ: typ, props: props, def: *row.Def(), res: r.resource(row, typ, props), step: deleteStep(row, typ)}, false
 }
 
 // deleteStep deletes a resource; with the deletion policy Snapshot after its contents were copied. The copy
 // stays.
 func deleteStep(row *Row, typ *resources.Type) func(context.Context, *resources.Resource) (resources.Step, error) {
-	if row.Def.Deletion != "snapshot" || typ.Snapshot == nil || row.PhysicalID == "" {
+	if row.Def().Deletion != "snapshot" || typ.Snapshot == nil || row.PhysicalID == "" {
 		return typ.Delete
 	}
 	return func(ctx context.Context, res *resources.Resource) (resources.Step, error) {
@@ -342,27 +348,35 @@ func (r *run) gone(row *Row) bool {
 }
 
 func (r *run) deleteNested(row *Row) (gone bool) {
-	child, err := r.child(row)
+	state, err := r.childState(row)
 	if err != nil {
 		r.failDelete(row, err)
 		return false
 	}
-	if child == nil || !child.Deleted.IsZero() {
+	if state == nil || !state.Deleted.IsZero() {
 		return r.gone(row)
 	}
-	child.Def.Abandon = r.st.Def.Abandon && r.st.Action == Delete
 	mine := row.Action == Delete && row.Status == InProgress && row.Op == r.st.Op
 	switch {
-	case !mine:
+	case !mine && state.Action == Delete && state.Status == InProgress:
 		row.Op, row.Begun = r.st.Op, r.e.now()
 		r.state(row, Delete, InProgress, "state changed")
-		if child.Action != Delete || child.Status != InProgress {
-			r.beginChild(child, Delete)
-			r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
+	case mine && state.Status == Failed:
+		r.failDelete(row, nestedError{state.Fail})
+	case !mine || state.Status == Complete && state.Action != Delete:
+		child, err := r.child(row)
+		switch {
+		case err != nil:
+			r.failDelete(row, err)
+			return false
+		case child == nil:
+			return r.gone(row)
 		}
-	case child.Status == Failed:
-		r.failDelete(row, nestedError{child.Fail})
-	case child.Status == Complete && child.Action != Delete:
+		if !mine {
+			row.Op, row.Begun = r.st.Op, r.e.now()
+			r.state(row, Delete, InProgress, "state changed")
+		}
+		child.Def.Abandon = r.st.Def.Abandon && r.st.Action == Delete
 		r.beginChild(child, Delete)
 		r.later(func(tx *store.Tx) error { return UpdateStack(tx, child) })
 	}
@@ -371,7 +385,8 @@ func (r *run) deleteNested(row *Row) (gone bool) {
 
 func (r *run) finishDelete(o outcome, left map[*Row]bool) {
 	row := o.row
-	row.PhysicalID, row.Data = o.res.PhysicalID, o.res.Data
+	row.PhysicalID = o.res.PhysicalID
+	row.SetData(o.res.Data)
 	r.touch(row)
 	switch {
 	case o.err != nil && r.ctx.Err() != nil:
@@ -396,8 +411,8 @@ func (r *run) failDelete(row *Row, err error) {
 		}
 	} else {
 		f.Msg = err.Error()
-		if row.Def.Pos != "" {
-			f.Msg += " (" + row.Def.Pos + ")"
+		if row.Pos() != "" {
+			f.Msg += " (" + row.Pos() + ")"
 		}
 	}
 	row.Op = r.st.Op
@@ -414,6 +429,7 @@ func (r *run) removeRow(row *Row) {
 		r.event(row)
 	}
 	delete(r.dirty, row)
+	r.e.naps.drop(row.ID)
 	if r.rows[row.Name] == row {
 		delete(r.rows, row.Name)
 	}

@@ -37,6 +37,7 @@ type outcome struct {
 	attrs  *Map
 	gone   []*Row // of first
 	err    error
+	seq    uint64 // publication before the step
 }
 
 // forward creates and updates resources in the order of the graph, then removes what is not wanted.
@@ -111,7 +112,7 @@ func (r *run) forward() error {
 
 // perform runs one step in a goroutine. Panics of a type fail its resource, not the process.
 func (r *run) perform(t *task) (o outcome) {
-	o = outcome{task: t}
+	o = outcome{task: t, seq: r.e.cfg.Bus.Seq()}
 	defer func() {
 		if p := recover(); p != nil {
 			o.err = fmt.Errorf("internal error in %s: %v", t.typ.Name, p)
@@ -143,7 +144,7 @@ func (r *run) perform(t *task) (o outcome) {
 // custom asks the services whether the properties meet their custom constraints, once before the first step
 // of a creation or an update. What other resources gave was unknown when the template was validated.
 func (r *run) custom(t *task) error {
-	if a := t.row.Action; r.check == nil || a != Create && a != Update || t.row.Def.External || t.res.Data["_checked"] == r.st.Op {
+	if a := t.row.Action; r.check == nil || a != Create && a != Update || t.row.Def().External || t.res.Data["_checked"] == r.st.Op {
 		return nil
 	}
 	err := r.check.Available(r.ctx, t.typ)
@@ -267,11 +268,11 @@ func (r *run) begin(g *graph, name string) (*task, error) {
 
 // sameExternal refuses another external_id for a resource that exists.
 func (r *run) sameExternal(row *Row, def *hot.ResourceDef, rd RowDef) error {
-	if row == nil || row.Action == Init || !rd.External && !row.Def.External {
+	if row == nil || row.Action == Init || !rd.External && !row.Def().External {
 		return nil
 	}
 	at := &hot.Error{Pos: def.Pos, Path: "resources." + def.Name + ".external_id", Msg: "Update to property external_id of " + def.Name + " is not supported"}
-	if !rd.External || !row.Def.External {
+	if !rd.External || !row.Def().External {
 		return at
 	}
 	v, err := r.ev.Value(def.ExternalID)
@@ -284,7 +285,7 @@ func (r *run) sameExternal(row *Row, def *hot.ResourceDef, rd RowDef) error {
 // marked tells whether somebody marked a nested stack unhealthy; one that failed a check is unhealthy only
 // where its own resources are.
 func (r *run) marked(row *Row) bool {
-	child, err := r.child(row)
+	child, err := r.childState(row)
 	return err == nil && child != nil && !(child.Action == Check && child.Status == Failed)
 }
 
@@ -393,7 +394,7 @@ func (r *run) create(g *graph, name string, def *hot.ResourceDef, target string,
 		}
 		row.PhysicalID = hot.PyStr(v)
 		r.state(row, Check, InProgress, "state changed")
-		return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), uses: r.uses[name],
+		return &task{row: row, typ: typ, props: props, def: *row.Def(), res: r.resource(row, typ, props), uses: r.uses[name],
 			step: func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }}, nil
 	}
 	r.state(row, Create, InProgress, "state changed")
@@ -403,12 +404,13 @@ func (r *run) create(g *graph, name string, def *hot.ResourceDef, target string,
 // newRow returns the row of a resource that is to be made: a new one, or the one that waited for that.
 func (r *run) newRow(name string, def *hot.ResourceDef, target string, rd RowDef) *Row {
 	if row := r.rows[name]; row != nil && row.Action == Init && !row.Replaced {
-		row.Type, row.Target, row.Def = def.Type, target, rd
+		row.Type, row.Target = def.Type, target
+		row.SetDef(rd)
 		return row
 	}
 	now := r.e.now()
-	row := &Row{ID: newID(), StackID: r.st.ID, Name: name, Type: def.Type, Target: target, Begun: now, Def: rd, Action: Init, Status: Complete,
-		Data: map[string]any{}, Attrs: yaml11.NewMap(), Created: now, isNew: true}
+	row := newRow(r.st.ID, name, def.Type, target, rd, now)
+	row.Action, row.Status = Init, Complete
 	r.rows[name] = row
 	return row
 }
@@ -440,7 +442,8 @@ func (r *run) carryOut(g *graph, row *Row, typ *resources.Type, props *resources
 		if result.Replace {
 			return r.replace(g, row, r.t.Resource(row.Name), row.Target, typ, props, rd, used)
 		}
-		row.PhysicalID, row.Data = res.PhysicalID, res.Data
+		row.PhysicalID = res.PhysicalID
+		row.SetData(res.Data)
 		r.complete(g, row)
 		return nil, nil
 	}
@@ -457,7 +460,7 @@ func (r *run) deleteFirst(name string) []*task {
 	var out []*task
 	for _, old := range r.old {
 		typ, err := r.e.typeOf(old.Target, r.files)
-		if old.Name != name || err != nil || typ.Delete == nil || typ.Nested != nil || old.Def.External || old.Def.Deletion == "retain" {
+		if old.Name != name || err != nil || typ.Delete == nil || typ.Nested != nil || old.Def().External || old.Def().Deletion == "retain" {
 			continue
 		}
 		if old.Action != Delete || old.Status != InProgress || old.Op != r.st.Op {
@@ -468,7 +471,7 @@ func (r *run) deleteFirst(name string) []*task {
 		if err != nil {
 			props = &resources.Props{}
 		}
-		out = append(out, &task{row: old, typ: typ, props: props, def: old.Def, res: r.resource(old, typ, props), step: typ.Delete})
+		out = append(out, &task{row: old, typ: typ, props: props, def: *old.Def(), res: r.resource(old, typ, props), step: typ.Delete})
 	}
 	return out
 }
@@ -491,18 +494,21 @@ func (r *run) update(g *graph, row *Row, def *hot.ResourceDef, target string, ty
 	}
 	if rd.External {
 		row.Op = r.st.Op
-		row.Def.Requires, row.Def.Deletion, row.Def.Metadata = rd.Requires, rd.Deletion, rd.Metadata
+		d := *row.Def()
+		d.Requires, d.Deletion, d.Metadata = rd.Requires, rd.Deletion, rd.Metadata
+		row.SetDef(d)
 		r.touch(row)
 		g.finished(row.Name)
 		return nil, nil
 	}
 	changed := props.Changed(old)
-	metaChanged := !hot.Equal(mapOrNil(rd.Metadata), mapOrNil(row.Def.Metadata))
+	metaChanged := !hot.Equal(mapOrNil(rd.Metadata), mapOrNil(row.Def().Metadata))
 	if typ.Nested != nil {
 		return r.change(g, row, target, typ, props, rd, used, false)
 	}
 	if len(changed) == 0 && !metaChanged && !typ.AlwaysUpdate {
-		row.Op, row.Def, row.Type, row.Target = r.st.Op, rd, def.Type, target
+		row.Op, row.Type, row.Target = r.st.Op, def.Type, target
+		row.SetDef(rd)
 		r.touch(row)
 		if r.st.Def.Converge && typ.Check != nil && !rd.External {
 			return r.verify(row, typ, props, rd), nil
@@ -558,13 +564,13 @@ func (r *run) hasAttrs(row *Row, typ *resources.Type) bool {
 	for _, u := range r.uses[row.Name] {
 		if u.Attr == "" {
 			for _, a := range typ.Attrs {
-				if _, ok := row.Attrs.Get(a.Name); !ok {
+				if _, ok := row.Attrs().Get(a.Name); !ok {
 					return false
 				}
 			}
 			continue
 		}
-		if _, ok := row.Attrs.Get(u.Attr); !ok && typ.KnownAttr(u.Attr) == nil {
+		if _, ok := row.Attrs().Get(u.Attr); !ok && typ.KnownAttr(u.Attr) == nil {
 			return false
 		}
 	}
@@ -585,11 +591,11 @@ func (r *run) change(g *graph, row *Row, target string, typ *resources.Type, pro
 			keys = append(keys, k)
 		}
 		// Remembered for a restart in the middle: the new definition replaces the old one now.
-		row.Data["_changed"] = keys
+		row.Data()["_changed"] = keys
 		if keep {
-			row.Data["_repair"] = true
+			row.Data()["_repair"] = true
 		}
-		row.Def = rd
+		row.SetDef(rd)
 		r.state(row, Update, InProgress, "state changed")
 		step := typ.Update
 		if step == nil {
@@ -601,7 +607,7 @@ func (r *run) change(g *graph, row *Row, target string, typ *resources.Type, pro
 		}
 		return t, err
 	}
-	row.Def = rd
+	row.SetDef(rd)
 	return nil, r.startNested(g, row, typ, props, used)
 }
 
@@ -621,12 +627,17 @@ func (r *run) resumeTask(g *graph, row *Row, typ *resources.Type, def *hot.Resou
 	if typ.Nested != nil {
 		return nil, r.checkNested(g, row, typ, used)
 	}
+	if nap, ok := r.e.asleep(row); ok {
+		g.waiting(row.Name)
+		r.wait(nap)
+		return nil, nil
+	}
 	props, err := r.rowProps(row, typ)
 	if err != nil {
 		return nil, err
 	}
-	if row.Def.External {
-		return r.carryOut(g, row, typ, props, row.Def, used, func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }, false)
+	if row.Def().External {
+		return r.carryOut(g, row, typ, props, *row.Def(), used, func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }, false)
 	}
 	step := typ.Create
 	if row.Action == Adopt {
@@ -638,10 +649,10 @@ func (r *run) resumeTask(g *graph, row *Row, typ *resources.Type, def *hot.Resou
 			step = func(context.Context, *resources.Resource) (resources.Step, error) { return resources.Done(), nil }
 		}
 	}
-	t, err := r.carryOut(g, row, typ, props, row.Def, used, step, false)
+	t, err := r.carryOut(g, row, typ, props, *row.Def(), used, step, false)
 	if t != nil && row.Action == Update {
 		t.res.Changed = map[string]bool{}
-		if l, ok := row.Data["_changed"].([]any); ok {
+		if l, ok := row.Data()["_changed"].([]any); ok {
 			for _, k := range l {
 				t.res.Changed[hot.PyStr(k)] = true
 			}
@@ -653,10 +664,12 @@ func (r *run) resumeTask(g *graph, row *Row, typ *resources.Type, def *hot.Resou
 // finishTask takes in the outcome of a step.
 func (r *run) finishTask(g *graph, o outcome) {
 	row := o.row
-	row.PhysicalID, row.Data = o.res.PhysicalID, o.res.Data
+	row.PhysicalID = o.res.PhysicalID
+	row.SetData(o.res.Data)
 	r.touch(row)
 	for _, f := range o.first {
-		f.row.PhysicalID, f.row.Data = f.res.PhysicalID, f.res.Data
+		f.row.PhysicalID = f.res.PhysicalID
+		f.row.SetData(f.res.Data)
 		r.touch(f.row)
 	}
 	for _, gone := range o.gone {
@@ -682,19 +695,23 @@ func (r *run) finishTask(g *graph, o outcome) {
 			g.requeue(row.Name)
 		}
 	case o.result.Done:
-		delete(row.Data, "_changed")
-		delete(row.Data, "_repair")
-		delete(row.Data, "_checked")
-		row.Attrs, row.Def = o.attrs, o.def
+		delete(row.Data(), "_changed")
+		delete(row.Data(), "_repair")
+		delete(row.Data(), "_checked")
+		row.SetAttrs(o.attrs)
+		row.SetDef(o.def)
 		if row.Status == InProgress {
 			r.complete(g, row)
 		} else {
 			g.finished(row.Name)
 		}
 	default:
+		r.e.naps.put(row, o.result, o.seq, r.e.now(), r.e.cfg.SafetyPoll)
 		g.waiting(row.Name)
 		r.wait(o.result)
+		return
 	}
+	r.e.naps.drop(row.ID)
 }
 
 func (r *run) wait(s resources.Step) {
@@ -733,8 +750,8 @@ func (r *run) failResource(g *graph, name string, err error) {
 		if rerr != nil {
 			target = def.Type
 		}
-		row = &Row{ID: newID(), StackID: r.st.ID, Name: name, Type: def.Type, Target: target, Begun: now, Created: now, isNew: true,
-			Data: map[string]any{}, Attrs: yaml11.NewMap(), Action: Create, Def: RowDef{Pos: def.Pos, Props: yaml11.NewMap()}}
+		row = newRow(r.st.ID, name, def.Type, target, RowDef{Pos: def.Pos, Props: yaml11.NewMap()}, now)
+		row.Action = Create
 		r.rows[name] = row
 	} else if row.Op != r.st.Op {
 		row.Action = map[bool]string{true: Create, false: Update}[row.Action == Init]

@@ -20,14 +20,14 @@ func Hooks() []string {
 }
 
 // Hook returns the hook at which the resource waits, "" if it does not.
-func (r *Row) Hook() string { s, _ := r.Data["_hook"].(string); return s }
+func (r *Row) Hook() string { s, _ := r.Data()["_hook"].(string); return s }
 
 func (r *run) hookSet(name, hook string) bool {
 	return r.env != nil && slices.Contains(r.env.Registry.Hooks(name), hook)
 }
 
 func (r *run) passed(row *Row, hook string) bool {
-	return row.Data["_passed"] == fmt.Sprintf("%d %s", r.st.Op, hook)
+	return row.Data()["_passed"] == fmt.Sprintf("%d %s", r.st.Op, hook)
 }
 
 // pauseAt makes a resource wait at a hook if the environment sets it and nobody cleared it in this
@@ -39,15 +39,15 @@ func (r *run) pauseAt(row *Row, action, when string) bool {
 	}
 	if !r.hookSet(row.Name, hook) {
 		if row.Hook() != "" {
-			delete(row.Data, "_hook") // of an environment that was replaced
+			delete(row.Data(), "_hook") // of an environment that was replaced
 			r.touch(row)
 		}
 		return false
 	}
-	if row.Hook() == hook && row.Data["_hook_op"] == r.st.Op {
+	if row.Hook() == hook && row.Data()["_hook_op"] == r.st.Op {
 		return true
 	}
-	row.Data["_hook"], row.Data["_hook_op"] = hook, r.st.Op
+	row.Data()["_hook"], row.Data()["_hook_op"] = hook, r.st.Op
 	r.touch(row)
 	r.note(row, row.Status, action+" paused until Hook "+hook+" is cleared")
 	return true
@@ -65,9 +65,9 @@ func (r *run) unsetHook(row *Row, hook string) {
 	if row.Hook() != hook {
 		return // cleared before
 	}
-	delete(row.Data, "_hook")
-	delete(row.Data, "_hook_op")
-	row.Data["_passed"] = fmt.Sprintf("%d %s", r.st.Op, hook)
+	delete(row.Data(), "_hook")
+	delete(row.Data(), "_hook_op")
+	row.Data()["_passed"] = fmt.Sprintf("%d %s", r.st.Op, hook)
 	r.touch(row)
 	r.note(row, row.Status, "Hook "+hook+" is cleared")
 }
@@ -75,15 +75,15 @@ func (r *run) unsetHook(row *Row, hook string) {
 // forgetHooks drops what an operation that ends leaves of hooks.
 func (r *run) forgetHooks() {
 	for _, row := range r.allRows() {
-		if row.Data["_hook"] == nil && row.Data["_passed"] == nil {
+		if row.Data()["_hook"] == nil && row.Data()["_passed"] == nil {
 			continue
 		}
 		if row.Hook() != "" {
 			r.note(row, row.Status, "Failure occurred while waiting.")
 		}
-		delete(row.Data, "_hook")
-		delete(row.Data, "_hook_op")
-		delete(row.Data, "_passed")
+		delete(row.Data(), "_hook")
+		delete(row.Data(), "_hook_op")
+		delete(row.Data(), "_passed")
 		r.touch(row)
 	}
 }

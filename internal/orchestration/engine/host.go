@@ -67,7 +67,7 @@ func (h *host) tx(ctx context.Context, res *resources.Resource, fn func(tx *stor
 
 func (h *host) PutConfig(ctx context.Context, res *resources.Resource, c *resources.Config) error {
 	h.r.configs.put(c)
-	return h.tx(ctx, res, func(tx *store.Tx) error { return PutConfig(tx, c) })
+	return h.tx(ctx, res, func(tx *store.Tx) error { return h.r.e.PutConfig(tx, c) })
 }
 
 func (h *host) Config(ctx context.Context, _ *resources.Resource, id string) (*resources.Config, error) {
@@ -76,7 +76,7 @@ func (h *host) Config(ctx context.Context, _ *resources.Resource, id string) (*r
 	}
 	var c *resources.Config
 	err := h.r.e.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
-		c, err = GetConfig(tx, id)
+		c, err = h.r.e.GetConfig(tx, id)
 		return err
 	})
 	if err != nil {
@@ -196,7 +196,7 @@ func (h *host) Adjust(_ context.Context, _ *resources.Resource, ref string, chan
 	if child.Def, err = r.nestedDefinition(row, n, used); err != nil {
 		return err
 	}
-	row.Data = group.Data
+	row.SetData(group.Data)
 	r.touch(row)
 	r.beginChild(child, Update)
 	child.Deadline = deadline(r.e.now(), r.st.TimeoutMins)

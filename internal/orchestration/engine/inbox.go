@@ -57,14 +57,15 @@ func (r *run) signal(row *Row, body string) {
 		r.e.cfg.Log.WarnContext(r.ctx, "signal failed", "stack", r.st.Name, "resource", row.Name, "error", err)
 		return
 	}
-	row.Data = res.Data
-	if row.Attrs.Len() > 0 && typ.Attr != nil {
+	row.SetData(res.Data)
+	r.e.naps.drop(row.ID)
+	if row.Attrs().Len() > 0 && typ.Attr != nil {
 		var uses []resources.AttrUse
-		for k := range row.Attrs.All() {
+		for k := range row.Attrs().All() {
 			uses = append(uses, resources.AttrUse{Attr: k})
 		}
 		if attrs, err := fetchAttrs(r.ctx, typ, res, uses, nil); err == nil {
-			row.Attrs = attrs
+			row.SetAttrs(attrs)
 		}
 	}
 	r.touch(row)

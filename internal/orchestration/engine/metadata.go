@@ -33,7 +33,7 @@ func (e *Engine) runMetadata(ctx context.Context, j jobs.Job) jobs.Result {
 			"SELECT trust_id, container, object, published, metadata, queue, resource_id FROM heat_targets WHERE server_id = ?", j.Key); err != nil {
 			return err
 		}
-		deployments, err = DeploymentsMetadata(tx, j.Key)
+		deployments, err = e.DeploymentsMetadata(tx, j.Key)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {

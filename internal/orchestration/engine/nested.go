@@ -32,12 +32,12 @@ func (r *run) startNested(g *graph, row *Row, typ *resources.Type, props *resour
 	}
 	if child != nil && child.Status == InProgress {
 		// Left over from an operation that was given up. It ends soon, then it is our turn.
-		row.Data["_pending"] = true
-		r.cancelChild(child)
+		row.Data()["_pending"] = true
+		r.cancelChild(child.ID)
 		r.state(row, Update, InProgress, "state changed")
 		return nil
 	}
-	delete(row.Data, "_pending")
+	delete(row.Data(), "_pending")
 	res := r.resource(row, typ, props)
 	res.Action = Create
 	if child != nil {
@@ -47,13 +47,13 @@ func (r *run) startNested(g *graph, row *Row, typ *resources.Type, props *resour
 	if err != nil {
 		return err
 	}
-	row.Data = res.Data
+	row.SetData(res.Data)
 	row.setMore(n)
 	def, err := r.nestedDefinition(row, n, used)
 	if err != nil {
 		return err
 	}
-	ctx := Context{Metadata: row.Def.Metadata, DeletionPolicy: row.Def.Deletion, UpdatePolicy: row.Def.UpdatePolicy, Path: r.path(row.Name)}
+	ctx := Context{Metadata: row.Def().Metadata, DeletionPolicy: row.Def().Deletion, UpdatePolicy: row.Def().UpdatePolicy, Path: r.path(row.Name)}
 	if child == nil {
 		return r.createChild(row, n, def, ctx)
 	}
@@ -125,12 +125,7 @@ func (r *run) createChild(row *Row, n *resources.Nested, def Definition, ctx Con
 		child.Deadline = r.e.now().Add(n.Timeout)
 	}
 	row.PhysicalID = child.ID
-	if r.children == nil {
-		if err := r.loadChildren(r.ctx); err != nil {
-			return err
-		}
-	}
-	r.children[child.ID] = child
+	r.know(child.ID, child)
 	// Before the poke of beginChild runs, in the same transaction, the row must exist.
 	r.fns = append([]func(*store.Tx) error{func(tx *store.Tx) error { return InsertStack(tx, child) }}, r.fns...)
 	if row.Status != InProgress {
@@ -180,14 +175,14 @@ func (r *run) nestedDefinition(row *Row, n *resources.Nested, used *hot.Mapping)
 
 // checkNested looks at the stack below a resource in progress.
 func (r *run) checkNested(g *graph, row *Row, typ *resources.Type, used *hot.Mapping) error {
-	child, err := r.child(row)
+	child, err := r.childState(row)
 	if err != nil {
 		return err
 	}
 	if child == nil {
 		return fmt.Errorf("the nested stack %s does not exist any more", row.PhysicalID)
 	}
-	if row.Data["_pending"] == true {
+	if row.Data()["_pending"] == true {
 		if child.Status == InProgress {
 			g.waiting(row.Name)
 			return nil
@@ -226,13 +221,13 @@ func (r *run) checkNested(g *graph, row *Row, typ *resources.Type, used *hot.Map
 }
 
 // cancelChild asks a child to give up what it is doing.
-func (r *run) cancelChild(child *Stack) {
+func (r *run) cancelChild(id string) {
 	r.later(func(tx *store.Tx) error {
-		n, err := tx.Exec("UPDATE heat_stacks SET cancel = 1 WHERE id = ? AND status = ? AND action <> ?", child.ID, InProgress, Delete)
+		n, err := tx.Exec("UPDATE heat_stacks SET cancel = 1 WHERE id = ? AND status = ? AND action <> ?", id, InProgress, Delete)
 		if err != nil || n == 0 {
 			return err
 		}
-		return r.e.cfg.Jobs.Poke(tx, JobStack, child.ID, nil)
+		return r.e.cfg.Jobs.Poke(tx, JobStack, id, nil)
 	})
 }
 
@@ -276,17 +271,17 @@ func (r *run) pause() time.Duration {
 
 // setMore notes whether the stack below the row changes in another batch after this one.
 func (row *Row) setMore(n *resources.Nested) {
-	delete(row.Data, "_more")
-	delete(row.Data, "_next")
+	delete(row.Data(), "_more")
+	delete(row.Data(), "_next")
 	if n.More {
-		row.Data["_more"] = n.Pause.Seconds()
+		row.Data()["_more"] = n.Pause.Seconds()
 	}
 }
 
 // moreIn tells whether another batch follows now that one is done, and how long it has to wait.
 func (row *Row) moreIn(now time.Time) (time.Duration, bool) {
 	var pause float64
-	switch v := row.Data["_more"].(type) {
+	switch v := row.Data()["_more"].(type) {
 	case float64:
 		pause = v
 	case int64:
@@ -294,10 +289,10 @@ func (row *Row) moreIn(now time.Time) (time.Duration, bool) {
 	default:
 		return 0, false
 	}
-	next, err := time.Parse(time.RFC3339Nano, hot.PyStr(row.Data["_next"]))
+	next, err := time.Parse(time.RFC3339Nano, hot.PyStr(row.Data()["_next"]))
 	if err != nil {
 		next = now.Add(time.Duration(pause * float64(time.Second)))
-		row.Data["_next"] = next.Format(time.RFC3339Nano)
+		row.Data()["_next"] = next.Format(time.RFC3339Nano)
 	}
 	return next.Sub(now), true
 }

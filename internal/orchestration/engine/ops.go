@@ -411,7 +411,7 @@ type Look struct{ r *run }
 
 // Look returns a view of a stack. An error of the stored definition is returned with what could be read.
 func (e *Engine) Look(ctx context.Context, id string) (*Look, error) {
-	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}, enabled: map[string]bool{}}
+	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}}
 	if err := r.load(id); err != nil {
 		return nil, err
 	}
@@ -468,11 +468,11 @@ func (l *Look) Attributes(row *Row) *Map {
 			v, err = typ.Attr(l.r.ctx, res, a.Name)
 		}
 		if err != nil {
-			v, _ = row.Attrs.Get(a.Name)
+			v, _ = row.Attrs().Get(a.Name)
 		}
 		out.Set(a.Name, known(yaml11.Normalize(v)))
 	}
-	for k, v := range row.Attrs.All() {
+	for k, v := range row.Attrs().All() {
 		if _, ok := out.Get(k); !ok {
 			out.Set(k, v)
 		}

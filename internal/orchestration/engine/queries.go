@@ -30,7 +30,7 @@ func (e *Engine) Events(ctx context.Context, q EventQuery) ([]*Event, map[string
 	err := e.cfg.DB.View(ctx, func(tx *store.Tx) error {
 		where, args := []string{"stack_id = ?"}, []any{q.StackID}
 		if q.Levels > 0 {
-			all, err := FindStacks(tx, "root_id = ? AND depth >= ? AND depth <= ? ORDER BY depth", q.RootID, q.Depth, q.Depth+q.Levels)
+			all, err := ListStacks(tx, "root_id = ? AND depth >= ? AND depth <= ? ORDER BY depth", q.RootID, q.Depth, q.Depth+q.Levels)
 			if err != nil {
 				return err
 			}
@@ -108,8 +108,8 @@ func readEvents(tx *store.Tx, where string, args []any, take func(*Event) bool) 
 // Metadata returns a resource's metadata as a server sees it: with its deployments.
 func (e *Engine) Metadata(ctx context.Context, row *Row) (*Map, error) {
 	meta := yaml11.NewMap()
-	if row.Def.Metadata != nil {
-		meta = row.Def.Metadata.Clone()
+	if row.Def().Metadata != nil {
+		meta = row.Def().Metadata.Clone()
 	}
 	if row.PhysicalID == "" {
 		return meta, nil
@@ -125,7 +125,7 @@ func (e *Engine) Metadata(ctx context.Context, row *Row) (*Map, error) {
 			return err
 		}
 		meta = target
-		deployments, err := DeploymentsMetadata(tx, row.PhysicalID)
+		deployments, err := e.DeploymentsMetadata(tx, row.PhysicalID)
 		meta.Set("deployments", deployments)
 		return err
 	})
@@ -148,6 +148,9 @@ func (e *Engine) Purge(ctx context.Context, age time.Duration) error {
 			if _, err := tx.Exec(q, limit); err != nil {
 				return fmt.Errorf("purge: %w", err)
 			}
+		}
+		if err := purgeContents(tx, limit); err != nil {
+			return err
 		}
 		n, err := tx.Exec("DELETE FROM heat_stacks WHERE deleted_at > 0 AND deleted_at < ?", limit)
 		if err != nil || n == 0 {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -58,6 +59,8 @@ type Stack struct {
 	Fail                                  Failure
 	Volatile                              bool // holds resources that every update touches
 	Created, Updated, Deleted             time.Time
+
+	partial bool // of ListStacks
 }
 
 // Definition is what a stack is to be.
@@ -173,6 +176,24 @@ func FindStacks(tx *store.Tx, where string, args ...any) ([]*Stack, error) {
 	return out, err
 }
 
+// ListStacks is FindStacks for lists: without parameters, outputs, context and what was before the operation, which have
+// to be decrypted and can be long. Such stacks cannot be written.
+func ListStacks(tx *store.Tx, where string, args ...any) ([]*Stack, error) {
+	var out []*Stack
+	err := tx.Each(func(scan func(...any) error) error {
+		s, err := scanStack(tx, scan)
+		s.partial = true
+		out = append(out, s)
+		return err
+	}, "SELECT "+listColumns+" FROM heat_stacks WHERE "+where, args...)
+	return out, err
+}
+
+var listColumns = strings.NewReplacer(" params,", " '',", " previous,", " '',", " context,", " '',", " outputs,", " '',").Replace(stackColumns) //nolint:gochecknoglobals // constant
+
+// errPartial keeps a stack of ListStacks from being written.
+var errPartial = errors.New("the stack was read for a list")
+
 // InsertStack writes a new stack.
 func InsertStack(tx *store.Tx, s *Stack) error {
 	v := s.values(tx)
@@ -182,6 +203,9 @@ func InsertStack(tx *store.Tx, s *Stack) error {
 
 // UpdateStack writes a stack whole.
 func UpdateStack(tx *store.Tx, s *Stack) error {
+	if s.partial {
+		return errPartial
+	}
 	_, err := tx.Exec(`UPDATE heat_stacks SET action=?, status=?, status_reason=?, op=?, op_started=?, deadline=?, cancel=?, template_id=?, files_id=?,
  env_id=?, params=?, previous=?, context=?, description=?, trust_id=?, disable_rollback=?, timeout_mins=?, tags=?, outputs=?, fail=?, volatile=?, updated_at=?, deleted_at=? WHERE id=?`,
 		s.Action, s.Status, s.Reason, s.Op, store.At(s.OpStarted), store.At(s.Deadline), flag(s.Cancel), s.Def.TemplateID, s.Def.FilesID, s.Def.EnvID,
@@ -190,22 +214,109 @@ func UpdateStack(tx *store.Tx, s *Stack) error {
 	return err
 }
 
-// Row is a row of heat_resources.
+// Row is a row of heat_resources. Definition, data and attributes are read when somebody asks for them.
 type Row struct {
-	ID, StackID, Name      string
-	Type, Target           string // as in the template; resolved by the registry
-	PhysicalID             string
-	Action, Status, Reason string
-	Op                     int64 // operation that touched it last
-	Begun                  time.Time
-	Replaced               bool // another resource of this name took its place
-	Def                    RowDef
-	Data                   map[string]any
-	Attrs                  *Map // attributes somebody refers to
-	Created, Updated       time.Time
+	Brief
+	Op       int64 // operation that touched it last
+	Begun    time.Time
+	Replaced bool // another resource of this name took its place
 
-	isNew bool
+	def    column[RowDef]
+	data   column[map[string]any]
+	attrs  column[*Map]
+	faults *faults
+	isNew  bool
 }
+
+// faults remembers the first column of a set of rows that could not be read. Whoever has rows of which it is set must
+// not write them.
+type faults struct{ err error }
+
+// column is a value that is stored as JSON and decoded on first use; what nobody looked at is written back as it was.
+type column[T any] struct {
+	stored store.Sealed
+	value  T
+	known  bool
+}
+
+func (c *column[T]) set(v T) { c.value, c.known = v, true }
+
+// get decodes the value; one that cannot be read is its zero value, and noted in f.
+func (c *column[T]) get(f *faults, decode func(store.Sealed) (T, error)) *T {
+	if !c.known {
+		v, err := decode(c.stored)
+		if err != nil && f != nil && f.err == nil {
+			f.err = err
+		}
+		c.set(v)
+	}
+	return &c.value
+}
+
+// sql is the value for a statement.
+func (c *column[T]) sql(tx *store.Tx, owner string) any {
+	if !c.known {
+		return c.stored
+	}
+	return tx.SealedJSON(c.value, owner)
+}
+
+// newRow returns a row that is not stored yet.
+func newRow(stack, name, typ, target string, def RowDef, now time.Time) *Row {
+	row := &Row{Brief: Brief{ID: newID(), StackID: stack, Name: name, Type: typ, Target: target, Created: now}, Begun: now, isNew: true}
+	row.SetDef(def)
+	row.SetData(map[string]any{})
+	row.SetAttrs(yaml11.NewMap())
+	return row
+}
+
+// Def is the definition the resource was last made or updated with.
+func (r *Row) Def() *RowDef {
+	return r.def.get(r.faults, func(s store.Sealed) (d RowDef, err error) {
+		err = s.Open(&d)
+		return d, err
+	})
+}
+
+// Data is what the type keeps; changes of the map are stored with the row.
+func (r *Row) Data() map[string]any {
+	return *r.data.get(r.faults, func(s store.Sealed) (map[string]any, error) {
+		out := map[string]any{}
+		if s.Empty() {
+			return out, nil
+		}
+		var m *Map
+		err := s.Open(&m)
+		for k, v := range m.All() {
+			out[k] = v
+		}
+		return out, err
+	})
+}
+
+// Attrs are the attributes somebody refers to.
+func (r *Row) Attrs() *Map {
+	return *r.attrs.get(r.faults, func(s store.Sealed) (*Map, error) {
+		var m *Map
+		err := s.Open(&m)
+		if m == nil {
+			m = yaml11.NewMap()
+		}
+		return m, err
+	})
+}
+
+// SetDef replaces the definition.
+func (r *Row) SetDef(d RowDef) {
+	r.def.set(d)
+	r.facts = factsOf(&d)
+}
+
+// SetData replaces what the type keeps.
+func (r *Row) SetData(m map[string]any) { r.data.set(m) }
+
+// SetAttrs replaces the attributes.
+func (r *Row) SetAttrs(m *Map) { r.attrs.set(m) }
 
 // RowDef is the definition a resource was last made or updated with.
 type RowDef struct {
@@ -219,30 +330,38 @@ type RowDef struct {
 	Description  string   `json:"description,omitempty"`
 }
 
-const rowColumns = `id, stack_id, name, type, target, physical_id, action, status, status_reason, op, begun, replaced, definition, data, attrs, created_at, updated_at`
+const rowColumns = `id, stack_id, name, type, target, physical_id, action, status, status_reason, op, begun, replaced, definition, data, attrs, created_at, updated_at, brief`
 
-func scanRow(tx *store.Tx, scan func(...any) error) (*Row, error) {
-	r := &Row{}
+func scanRow(tx *store.Tx, scan func(...any) error, f *faults) (*Row, error) {
+	r := &Row{faults: f}
 	var replaced int64
-	var data *Map
+	r.def.stored, r.data.stored, r.attrs.stored = tx.Unopened("heat_resources.definition"), tx.Unopened("heat_resources.data"), tx.Unopened("heat_resources.attrs")
 	err := scan(&r.ID, &r.StackID, &r.Name, &r.Type, &r.Target, &r.PhysicalID, &r.Action, &r.Status, &r.Reason, &r.Op, store.Time(&r.Begun), &replaced,
-		tx.SealedJSON(&r.Def, "heat_resources.definition"), tx.SealedJSON(&data, "heat_resources.data"), tx.SealedJSON(&r.Attrs, "heat_resources.attrs"), store.Time(&r.Created), store.Time(&r.Updated))
+		&r.def.stored, &r.data.stored, &r.attrs.stored, store.Time(&r.Created), store.Time(&r.Updated), &r.facts)
 	r.Replaced = replaced != 0
-	r.Data = map[string]any{}
-	for k, v := range data.All() {
-		r.Data[k] = v
-	}
-	if r.Attrs == nil {
-		r.Attrs = yaml11.NewMap()
-	}
 	return r, store.Wrap(err)
 }
 
 // FindRows returns resources by a condition.
 func FindRows(tx *store.Tx, where string, args ...any) ([]*Row, error) {
+	f := &faults{}
+	out, err := findRows(tx, f, where, args...)
+	for _, r := range out {
+		r.Def()
+		r.Data()
+		r.Attrs()
+	}
+	if err == nil {
+		err = f.err
+	}
+	return out, err
+}
+
+// findRows leaves the columns closed until they are used; what cannot be read then is noted in f.
+func findRows(tx *store.Tx, f *faults, where string, args ...any) ([]*Row, error) {
 	var out []*Row
 	err := tx.Each(func(scan func(...any) error) error {
-		r, err := scanRow(tx, scan)
+		r, err := scanRow(tx, scan, f)
 		out = append(out, r)
 		return err
 	}, "SELECT "+rowColumns+" FROM heat_resources WHERE "+where, args...)
@@ -251,7 +370,7 @@ func FindRows(tx *store.Tx, where string, args ...any) ([]*Row, error) {
 
 func (r *Row) values(tx *store.Tx) []any {
 	return []any{r.ID, r.StackID, r.Name, r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
-		tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Created), store.At(r.Updated)}
+		r.def.sql(tx, "heat_resources.definition"), r.data.sql(tx, "heat_resources.data"), r.attrs.sql(tx, "heat_resources.attrs"), store.At(r.Created), store.At(r.Updated), r.facts}
 }
 
 // writeRows writes resources, new ones together.
@@ -262,9 +381,9 @@ func writeRows(tx *store.Tx, rows []*Row) error {
 			made = append(made, r)
 			continue
 		}
-		_, err := tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=? WHERE id=?`,
+		_, err := tx.Exec(`UPDATE heat_resources SET type=?, target=?, physical_id=?, action=?, status=?, status_reason=?, op=?, begun=?, replaced=?, definition=?, data=?, attrs=?, updated_at=?, brief=? WHERE id=?`,
 			r.Type, r.Target, r.PhysicalID, r.Action, r.Status, r.Reason, r.Op, store.At(r.Begun), flag(r.Replaced),
-			tx.SealedJSON(r.Def, "heat_resources.definition"), tx.SealedJSON(r.Data, "heat_resources.data"), tx.SealedJSON(r.Attrs, "heat_resources.attrs"), store.At(r.Updated), r.ID)
+			r.def.sql(tx, "heat_resources.definition"), r.data.sql(tx, "heat_resources.data"), r.attrs.sql(tx, "heat_resources.attrs"), store.At(r.Updated), r.facts, r.ID)
 		if err != nil {
 			return fmt.Errorf("store resource %s: %w", r.Name, err)
 		}

@@ -29,15 +29,14 @@ type run struct {
 	params map[string]any
 	ev     *hot.Evaluator
 
-	rows     map[string]*Row // current resource of each name
-	old      []*Row          // to delete: replaced, or no longer in the template
-	names    []string        // enabled resources of the template, in order
-	enabled  map[string]bool
-	deps     map[string][]string
-	uses     map[string][]resources.AttrUse
-	children map[string]*Stack
-	adopting *Map               // resources of the adoption data; read on first use
-	check    *resources.Checker // nil without a cloud
+	faults   faults                 // of rows
+	rows     map[string]*Row        // current resource of each name
+	old      []*Row                 // to delete: replaced, or no longer in the template
+	shape                           // see prepare
+	children map[string]*childState // nil: not read yet
+	whole    map[string]*Stack      // those of them that were read with all they hold
+	adopting *Map                   // resources of the adoption data; read on first use
+	check    *resources.Checker     // nil without a cloud
 
 	configs overlay
 	fns     []func(tx *store.Tx) error
@@ -52,7 +51,7 @@ type run struct {
 
 // runStack is the handler of the stack job.
 func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
-	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}, enabled: map[string]bool{}}
+	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}}
 	err := r.load(j.Key)
 	if errors.Is(err, store.ErrNotFound) {
 		return jobs.Done()
@@ -117,7 +116,7 @@ func (r *run) load(id string) error {
 			return err
 		}
 		r.st, r.op = st, st.Op
-		rows, err := FindRows(tx, "stack_id = ? ORDER BY created_at, id", id)
+		rows, err := findRows(tx, &r.faults, "stack_id = ? ORDER BY created_at, id", id)
 		if err != nil {
 			return err
 		}
@@ -136,17 +135,6 @@ func (r *run) load(id string) error {
 			return err
 		}
 		r.t, err = r.e.template(tx, st.Def.TemplateID)
-		return err
-	})
-}
-
-func (r *run) loadChildren(ctx context.Context) error {
-	r.children = map[string]*Stack{}
-	return r.e.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		list, err := FindStacks(tx, "parent_id = ?", r.st.ID)
-		for _, c := range list {
-			r.children[c.ID] = c
-		}
 		return err
 	})
 }
@@ -201,9 +189,48 @@ func (r *run) prepare() error {
 		}
 	}
 	r.ev = hot.NewEvaluator(r.t, r)
-	r.names = nil
-	r.deps = make(map[string][]string, len(r.t.Resources))
-	r.uses = map[string][]resources.AttrUse{}
+	// A template of a group has neither parameters nor conditions: what its members need of each other never changes, and
+	// it is asked for in each run of a group that may have hundreds.
+	if r.t.Generated {
+		if sh := r.e.shapeOf(r.st.Def.TemplateID); sh != nil {
+			r.shape = *sh
+			return nil
+		}
+	}
+	if err := r.computeShape(); err != nil {
+		return err
+	}
+	if r.t.Generated {
+		r.e.keepShape(r.st.Def.TemplateID, r.shape)
+	}
+	return nil
+}
+
+// shape is what a template asks for under the parameters of its stack. It is not changed once it is computed.
+type shape struct {
+	names   []string // enabled resources of the template, in order
+	enabled map[string]bool
+	deps    map[string][]string
+	uses    map[string][]resources.AttrUse
+}
+
+func (e *Engine) shapeOf(templateID string) *shape {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.shapes[templateID]
+}
+
+func (e *Engine) keepShape(templateID string, s shape) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.shapes) > cacheSize {
+		clear(e.shapes)
+	}
+	e.shapes[templateID] = &s
+}
+
+func (r *run) computeShape() error {
+	r.shape = shape{enabled: make(map[string]bool, len(r.t.Resources)), deps: make(map[string][]string, len(r.t.Resources)), uses: map[string][]resources.AttrUse{}}
 	for _, def := range r.t.Resources {
 		on, err := r.ev.Enabled(def)
 		if err != nil {
@@ -306,7 +333,17 @@ func pathPart(generated bool, name string) string {
 // eventOf returns an event with the present state of a resource.
 func (r *run) eventOf(row *Row) *Event {
 	return &Event{ID: newID(), StackID: r.st.ID, RootID: r.st.RootID, ResourceName: row.Name, ResourceType: row.Type, StackName: r.st.Name, ProjectID: r.st.ProjectID,
-		PhysicalID: row.PhysicalID, Action: row.Action, Status: row.Status, Reason: row.Reason, Path: r.path(row.Name), Pos: row.Def.Pos, Created: r.e.now()}
+		PhysicalID: row.PhysicalID, Action: row.Action, Status: row.Status, Reason: row.Reason, Path: r.path(row.Name), Pos: r.pos(row), Created: r.e.now()}
+}
+
+// pos is where a resource is defined. Its row knows it too, but would have to be decoded.
+func (r *run) pos(row *Row) string {
+	if r.t != nil && !row.Replaced {
+		if def := r.t.Resource(row.Name); def != nil {
+			return def.Pos
+		}
+	}
+	return row.Pos()
 }
 
 // event records the present state of a resource.
@@ -327,6 +364,9 @@ func (e *Engine) stackEvent(st *Stack) *Event {
 
 // flush makes everything that changed durable, in one transaction.
 func (r *run) flush() error {
+	if r.faults.err != nil {
+		return fmt.Errorf("resources of stack %s: %w", r.st.Name, r.faults.err)
+	}
 	if len(r.dirty) == 0 && len(r.fns) == 0 && len(r.events) == 0 && !r.stDirty {
 		return nil
 	}

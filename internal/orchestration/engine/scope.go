@@ -44,6 +44,16 @@ func (r *run) reference(row *Row) (any, error) {
 		if row.PhysicalID == "" {
 			return hot.Unknown{}, nil
 		}
+		if !hot.IsTemplate(row.Target) {
+			c, err := r.childState(row)
+			if err != nil {
+				return nil, err
+			}
+			if c == nil {
+				return row.PhysicalID, nil
+			}
+			return arn(c.ProjectID, c.Name, c.ID), nil
+		}
 		child, err := r.child(row)
 		if err != nil {
 			return nil, err
@@ -51,10 +61,8 @@ func (r *run) reference(row *Row) (any, error) {
 		if child == nil {
 			return row.PhysicalID, nil
 		}
-		if hot.IsTemplate(row.Target) {
-			if v, ok := child.Outputs.Get("OS::stack_id"); ok {
-				return v, nil
-			}
+		if v, ok := child.Outputs.Get("OS::stack_id"); ok {
+			return v, nil
 		}
 		return Arn(child), nil
 	}
@@ -68,8 +76,10 @@ func (r *run) reference(row *Row) (any, error) {
 }
 
 // Arn returns the identifier of a stack as Heat writes it.
-func Arn(st *Stack) string {
-	return "arn:openstack:heat::" + st.ProjectID + ":stacks/" + st.Name + "/" + st.ID
+func Arn(st *Stack) string { return arn(st.ProjectID, st.Name, st.ID) }
+
+func arn(project, name, id string) string {
+	return "arn:openstack:heat::" + project + ":stacks/" + name + "/" + id
 }
 
 // Attr implements hot.Scope.
@@ -85,7 +95,7 @@ func (r *run) Attr(name, attr string, path []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if row.Status != Complete && typ.Nested == nil && row.Attrs.Len() == 0 {
+	if row.Status != Complete && typ.Nested == nil && row.Attrs().Len() == 0 {
 		return hot.Unknown{}, nil
 	}
 	if attr == "" {
@@ -117,7 +127,7 @@ func (r *run) Attr(name, attr string, path []any) (any, error) {
 		}
 		return hot.Dig(v, path), nil
 	}
-	v, ok := row.Attrs.Get(attr)
+	v, ok := row.Attrs().Get(attr)
 	if !ok {
 		if err := typ.KnownAttr(attr); err != nil && r.t.Generated {
 			return nil, nil // members of a group may lack an attribute
@@ -173,19 +183,6 @@ func (r *run) Yaql(expression string, data any, budget *hot.YaqlBudget) (any, er
 	return r.e.yaql.Eval(r.ctx, expression, data, budget)
 }
 
-// child returns the nested stack of a row as it was when the run began, nil if there is none.
-func (r *run) child(row *Row) (*Stack, error) {
-	if row.PhysicalID == "" {
-		return nil, nil
-	}
-	if r.children == nil {
-		if err := r.loadChildren(r.ctx); err != nil {
-			return nil, err
-		}
-	}
-	return r.children[row.PhysicalID], nil
-}
-
 // typeOf returns the type of a resolved name: a native type or one made of a template file.
 func (e *Engine) typeOf(target string, files map[string]string) (*resources.Type, error) {
 	if t := e.types[target]; t != nil {
@@ -205,12 +202,37 @@ func (e *Engine) typeNames() []string {
 	return out
 }
 
-// templateType makes a type of a template file: its parameters are properties, its outputs attributes.
+// fileKey is a template file. Files of the same stack share their texts, so that keys are soon compared.
+type fileKey struct{ name, text string }
+
+// templateType returns the type of a template file.
 func (e *Engine) templateType(file string, files map[string]string) (*resources.Type, error) {
 	text, ok := files[file]
 	if !ok {
 		return nil, fmt.Errorf("the template %s of the resource is not among the files of the stack", file)
 	}
+	key := fileKey{file, text}
+	e.mu.Lock()
+	typ := e.fileTypes[key]
+	e.mu.Unlock()
+	if typ != nil {
+		return typ, nil
+	}
+	typ, err := e.makeType(file, text)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.fileTypes) > cacheSize {
+		clear(e.fileTypes)
+	}
+	e.fileTypes[key] = typ
+	return typ, nil
+}
+
+// makeType makes a type of a template file: its parameters are properties, its outputs attributes.
+func (e *Engine) makeType(file, text string) (*resources.Type, error) {
 	t, err := e.parseCached(file, text)
 	if err != nil {
 		return nil, err
@@ -276,16 +298,16 @@ func (e *Engine) parseCached(file, text string) (*hot.Template, error) {
 func (r *run) rowProps(row *Row, typ *resources.Type) (*resources.Props, error) {
 	lenient := *typ
 	lenient.AnyProps, lenient.Validate = true, nil
-	return resources.NewProps(&lenient, row.Def.Props, nil)
+	return resources.NewProps(&lenient, row.Def().Props, nil)
 }
 
 // resource makes the handle a type works with.
 func (r *run) resource(row *Row, typ *resources.Type, props *resources.Props) *resources.Resource {
-	data := make(map[string]any, len(row.Data))
-	for k, v := range row.Data {
+	data := make(map[string]any, len(row.Data()))
+	for k, v := range row.Data() {
 		data[k] = v
 	}
 	return &resources.Resource{ID: row.ID, Name: row.Name, TypeName: typ.Name, Type: typ, StackID: r.st.ID, StackName: r.st.Name, ProjectID: r.st.ProjectID,
-		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def.Metadata, UpdatePolicy: row.Def.UpdatePolicy, Action: row.Action,
-		Begun: row.Begun, Repair: row.Data["_repair"] == true, Restoring: r.st.Action == Restore, TimeoutAt: r.st.Deadline, Pos: row.Def.Pos, Host: &host{r: r, trust: r.st.TrustID}}
+		PhysicalID: row.PhysicalID, Props: props, Data: data, Metadata: row.Def().Metadata, UpdatePolicy: row.Def().UpdatePolicy, Action: row.Action,
+		Begun: row.Begun, Repair: row.Data()["_repair"] == true, Restoring: r.st.Action == Restore, TimeoutAt: r.st.Deadline, Pos: row.Def().Pos, Host: &host{r: r, trust: r.st.TrustID}}
 }

@@ -12,13 +12,20 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-const configColumns = "id, project_id, name, config_group, config, inputs, outputs, options, created_at"
+const configColumns = "id, project_id, name, config_group, config, inputs, outputs, options, created_at, content_id"
 
 // PutConfig writes a software config.
-func PutConfig(tx *store.Tx, c *resources.Config) error {
-	config, inputs := jsonText(c.Config), jsonText(list(c.Inputs))
-	_, err := tx.Exec("INSERT INTO heat_configs ("+configColumns+") VALUES ("+questions(9)+") ON CONFLICT (id) DO UPDATE SET name=excluded.name, config_group=excluded.config_group, config=excluded.config, inputs=excluded.inputs, outputs=excluded.outputs, options=excluded.options",
-		c.ID, c.ProjectID, c.Name, c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), jsonText(list(c.Outputs)), jsonText(c.Options), store.At(c.Created))
+func (e *Engine) PutConfig(tx *store.Tx, c *resources.Config) error {
+	config, inputs, content := jsonText(c.Config), jsonText(list(c.Inputs)), ""
+	if len(config) >= sharedContent {
+		var err error
+		if content, err = e.putContent(tx, config); err != nil {
+			return err
+		}
+		config = "null"
+	}
+	_, err := tx.Exec("INSERT INTO heat_configs ("+configColumns+") VALUES ("+questions(10)+") ON CONFLICT (id) DO UPDATE SET name=excluded.name, config_group=excluded.config_group, config=excluded.config, inputs=excluded.inputs, outputs=excluded.outputs, options=excluded.options, content_id=excluded.content_id",
+		c.ID, c.ProjectID, c.Name, c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), jsonText(list(c.Outputs)), jsonText(c.Options), store.At(c.Created), content)
 	return err
 }
 
@@ -45,33 +52,57 @@ func fromText(s string) any {
 	return v
 }
 
-func scanConfig(tx *store.Tx, scan func(...any) error) (*resources.Config, error) {
-	c := &resources.Config{}
+// scanConfig reads a config; content is the id of its content where that is shared.
+func scanConfig(tx *store.Tx, scan func(...any) error) (c *resources.Config, content string, err error) {
+	c = &resources.Config{}
 	var config, inputs, outputs, options string
-	if err := scan(&c.ID, &c.ProjectID, &c.Name, &c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), &outputs, &options, store.Time(&c.Created)); err != nil {
-		return nil, store.Wrap(err)
+	if err := scan(&c.ID, &c.ProjectID, &c.Name, &c.Group, tx.SealedText(&config, "heat_configs.config"), tx.SealedText(&inputs, "heat_configs.inputs"), &outputs, &options, store.Time(&c.Created), &content); err != nil {
+		return nil, "", store.Wrap(err)
 	}
 	c.Config = fromText(config)
 	c.Inputs, _ = fromText(inputs).([]any)
 	c.Outputs, _ = fromText(outputs).([]any)
 	c.Options, _ = fromText(options).(*Map)
-	return c, nil
+	return c, content, nil
 }
 
-// GetConfig returns a software config.
-func GetConfig(tx *store.Tx, id string) (*resources.Config, error) {
-	return scanConfig(tx, tx.QueryRow("SELECT "+configColumns+" FROM heat_configs WHERE id = ?", id).Scan)
+// GetConfig returns a software config. Its content must not be changed.
+func (e *Engine) GetConfig(tx *store.Tx, id string) (*resources.Config, error) {
+	list, err := e.selectConfigs(tx, "SELECT "+configColumns+" FROM heat_configs WHERE id = ?", id)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("software config %s: %w", id, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
 }
 
-// FindConfigs returns software configs by a condition.
-func FindConfigs(tx *store.Tx, where string, args ...any) ([]*resources.Config, error) {
+// FindConfigs returns software configs by a condition. Their contents must not be changed.
+func (e *Engine) FindConfigs(tx *store.Tx, where string, args ...any) ([]*resources.Config, error) {
+	return e.selectConfigs(tx, "SELECT "+configColumns+" FROM heat_configs WHERE "+where, args...)
+}
+
+func (e *Engine) selectConfigs(tx *store.Tx, q string, args ...any) ([]*resources.Config, error) {
 	var out []*resources.Config
+	var shared []string
 	err := tx.Each(func(scan func(...any) error) error {
-		c, err := scanConfig(tx, scan)
-		out = append(out, c)
+		c, content, err := scanConfig(tx, scan)
+		out, shared = append(out, c), append(shared, content)
 		return err
-	}, "SELECT "+configColumns+" FROM heat_configs WHERE "+where, args...)
-	return out, err
+	}, q, args...)
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range shared { // once the rows are closed: a connection reads one thing at a time
+		if id == "" {
+			continue
+		}
+		if out[i].Config, err = e.content(tx, id); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 const deploymentColumns = "id, project_id, server_id, config_id, action, status, status_reason, inputs, outputs, stack_id, resource_id, created_at, updated_at"
@@ -130,7 +161,7 @@ func (e *Engine) cancelDeployment(tx *store.Tx, row *Row) error {
 		if err := PutDeployment(tx, d); err != nil {
 			return err
 		}
-		e.cfg.Bus.PublishTx(tx, "orchestration/deployment/"+d.ID)
+		e.PublishDeployment(tx, d.ID)
 	}
 	return err
 }
@@ -149,16 +180,17 @@ func (e *Engine) SignalDeployment(ctx context.Context, id string, body any) (*re
 		if !ok || d.Status != InProgress {
 			return nil
 		}
-		cfg, err := GetConfig(tx, d.ConfigID)
-		if err != nil {
-			return err
+		var declared string
+		if err := tx.Get([]any{&declared}, "SELECT outputs FROM heat_configs WHERE id = ?", d.ConfigID); err != nil {
+			return fmt.Errorf("software config %s: %w", d.ConfigID, err)
 		}
-		d.Outputs, d.Status, d.Reason = readSignal(cfg, details)
+		outputs, _ := fromText(declared).([]any)
+		d.Outputs, d.Status, d.Reason = readSignal(outputs, details)
 		d.Updated = e.now()
 		if err := PutDeployment(tx, d); err != nil {
 			return err
 		}
-		e.cfg.Bus.PublishTx(tx, "orchestration/deployment/"+d.ID)
+		e.PublishDeployment(tx, d.ID)
 		if d.StackID != "" {
 			return e.cfg.Jobs.Poke(tx, JobStack, d.StackID, nil)
 		}
@@ -167,10 +199,16 @@ func (e *Engine) SignalDeployment(ctx context.Context, id string, body any) (*re
 	return out, err
 }
 
-func readSignal(cfg *resources.Config, details *Map) (outputs *Map, status, reason string) {
+// PublishDeployment wakes whoever waits for a change of a deployment.
+func (e *Engine) PublishDeployment(tx *store.Tx, id string) {
+	e.cfg.Bus.PublishTx(tx, "orchestration/deployment/"+id)
+}
+
+// readSignal reads a report by the outputs that the config declares.
+func readSignal(declared []any, details *Map) (outputs *Map, status, reason string) {
 	outputs = yaml11.NewMap()
 	var errs []string
-	for _, o := range cfg.Outputs {
+	for _, o := range declared {
 		m, ok := o.(*Map)
 		if !ok {
 			continue
@@ -208,21 +246,18 @@ func readSignal(cfg *resources.Config, details *Map) (outputs *Map, status, reas
 // DeploymentsMetadata returns the list a server finds in its metadata: deployments ordered by the name of
 // their config, those whose config is gone left out. An empty config is one: a plan's nothing-to-do network
 // configuration is such, and is waited for (heat/engine/service_software_config.py, metadata_software_deployments).
-func DeploymentsMetadata(tx *store.Tx, serverID string) ([]any, error) {
-	out := []any{}
-	err := tx.Each(func(scan func(...any) error) error {
-		c, err := scanConfig(tx, scan)
-		if err != nil {
-			return err
-		}
+func (e *Engine) DeploymentsMetadata(tx *store.Tx, serverID string) ([]any, error) {
+	configs, err := e.selectConfigs(tx, `SELECT c.id, c.project_id, c.name, c.config_group, c.config, c.inputs, c.outputs, c.options, c.created_at, c.content_id
+ FROM heat_deployments d JOIN heat_configs c ON c.id = d.config_id WHERE d.server_id = ? ORDER BY c.name, d.created_at`, serverID)
+	out := make([]any, 0, len(configs))
+	for _, c := range configs {
 		options := c.Options
 		if options == nil {
 			options = yaml11.NewMap()
 		}
 		out = append(out, yaml11.MapOf("id", c.ID, "name", c.Name, "group", c.Group, "config", c.Config, "inputs", list(c.Inputs), "outputs", list(c.Outputs),
 			"options", options, "creation_time", c.Created.UTC().Format("2006-01-02T15:04:05Z")))
-		return nil
-	}, `SELECT c.id, c.project_id, c.name, c.config_group, c.config, c.inputs, c.outputs, c.options, c.created_at FROM heat_deployments d JOIN heat_configs c ON c.id = d.config_id WHERE d.server_id = ? ORDER BY c.name, d.created_at`, serverID)
+	}
 	return out, err
 }
 

@@ -53,7 +53,7 @@ func (e *Engine) Timeline(ctx context.Context, st *Stack, number int) (*Timeline
 			return err
 		}
 		tl.pick(number)
-		stacks, err := FindStacks(tx, "root_id = ?", st.RootID)
+		stacks, err := ListStacks(tx, "root_id = ?", st.RootID)
 		if err != nil {
 			return err
 		}
@@ -161,12 +161,12 @@ func (b *timelineBuilder) add(ev *Event) {
 
 func (b *timelineBuilder) readRequires(tx *store.Tx) error {
 	for id := range b.byStack {
-		rows, err := FindRows(tx, "stack_id = ? AND replaced = 0", id)
+		rows, err := FindBriefs(tx, "stack_id = ? AND replaced = 0", id)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			b.requires[id+"/"+r.Name] = r.Def.Requires
+			b.requires[id+"/"+r.Name] = r.Requires()
 		}
 	}
 	return nil

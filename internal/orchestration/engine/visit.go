@@ -31,7 +31,7 @@ func (r *run) visit() error {
 		w.rows = append(w.rows, row)
 		w.byName[row.Name] = row
 		w.finished[row] = row.Op == r.st.Op && row.Status != InProgress
-		for _, d := range row.Def.Requires {
+		for _, d := range row.Requires() {
 			w.uses[d] = append(w.uses[d], row.Name)
 		}
 	}
@@ -106,7 +106,7 @@ func (w *walk) run() error {
 
 // blocked tells whether a resource has to wait for others.
 func (w *walk) blocked(row *Row) bool {
-	before := row.Def.Requires
+	before := row.Requires()
 	if w.r.st.Action == Suspend {
 		before = w.uses[row.Name]
 	}
@@ -138,12 +138,12 @@ func (w *walk) begin(row *Row) *task {
 		w.finished[row] = true
 		return nil
 	}
-	return &task{row: row, typ: typ, props: props, def: row.Def, res: r.resource(row, typ, props), step: visitStep(typ, r.st.Action)}
+	return &task{row: row, typ: typ, props: props, def: *row.Def(), res: r.resource(row, typ, props), step: visitStep(typ, r.st.Action)}
 }
 
 func (w *walk) take(o outcome) {
 	r := w.r
-	o.row.Data = o.res.Data
+	o.row.SetData(o.res.Data)
 	r.touch(o.row)
 	switch {
 	case o.err != nil && r.ctx.Err() != nil: // goes on after the restart
@@ -184,13 +184,18 @@ func visitStep(typ *resources.Type, action string) func(context.Context, *resour
 }
 
 func (r *run) visitNested(row *Row, began bool) (done bool) {
-	child, err := r.child(row)
+	child, err := r.childState(row)
 	if err != nil || child == nil || !child.Deleted.IsZero() {
 		r.state(row, r.st.Action, Failed, "the nested stack does not exist any more")
 		return true
 	}
 	switch {
 	case !began:
+		child, err := r.child(row)
+		if err != nil || child == nil {
+			r.state(row, r.st.Action, Failed, "the nested stack does not exist any more")
+			return true
+		}
 		if child.Status != InProgress {
 			child.Def.SnapshotID = r.st.Def.SnapshotID
 			r.beginChild(child, r.st.Action)

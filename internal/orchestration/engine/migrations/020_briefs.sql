@@ -1,0 +1,1 @@
+ALTER TABLE heat_resources ADD COLUMN brief TEXT NOT NULL DEFAULT '';
