@@ -13,17 +13,42 @@ import (
 // dhcpHost finds what the DHCP server tells the machine with a MAC: the port of
 // that MAC on the untagged network of the provisioning physical network.
 func (s *Service) dhcpHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
+	return findHost(ctx, s, mac, (*call).hostOf)
+}
+
+// findHost finds what a server tells the machine with a MAC: of makes it of a
+// port of that MAC and its network, or nil. Whoever is told of unknown machines
+// may make one.
+func findHost[Host any](ctx context.Context, s *Service, mac net.HardwareAddr, of func(c *call, n, p doc) (*Host, error)) (*Host, error) {
 	if on, err := s.serving(ctx); err != nil || !on {
 		return nil, err
 	}
-	host, err := s.knownHost(ctx, mac)
+	known := func() (host *Host, err error) {
+		err = s.eachWired(ctx, mac, func(c *call, n, p doc) (done bool, err error) {
+			host, err = of(c, n, p)
+			return host != nil, err
+		})
+		return host, err
+	}
+	host, err := known()
 	if host != nil || err != nil || s.cfg.Unknown == nil {
 		return host, err
 	}
 	if err := s.cfg.Unknown(ctx, mac); err != nil {
 		return nil, err
 	}
-	return s.knownHost(ctx, mac)
+	return known()
+}
+
+// dhcpOptions are a port's own, of IPv4 or IPv6.
+func dhcpOptions(p doc, six bool) []dhcp.Option {
+	var out []dhcp.Option
+	for _, o := range p.docs("extra_dhcp_opts") {
+		if v, ok := o["opt_value"].(string); ok && (o.num("ip_version") == 6) == six {
+			out = append(out, dhcp.Option{Name: o.str("opt_name"), Value: v})
+		}
+	}
+	return out
 }
 
 // serving says whether an administrator lets the DHCP server answer.
@@ -33,15 +58,6 @@ func (s *Service) serving(ctx context.Context) (on bool, err error) {
 		return err
 	})
 	return on, err
-}
-
-func (s *Service) knownHost(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host, error) {
-	var host *dhcp.Host
-	err := s.eachWired(ctx, mac, func(c *call, n, p doc) (done bool, err error) {
-		host, err = c.hostOf(n, p)
-		return host != nil, err
-	})
-	return host, err
 }
 
 // eachWired calls fn for the ports with a MAC on the untagged network, until it
@@ -104,11 +120,7 @@ func (c *call) hostOf(n, p doc) (*dhcp.Host, error) {
 				h.Routes = append(h.Routes, dhcp.Route{Destination: dst, NextHop: via})
 			}
 		}
-		for _, o := range p.docs("extra_dhcp_opts") {
-			if v, ok := o["opt_value"].(string); ok && o.num("ip_version") != 6 {
-				h.Options = append(h.Options, dhcp.Option{Name: o.str("opt_name"), Value: v})
-			}
-		}
+		h.Options = dhcpOptions(p, false)
 		return h, nil
 	}
 	return nil, nil

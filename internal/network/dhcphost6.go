@@ -20,29 +20,10 @@ const (
 
 // dhcpHost6 is dhcpHost for DHCPv6.
 func (s *Service) dhcpHost6(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host6, error) {
-	if on, err := s.serving(ctx); err != nil || !on {
-		return nil, err
-	}
-	host, err := s.knownHost6(ctx, mac)
-	if host != nil || err != nil || s.cfg.Unknown == nil {
-		return host, err
-	}
-	if err := s.cfg.Unknown(ctx, mac); err != nil {
-		return nil, err
-	}
-	return s.knownHost6(ctx, mac)
+	return findHost(ctx, s, mac, (*call).host6Of)
 }
 
-func (s *Service) knownHost6(ctx context.Context, mac net.HardwareAddr) (*dhcp.Host6, error) {
-	var host *dhcp.Host6
-	err := s.eachWired(ctx, mac, func(c *call, _, p doc) (done bool, err error) {
-		host, err = c.host6Of(p)
-		return host != nil, err
-	})
-	return host, err
-}
-
-func (c *call) host6Of(p doc) (*dhcp.Host6, error) {
+func (c *call) host6Of(_, p doc) (*dhcp.Host6, error) {
 	var h *dhcp.Host6
 	for _, ip := range fixedIPs(p) {
 		sub, err := c.load(c.s.kinds["subnet"], ip.SubnetID)
@@ -70,11 +51,7 @@ func (c *call) host6Of(p doc) (*dhcp.Host6, error) {
 	if h == nil {
 		return nil, nil
 	}
-	for _, o := range p.docs("extra_dhcp_opts") {
-		if v, ok := o["opt_value"].(string); ok && o.num("ip_version") == 6 {
-			h.Options = append(h.Options, dhcp.Option{Name: o.str("opt_name"), Value: v})
-		}
-	}
+	h.Options = dhcpOptions(p, true)
 	return h, nil
 }
 

@@ -584,13 +584,18 @@ func (c *call) refer(from, role, to string) error {
 
 // referrers returns the ids of what refers to a thing in a role.
 func (c *call) referrers(to, role string) ([]string, error) {
+	return texts(c.tx, `SELECT from_id FROM network_refs WHERE to_id = ? AND role = ? ORDER BY from_id`, to, role)
+}
+
+// texts reads the only column of a query.
+func texts(tx *store.Tx, q string, args ...any) ([]string, error) {
 	var out []string
-	err := c.tx.Each(func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		out = append(out, id)
+	err := tx.Each(func(scan func(...any) error) error {
+		var s string
+		err := scan(&s)
+		out = append(out, s)
 		return err
-	}, `SELECT from_id FROM network_refs WHERE to_id = ? AND role = ? ORDER BY from_id`, to, role)
+	}, q, args...)
 	return out, err
 }
 

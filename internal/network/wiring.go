@@ -341,14 +341,7 @@ func (c *call) aim(at place) error {
 
 // claims are the ports that claim a switch port, the one that has it first.
 func (c *call) claims(at place) ([]string, error) {
-	var out []string
-	err := c.tx.Each(func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		out = append(out, id)
-		return err
-	}, `SELECT port_id FROM network_cables WHERE switch = ? AND port = ? ORDER BY since DESC`, at.sw, at.port)
-	return out, err
+	return texts(c.tx, `SELECT port_id FROM network_cables WHERE switch = ? AND port = ? ORDER BY since DESC`, at.sw, at.port)
 }
 
 // settle sets the status of a port with cables by what the switches say of

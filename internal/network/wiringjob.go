@@ -58,14 +58,9 @@ func (s *Service) startSwitches(ctx context.Context) error {
 		return nil
 	}
 	var bound []string
-	err := s.cfg.DB.View(ctx, func(tx *store.Tx) error {
-		bound = nil
-		return tx.Each(func(scan func(...any) error) error {
-			var id string
-			err := scan(&id)
-			bound = append(bound, id)
-			return err
-		}, `SELECT id FROM network_resources WHERE kind = 'port' AND (doc LIKE '%"local_link_information"%' OR id IN (SELECT port_id FROM network_cables)) ORDER BY id`)
+	err := s.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
+		bound, err = texts(tx, `SELECT id FROM network_resources WHERE kind = 'port' AND (doc LIKE '%"local_link_information"%' OR id IN (SELECT port_id FROM network_cables)) ORDER BY id`)
+		return err
 	})
 	for _, id := range bound {
 		if err != nil {
@@ -159,44 +154,48 @@ func (s *Service) drive(sw *switches.Switch) jobs.Handler {
 
 // record keeps what came of setting a port, and the status of who has it.
 func (s *Service) record(ctx context.Context, sw *switches.Switch, p *switchPort, asked error) jobs.Result {
-	var next jobs.Result
-	err := s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+	next := jobs.Done()
+	err := s.changeSwitchPort(ctx, p, func(tx *store.Tx, now *switchPort) (err error) {
+		switch {
+		case now.version != p.version: // somebody wants something else by now
+			next = jobs.After(0)
+		case asked != nil:
+			next, err = s.recordFailure(tx, sw, now, asked)
+		default:
+			next = jobs.Done()
+			_, err = tx.Exec(`UPDATE network_switch_ports SET applied = version, attempts = 0, failing_since = 0, failed = 0, failure = '' WHERE switch = ? AND port = ?`, p.sw, p.place.port)
+		}
+		return err
+	})
+	if err != nil {
+		return jobs.Fail(err)
+	}
+	return next
+}
+
+// changeSwitchPort changes a row, if it is still there, and then the status of
+// the ports that claim it.
+func (s *Service) changeSwitchPort(ctx context.Context, p *switchPort, fn func(tx *store.Tx, now *switchPort) error) error {
+	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
 		c := &call{s: s, tx: tx}
 		owners, err := c.lockClaims(p.place)
 		if err != nil {
 			return err
 		}
 		now, err := readSwitchPort(tx, p.place, tx.ForUpdate())
-		switch {
-		case isNotFound(err):
-			next = jobs.Done()
-			return nil
-		case err != nil:
-			return err
-		case now.version != p.version: // somebody wants something else by now
-			next = jobs.After(0)
+		if isNotFound(err) {
 			return nil
 		}
-		if asked == nil {
-			next = jobs.Done()
-			_, err = tx.Exec(`UPDATE network_switch_ports SET applied = version, attempts = 0, failing_since = 0, failed = 0, failure = '' WHERE switch = ? AND port = ?`, p.sw, p.place.port)
-		} else {
-			next, err = s.recordFailure(tx, sw, now, asked)
-		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = fn(tx, now)
 		}
 		for _, o := range owners {
-			if err := c.resettle(o); err != nil {
-				return err
+			if err == nil {
+				err = c.resettle(o)
 			}
 		}
-		return nil
+		return err
 	})
-	if err != nil {
-		return jobs.Fail(err)
-	}
-	return next
 }
 
 func (s *Service) recordFailure(tx *store.Tx, sw *switches.Switch, p *switchPort, asked error) (jobs.Result, error) {
@@ -260,21 +259,9 @@ func (s *Service) verify(ctx, called context.Context, sw *switches.Switch, p *sw
 		return jobs.Done()
 	}
 	s.cfg.Log.Warn("a port of a switch has other VLANs than it should, it is set again", "switch", p.sw, "port", p.place.port, "has", fmt.Sprint(has), "expected", fmt.Sprint(p.wanted))
-	err = s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		c := &call{s: s, tx: tx}
-		owners, err := c.lockClaims(p.place)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(`UPDATE network_switch_ports SET applied = -1 WHERE switch = ? AND port = ? AND version = ?`, p.sw, p.place.port, p.version); err != nil {
-			return err
-		}
-		for _, o := range owners {
-			if err := c.resettle(o); err != nil {
-				return err
-			}
-		}
-		return nil
+	err = s.changeSwitchPort(ctx, p, func(tx *store.Tx, _ *switchPort) error {
+		_, err := tx.Exec(`UPDATE network_switch_ports SET applied = -1 WHERE switch = ? AND port = ? AND version = ?`, p.sw, p.place.port, p.version)
+		return err
 	})
 	if err != nil {
 		return jobs.Fail(err)
@@ -289,13 +276,7 @@ func (s *Service) resync(ctx context.Context, j jobs.Job) jobs.Result {
 		return jobs.Done()
 	}
 	err := s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-		var ports []string
-		err := tx.Each(func(scan func(...any) error) error {
-			var port string
-			err := scan(&port)
-			ports = append(ports, port)
-			return err
-		}, `SELECT port FROM network_switch_ports WHERE switch = ? AND applied = version ORDER BY port`, sw.Name)
+		ports, err := texts(tx, `SELECT port FROM network_switch_ports WHERE switch = ? AND applied = version ORDER BY port`, sw.Name)
 		for _, port := range ports {
 			if err == nil {
 				err = s.cfg.Jobs.Poke(tx, switchJob(sw.Name), port, nil)

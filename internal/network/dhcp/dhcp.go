@@ -75,6 +75,18 @@ func (s *Server) ServeBoot(ctx context.Context, conn net.PacketConn) error {
 type replier func(req *dhcpv4.DHCPv4, host *Host) (*dhcpv4.DHCPv4, error)
 
 func (s *Server) serve(ctx context.Context, conn net.PacketConn, answer replier) error {
+	return exchange(ctx, conn, "DHCP", s.Log, func(packet []byte, peer net.Addr) ([]byte, net.Addr) {
+		reply, to := s.handle(ctx, packet, peer, answer)
+		if reply == nil {
+			return nil, nil
+		}
+		return reply.ToBytes(), to
+	})
+}
+
+// exchange reads packets from conn until ctx ends or the socket fails, and sends
+// what answer makes of each; nil is no answer.
+func exchange(ctx context.Context, conn net.PacketConn, what string, log *slog.Logger, answer func(packet []byte, peer net.Addr) ([]byte, net.Addr)) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, 4096)
@@ -84,14 +96,14 @@ func (s *Server) serve(ctx context.Context, conn net.PacketConn, answer replier)
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("read DHCP socket: %w", err)
+			return fmt.Errorf("read %s socket: %w", what, err)
 		}
-		reply, to := s.handle(ctx, buf[:n], peer, answer)
+		reply, to := answer(buf[:n], peer)
 		if reply == nil {
 			continue
 		}
-		if _, err := conn.WriteTo(reply.ToBytes(), to); err != nil {
-			s.Log.Warn("cannot send DHCP reply", "mac", reply.ClientHWAddr.String(), "error", err)
+		if _, err := conn.WriteTo(reply, to); err != nil {
+			log.Warn("cannot send a reply", "protocol", what, "to", to, "error", err)
 		}
 	}
 }
@@ -257,30 +269,34 @@ func (s *Server) describe(reply *dhcpv4.DHCPv4, host *Host) {
 // already (user class, option 77, or iPXE's own option 175), and its firmware
 // architecture (option 93, RFC 4578 section 2.1).
 func tagsOf(req *dhcpv4.DHCPv4) map[string]bool {
-	tags := map[string]bool{}
-	for _, c := range req.UserClass() {
-		if strings.Contains(c, "iPXE") {
-			tags["ipxe"] = true
-		}
-	}
-	if strings.Contains(string(req.Options.Get(dhcpv4.OptionUserClassInformation)), "iPXE") ||
-		req.Options.Has(dhcpv4.GenericOptionCode(175)) {
-		tags["ipxe"] = true
-	}
+	ipxe := strings.Contains(strings.Join(req.UserClass(), " "), "iPXE") ||
+		strings.Contains(string(req.Options.Get(dhcpv4.OptionUserClassInformation)), "iPXE") || req.Options.Has(dhcpv4.GenericOptionCode(175))
+	return tagsFor(ipxe, req.ClientArch(), bootClass(req) == classHTTP)
+}
+
+// tagsFor are the tags of a client by what it says of itself.
+func tagsFor(ipxe bool, archs []iana.Arch, http bool) map[string]bool {
 	arch := "bios"
-	for _, a := range req.ClientArch() {
+	for _, a := range archs {
 		if name, ok := architectures()[a]; ok {
 			arch = name
 		}
 	}
-	tags[arch] = true
-	if strings.HasPrefix(arch, "efi") {
-		tags["efi"] = true
+	return map[string]bool{arch: true, "efi": strings.HasPrefix(arch, "efi"), "ipxe": ipxe, "http": http}
+}
+
+// eachOption calls set for the options that apply to a client with these tags.
+func eachOption(options []Option, tags map[string]bool, protocol string, set func(name, value string) error) error {
+	for _, o := range options {
+		name, applies := strip(o.Name, tags)
+		if !applies {
+			continue
+		}
+		if err := set(name, o.Value); err != nil {
+			return fmt.Errorf("%s option %q: %w", protocol, o.Name, err)
+		}
 	}
-	if bootClass(req) == classHTTP {
-		tags["http"] = true
-	}
-	return tags
+	return nil
 }
 
 // architectures names the firmware of option 93 (RFC 4578 2.1, IANA's registry
@@ -310,15 +326,9 @@ func bootClass(req *dhcpv4.DHCPv4) string {
 }
 
 func (s *Server) extras(req, reply *dhcpv4.DHCPv4, options []Option) error {
-	tags := tagsOf(req)
-	for _, o := range options {
-		name, applies := strip(o.Name, tags)
-		if !applies {
-			continue
-		}
-		if err := set(reply, name, o.Value); err != nil {
-			return fmt.Errorf("DHCP option %q: %w", o.Name, err)
-		}
+	err := eachOption(options, tagsOf(req), "DHCP", func(name, value string) error { return set(reply, name, value) })
+	if err != nil {
+		return err
 	}
 	class := bootClass(req)
 	if reply.BootFileName == "" || class == "" {

@@ -49,25 +49,13 @@ func (s *Server6) id() dhcpv6.DUID {
 
 // Serve reads requests from conn until ctx ends or the socket fails.
 func (s *Server6) Serve(ctx context.Context, conn net.PacketConn) error {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	buf := make([]byte, 4096)
-	for {
-		n, peer, err := conn.ReadFrom(buf)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("read DHCPv6 socket: %w", err)
-		}
-		reply := s.Handle(ctx, buf[:n], peer)
+	return exchange(ctx, conn, "DHCPv6", s.Log, func(packet []byte, peer net.Addr) ([]byte, net.Addr) {
+		reply := s.Handle(ctx, packet, peer)
 		if reply == nil {
-			continue
+			return nil, nil
 		}
-		if _, err := conn.WriteTo(reply.ToBytes(), answerTo(reply, peer)); err != nil {
-			s.Log.Warn("cannot send DHCPv6 reply", "to", peer, "error", err)
-		}
-	}
+		return reply.ToBytes(), answerTo(reply, peer)
+	})
 }
 
 // answerTo is where RFC 8415, 18.3.10 and 19.3, sends an answer: to the port of
@@ -329,25 +317,9 @@ func (s *Server6) describe(reply *dhcpv6.Message, host *Host6) {
 // tags6 is tagsOf for DHCPv6: user class (option 15), client architecture
 // (option 61, RFC 5970) and vendor class (option 16).
 func tags6(req *dhcpv6.Message) map[string]bool {
-	tags := map[string]bool{}
-	for _, c := range req.Options.UserClasses() {
-		if strings.Contains(string(c), "iPXE") {
-			tags["ipxe"], tags["ipxe6"] = true, true // Ironic's options for dnsmasq use the latter
-		}
-	}
-	arch := "bios"
-	for _, a := range req.Options.ArchTypes() {
-		if name, ok := architectures()[a]; ok {
-			arch = name
-		}
-	}
-	tags[arch] = true
-	if strings.HasPrefix(arch, "efi") {
-		tags["efi"] = true
-	}
-	if httpClass(req) != nil {
-		tags["http"] = true
-	}
+	ipxe := slices.ContainsFunc(req.Options.UserClasses(), func(c []byte) bool { return strings.Contains(string(c), "iPXE") })
+	tags := tagsFor(ipxe, req.Options.ArchTypes(), httpClass(req) != nil)
+	tags["ipxe6"] = ipxe // Ironic's options for dnsmasq use it
 	return tags
 }
 
@@ -363,17 +335,15 @@ func httpClass(req *dhcpv6.Message) *dhcpv6.OptVendorClass {
 
 // extras6 adds the port's own options.
 func extras6(req, reply *dhcpv6.Message, options []Option) error {
-	tags := tags6(req)
-	for _, o := range options {
-		name, applies := strip(o.Name, tags)
-		if !applies {
-			continue
+	err := eachOption(options, tags6(req), "DHCPv6", func(name, value string) error {
+		opt, err := option6(name, value)
+		if err == nil {
+			reply.UpdateOption(opt)
 		}
-		opt, err := option6(name, o.Value)
-		if err != nil {
-			return fmt.Errorf("DHCPv6 option %q: %w", o.Name, err)
-		}
-		reply.UpdateOption(opt)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	// UEFI takes only offers that carry the class by which it asked (UEFI 2.10, 24.7.3.2).
 	if class := httpClass(req); class != nil && reply.Options.BootFileURL() != "" {
