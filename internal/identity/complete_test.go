@@ -215,3 +215,61 @@ func TestPolicyFile(t *testing.T) {
 		t.Error("a mistyped action was accepted")
 	}
 }
+
+// A user's own passwords: which are refused, when, and that a password of
+// somebody else's choice is only good to change it.
+func TestPasswordChanges(t *testing.T) {
+	s := identitytest.Start(t)
+	bob := s.User("bob", "demo", "member")
+	admin := must[*gophercloud.ServiceClient](t)(s.Admin().Identity())
+	var ahead atomic.Int64
+	login := second(t, s, identity.Config{
+		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		Passwords: identity.PasswordRules{
+			UniqueLast: 3, MinimumAge: time.Hour, ChangeUponFirstUse: true, Regex: "^.*[0-9]$", RegexDescription: "a digit at the end",
+		},
+	})
+	request := func(method, path string, body map[string]any) int {
+		t.Helper()
+		res, err := admin.ProviderClient.Request(t.Context(), method, s.URL+"/second/v3/users/"+bob.UserID+path, &gophercloud.RequestOpts{
+			JSONBody: map[string]any{"user": body}, OkCodes: []int{200, 204, 400, 401, 403, 409},
+		})
+		if res == nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	change := func(reason, from, to string, status int) {
+		t.Helper()
+		if got := request(http.MethodPost, "/password", map[string]any{"original_password": from, "password": to}); got != status {
+			t.Errorf("%s, %s to %s: status %d, expected %d", reason, from, to, got, status)
+		}
+	}
+	if got := request(http.MethodPatch, "", map[string]any{"password": "given"}); got != 400 {
+		t.Errorf("a password of another form than the rule's: status %d, expected 400", got)
+	}
+	if got := request(http.MethodPatch, "", map[string]any{"password": "given0"}); got != 200 {
+		t.Fatalf("set password: status %d", got)
+	}
+	if got, _ := login(password(bob.UserID, "given0")); got != 401 {
+		t.Errorf("a password that an administrator chose: status %d, expected 401 until it is changed", got)
+	}
+	change("a wrong original", "other0", "own1", 401)
+	change("the same password", "given0", "given0", 400)
+	change("at once, because it has to be changed", "given0", "own1", 204)
+	if got, _ := login(password(bob.UserID, "own1")); got != 201 {
+		t.Errorf("the user's own password: status %d, expected 201", got)
+	}
+	change("before the minimum age", "own1", "own2", 400)
+	later := func() { ahead.Add(int64(2 * time.Hour)) }
+	later()
+	change("without the form", "own1", "own", 400)
+	change("in time", "own1", "own2", 204)
+	later()
+	change("the one before the last", "own2", "given0", 400)
+	change("the last one", "own2", "own1", 400)
+	change("a new one", "own2", "own3", 204)
+	later()
+	change("one that has been used long ago", "own3", "given0", 204)
+}
