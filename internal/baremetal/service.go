@@ -72,7 +72,7 @@ type Config struct {
 	DeployKernel         string // default "bm-deploy-kernel"
 	DeployRamdisk        string // default "bm-deploy-ramdisk"
 	InspectionURL        string // where a ramdisk posts its data; default NodeURL/introspection/v1/continue
-	InspectionCollectors string // default "default,logs"
+	InspectionCollectors string // default "default,logs,pci-devices,numa-topology"
 	KernelAppend         string // further kernel arguments of the ramdisk; default DefaultKernelAppend
 	FileURLFolders       []string
 	ImagesAsUploaded     bool           // machines get qcow2 images as they are, not the image service's raw form of them
@@ -116,7 +116,7 @@ func (c *Config) defaults() {
 	text(&c.DeployKernel, "bm-deploy-kernel")
 	text(&c.DeployRamdisk, "bm-deploy-ramdisk")
 	text(&c.InspectionURL, strings.TrimSuffix(c.NodeURL, "/")+"/introspection/v1/continue")
-	text(&c.InspectionCollectors, "default,logs")
+	text(&c.InspectionCollectors, "default,logs,pci-devices,numa-topology")
 	text(&c.KernelAppend, DefaultKernelAppend)
 	if c.Hostname == "" {
 		c.Hostname, _ = os.Hostname()

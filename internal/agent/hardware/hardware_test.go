@@ -51,6 +51,9 @@ func server() Sources {
 			"class/dmi/id/sys_vendor":                                            text("Dell Inc."),
 			"class/dmi/id/product_name":                                          text("PowerEdge R640"),
 			"class/dmi/id/product_serial":                                        text("ABC1234"),
+			"class/dmi/id/bios_vendor":                                           text("Dell Inc."),
+			"class/dmi/id/bios_version":                                          text("2.12.2"),
+			"class/dmi/id/bios_date":                                             text("07/09/2021"),
 			"firmware/efi/fw_platform_size":                                      text("64"),
 			"firmware/dmi/tables/DMI":                                            {Data: dmi()},
 			"devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq":                   text("3700000"),
@@ -60,6 +63,9 @@ func server() Sources {
 			"disk/by-path/pci-0000:00:17.0-ata-2": link("../../sda")},
 		Addresses: func(name string) []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("fe80::1"), netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}
+		},
+		BMC: func() (v4, v6 netip.Addr) {
+			return netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")
 		},
 		Architecture: "x86_64", BootIF: "01-aa-bb-cc-00-00-01",
 	}
@@ -91,8 +97,10 @@ func TestCollect(t *testing.T) {
 		},
 		Interfaces: []Interface{{Name: "eth0", MACAddress: "aa:bb:cc:00:00:01", IPv4Address: "192.0.2.7", IPv6Address: "2001:db8::7", HasCarrier: true,
 			Vendor: "0x8086", Product: "0x15d7", Driver: "e1000e", SpeedMbps: 25000, PCIAddress: "0000:00:1f.6"}},
-		SystemVendor: SystemVendor{ProductName: "PowerEdge R640", SerialNumber: "ABC1234", Manufacturer: "Dell Inc."},
-		Boot:         Boot{CurrentBootMode: "uefi", PXEInterface: "aa:bb:cc:00:00:01"},
+		SystemVendor: SystemVendor{ProductName: "PowerEdge R640", SerialNumber: "ABC1234", Manufacturer: "Dell Inc.",
+			Firmware: &Firmware{Vendor: "Dell Inc.", Version: "2.12.2", BuildDate: "07/09/2021"}},
+		BMCAddress: "192.0.2.10", BMCV6Address: "2001:db8::10",
+		Boot: Boot{CurrentBootMode: "uefi", PXEInterface: "aa:bb:cc:00:00:01"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -79,6 +79,15 @@ type SystemVendor struct {
 	ProductName  string `json:"product_name"`
 	SerialNumber string `json:"serial_number"`
 	Manufacturer string `json:"manufacturer"`
+	// Firmware is what the machine starts with; nil if DMI tells nothing of it.
+	Firmware *Firmware `json:"firmware,omitempty"`
+}
+
+// Firmware is a BIOS or UEFI, from DMI; BuildDate is as its maker writes it.
+type Firmware struct {
+	Vendor    string `json:"vendor"`
+	Version   string `json:"version"`
+	BuildDate string `json:"build_date"`
 }
 
 // Boot tells how the machine was started: "bios" or "uefi", and from which NIC (its MAC address, if known).
@@ -94,6 +103,8 @@ type Sources struct {
 	Dev  fs.FS // /dev: a disk without a node here is not ours
 	// Addresses returns the addresses of an interface; nil means none are known.
 	Addresses func(name string) []netip.Addr
+	// BMC returns the addresses of the machine's controller, invalid ones if they are not known; nil: nobody asks.
+	BMC func() (v4, v6 netip.Addr)
 	// LLDP is what was heard on each interface; nil: nobody listened.
 	LLDP         map[string][]lldp.TLV
 	Architecture string // uname -m
@@ -104,7 +115,7 @@ type Sources struct {
 
 // Collect reads everything. A fact that cannot be read stays empty: half an inventory is worth more than none.
 func Collect(s Sources) Inventory {
-	return Inventory{
+	inv := Inventory{
 		Interfaces:   s.interfaces(),
 		CPU:          s.cpu(),
 		Disks:        Disks(s.Sys, s.Dev),
@@ -113,6 +124,16 @@ func Collect(s Sources) Inventory {
 		Boot:         Boot{CurrentBootMode: BootMode(s.Sys), PXEInterface: BootMAC(s.BootIF)},
 		Hostname:     s.Hostname,
 	}
+	if s.BMC != nil {
+		v4, v6 := s.BMC()
+		if v4.IsValid() {
+			inv.BMCAddress = v4.String()
+		}
+		if v6.IsValid() {
+			inv.BMCV6Address = v6.String()
+		}
+	}
+	return inv
 }
 
 // BootMode is "uefi" when the kernel was started by UEFI firmware, else "bios".
@@ -143,7 +164,11 @@ func BootMAC(bootif string) string {
 
 func (s Sources) vendor() SystemVendor {
 	dmi := func(name string) string { return readLine(s.Sys, "class/dmi/id/"+name) }
-	return SystemVendor{ProductName: dmi("product_name"), SerialNumber: dmi("product_serial"), Manufacturer: dmi("sys_vendor")}
+	v := SystemVendor{ProductName: dmi("product_name"), SerialNumber: dmi("product_serial"), Manufacturer: dmi("sys_vendor")}
+	if f := (Firmware{Vendor: dmi("bios_vendor"), Version: dmi("bios_version"), BuildDate: dmi("bios_date")}); f != (Firmware{}) {
+		v.Firmware = &f
+	}
+	return v
 }
 
 // maxFile bounds what is read from a kernel file.

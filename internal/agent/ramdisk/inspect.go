@@ -77,6 +77,13 @@ func (a *agent) inspectionData() map[string]any {
 			data["logs"] = logs
 		case "pci-devices":
 			data["pci_devices"] = pciDevices(a.o.Sources.Sys)
+		case "numa-topology":
+			topology, err := hardware.NUMATopology(a.o.Sources.Sys)
+			if err != nil { // a machine without one can be used all the same
+				a.log.Warn("no NUMA topology", "err", err)
+				continue
+			}
+			data["numa_topology"] = topology
 		case collectLLDP:
 			heard := a.o.Sources.LLDP
 			if heard == nil {

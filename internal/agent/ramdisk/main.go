@@ -10,11 +10,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +90,7 @@ func live(ctx context.Context, log *slog.Logger, logs *LogBuffer, level *slog.Le
 	if cfg.Debug {
 		level.Set(slog.LevelDebug)
 	}
-	src := systemSources()
+	src := systemSources(ctx)
 	src.BootIF = cfg.BootMAC
 	log.Info("tripleo-agent in the ramdisk", "version", Version, "api", cfg.APIURL, "inspection", cfg.InspectionURL,
 		"boot_mac", cfg.BootMAC, "boot_mode", hardware.BootMode(src.Sys), "first_process", first)
@@ -139,8 +141,9 @@ func arrays(first bool) Assembler {
 	return md.Kernel{}
 }
 
-func systemSources() hardware.Sources {
+func systemSources(ctx context.Context) hardware.Sources {
 	src := hardware.Sources{Proc: os.DirFS("/proc"), Sys: os.DirFS("/sys"), Dev: os.DirFS("/dev"), Addresses: interfaceAddresses}
+	src.BMC = sync.OnceValues(func() (v4, v6 netip.Addr) { return hardware.BMCAddresses(ctx) })
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		src.Architecture = unix.ByteSliceToString(u.Machine[:])

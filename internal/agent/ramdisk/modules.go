@@ -28,8 +28,8 @@ const (
 
 // loadModules loads the drivers of everything in the machine, and from then on of whatever appears. Packet
 // sockets, which DHCP needs, have no device that would ask for them; a SCSI disk appears only when its driver is
-// there to look; the kernel would ask for RAID levels by
-// a program that is not there.
+// there to look; a controller that only SMBIOS tells of appears once the IPMI driver looks there; the kernel would ask
+// for RAID levels by a program that is not there.
 func loadModules(ctx context.Context, log *slog.Logger) error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
@@ -46,7 +46,7 @@ func loadModules(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	l := &kmod.Loader{Index: index, Insert: func(file string) error { return insertModule(dir + "/" + file) }}
-	for _, name := range []string{"af_packet", "ipv6", "sd_mod", "evdev", "efivarfs", "raid0", "raid1", "raid10"} {
+	for _, name := range []string{"af_packet", "ipv6", "sd_mod", "evdev", "efivarfs", "ipmi_devintf", "raid0", "raid1", "raid10"} {
 		if err := l.Load(name); err != nil {
 			log.Warn("module not loaded", "module", name, "err", err)
 		}
