@@ -22,6 +22,11 @@ func TestPlanLintsClean(t *testing.T) {
 		{"little memory", stock, []string{"environments/low-memory-usage.yaml"}},
 		{"TLS for the public, by address", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/inject-trust-anchor.yaml", "environments/ssl/tls-endpoints-public-ip.yaml"}},
 		{"TLS for the public, by name", stock, []string{"environments/ssl/enable-tls.yaml", "environments/ssl/tls-endpoints-public-dns.yaml"}},
+		{"TLS everywhere", stock, []string{"environments/ssl/enable-internal-tls.yaml"}},
+		{"TLS everywhere, isolated networks, three controllers", stock, []string{"environments/network-isolation.yaml", "environments/ha.yaml", "environments/ssl/enable-internal-tls.yaml", "environments/ssl/tls-everywhere-endpoints-dns.yaml"}},
+		{"TLS everywhere, another certificate for the public", stock, []string{"environments/ssl/enable-internal-tls.yaml", "environments/ssl/enable-tls.yaml"}},
+		{"machines that somebody else installed", deployed, []string{"environments/deployed-server-environment.yaml"}},
+		{"machines that somebody else installed, isolated networks, TLS everywhere", deployed, []string{"environments/network-isolation.yaml", "environments/deployed-server-environment.yaml", "environments/ssl/enable-internal-tls.yaml"}},
 		{"custom roles", func(t *testing.T) variant {
 			return variant{roles: parseList(t, "roles", custom), networks: stock(t).networks}
 		}, []string{"environments/network-isolation.yaml", "environments/low-memory-usage.yaml"}},

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed *.yaml common network services environments
+//go:embed *.yaml common deployed-server network services environments
 var files embed.FS
 
 // FS is the plan's tree, overcloud.j2.yaml and plan-environment.yaml at its root.

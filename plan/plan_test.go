@@ -244,6 +244,27 @@ func (s *scope) output(name string) any {
 	return nil
 }
 
+// property evaluates a property of a resource; path goes into it.
+func (s *scope) property(resource string, path ...string) any {
+	s.t.Helper()
+	ev := hot.NewEvaluator(s.tmpl, s)
+	for _, r := range s.tmpl.Resources {
+		if r.Name != resource {
+			continue
+		}
+		v, err := ev.Value(r.Properties)
+		if err != nil {
+			s.t.Fatalf("%s: resource %s: %v", s.tmpl.File, resource, err)
+		}
+		for _, key := range path {
+			v = field(v, key)
+		}
+		return v
+	}
+	s.t.Fatalf("%s: no resource %s", s.tmpl.File, resource)
+	return nil
+}
+
 // ordered gives parameter values the shape they have after a request's JSON was decoded.
 func ordered(t *testing.T, values map[string]any) map[string]any {
 	t.Helper()
@@ -260,9 +281,11 @@ func ordered(t *testing.T, values map[string]any) map[string]any {
 	return out
 }
 
-// TestServicesGiveWhatTheHookTakes evaluates every service of the stock roles and gives its data to the hook's parser.
-func TestServicesGiveWhatTheHookTakes(t *testing.T) {
-	p := load(t, stock(t))
+// services evaluates every service of the stock roles, on a node with all of them whose address is 192.168.24.9, and gives its
+// data to the hook's parser: by step and name.
+func services(t *testing.T, withTLS bool, envs ...string) map[string]map[string]service.Service {
+	t.Helper()
+	p := load(t, stock(t), envs...)
 	yaql := hot.NewYaql()
 	ips := map[string]any{}
 	for _, n := range []string{"ctlplane", "storage", "storage_mgmt", "internal_api", "tenant", "external"} {
@@ -270,7 +293,7 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 	}
 	netMap := (&scope{t: t, tmpl: p.templates["network/service_net_map.yaml"], yaql: yaql}).output("service_net_map")
 	endpoints := (&scope{t: t, tmpl: p.templates["network/endpoints/endpoint_map.yaml"], yaql: yaql,
-		given: ordered(t, map[string]any{"NetIpMap": ips, "ServiceNetMap": netMap})}).output("endpoint_map")
+		given: ordered(t, withFaces(p, map[string]any{"NetIpMap": ips, "ServiceNetMap": netMap}))}).output("endpoint_map")
 	given := map[string]any{
 		"ServiceNetMap": netMap, "EndpointMap": endpoints, "VipMap": ips, "NtpServer": "0.pool.ntp.org,1.pool.ntp.org",
 		"AdminPassword": "adminpassword", "AdminToken": "databasepassword", "RabbitPassword": "rabbitpassword", "RabbitCookie": "cookie",
@@ -281,6 +304,15 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		"DefaultPasswords":   map[string]any{"mysql_root_password": "drawn", "rabbit_cookie": "drawn"},
 		"KeystoneFernetKeys": map[string]any{"/etc/keystone/fernet-keys/0": map[string]any{"content": "k0"}},
 	}
+	bind, tls := ips, map[string]any{"enabled": "false", "ca_file": "", "database": ""}
+	if withTLS {
+		given["EnableInternalTLS"] = true
+		bind = map[string]any{}
+		for n := range ips {
+			bind[n] = "127.0.0.1"
+		}
+		tls = map[string]any{"enabled": "true", "ca_file": "/etc/pki/tripleo/ca.crt", "database": "&ssl_ca=/etc/pki/tripleo/ca.crt"}
+	}
 	given = ordered(t, given)
 	node := map[string]any{"name": "c0", "fqdn": "c0.localdomain", "ip": ips}
 	var names []any
@@ -290,7 +322,8 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 		}
 	}
 	node["services"] = names
-	facts := map[string]any{"node": map[string]any{"hostname": "c0", "fqdn": "c0.localdomain", "index": "0", "ip": ips, "nodes": []any{node}}}
+	facts := map[string]any{"node": map[string]any{"hostname": "c0", "fqdn": "c0.localdomain", "index": "0", "ip": ips, "bind": bind,
+		"tls": tls, "nodes": []any{node}}}
 	all := map[string]map[string]service.Service{}
 	for name, tmpl := range p.templates {
 		if !strings.HasPrefix(name, "services/") {
@@ -331,6 +364,32 @@ func TestServicesGiveWhatTheHookTakes(t *testing.T) {
 			all[step][spec.Services[0].Name] = spec.Services[0]
 		}
 	}
+	return all
+}
+
+// withFaces adds the entries of EndpointMap that an environment has, if any.
+func withFaces(p *templates, given map[string]any) map[string]any {
+	if faces, ok := p.env.Defaults.Get("EndpointMap"); ok {
+		given["EndpointMap"] = faces
+	}
+	return given
+}
+
+// content is the text that a service writes to a file.
+func content(t *testing.T, s service.Service, path string) string {
+	t.Helper()
+	for _, f := range s.Files {
+		if f.Path == path && f.Content != nil {
+			return *f.Content
+		}
+	}
+	t.Errorf("%s has no file %s with content", s.Name, path)
+	return ""
+}
+
+// TestServicesGiveWhatTheHookTakes looks at what the services say without TLS.
+func TestServicesGiveWhatTheHookTakes(t *testing.T) {
+	all := services(t, false)
 	k := all["step_3"]["keystone"]
 	ini := k.Files[0].INI
 	want := "mysql+pymysql://keystone:databasepassword@192.168.24.9:3306/keystone?charset=utf8mb4"
@@ -401,5 +460,42 @@ func TestPublicEndpointsWithTLS(t *testing.T) {
 	}
 	if strings.Contains(text, "10.0.5.9:3306") {
 		t.Error("the database is on the public address")
+	}
+}
+
+// TestDeployedServerRoles compares the roles of machines that somebody else installed with the stock ones: they are the same but
+// for the images and flavors, which need not be there.
+func TestDeployedServerRoles(t *testing.T) {
+	without := func(list []any) []map[string]any {
+		var out []map[string]any
+		for _, r := range list {
+			m := map[string]any{}
+			for k, v := range r.(*yaml11.OrderedMap).All() {
+				if k != "disable_constraints" {
+					m[k] = v
+				}
+			}
+			out = append(out, m)
+		}
+		return out
+	}
+	for _, r := range deployed(t).roles {
+		if field(r, "disable_constraints") != true {
+			t.Errorf("role %s asks for an image and a flavor", str(r, "name"))
+		}
+	}
+	if diff := cmp.Diff(without(stock(t).roles), without(deployed(t).roles), cmp.AllowUnexported(yaml11.OrderedMap{})); diff != "" {
+		t.Errorf("deployed-server-roles-data.yaml is not what roles_data.yaml is: -want +got\n%s", diff)
+	}
+}
+
+// TestDeployedServer gives a machine the address that the operator says, and Heat its name and address.
+func TestDeployedServer(t *testing.T) {
+	p := load(t, deployed(t), "environments/deployed-server-environment.yaml")
+	s := &scope{t: t, tmpl: p.templates["deployed-server/deployed-neutron-port.yaml"], yaql: hot.NewYaql(), given: ordered(t, map[string]any{"name": "c0-ctlplane",
+		"DeployedServerPortMap": map[string]any{"c0-ctlplane": map[string]any{"fixed_ips": []any{map[string]any{"ip_address": "192.0.2.7"}}}}})}
+	list, _ := s.output("fixed_ips").([]any)
+	if len(list) != 1 || str(list[0], "ip_address") != "192.0.2.7" {
+		t.Errorf("the address is %v", list)
 	}
 }

@@ -22,6 +22,11 @@ func stock(t *testing.T) variant {
 	return variant{roles: yamlList(t, "roles_data.yaml"), networks: yamlList(t, "network_data.yaml")}
 }
 
+// deployed are the roles of machines that somebody else installed.
+func deployed(t *testing.T) variant {
+	return variant{roles: yamlList(t, "deployed-server/deployed-server-roles-data.yaml"), networks: yamlList(t, "network_data.yaml")}
+}
+
 func yamlList(t *testing.T, name string) []any {
 	t.Helper()
 	data, err := fs.ReadFile(plan.FS(), name)

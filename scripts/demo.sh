@@ -4,7 +4,8 @@
 # a compute node, changes a setting, removes a node and deletes the overcloud. `demo.sh ha` is a demo of its own: three
 # controllers, of which the one with the virtual IP loses its power while clients work, and comes back. `demo.sh down`
 # removes everything but the image cache. Environment: DEMO_DIR (default .tripleo), TRIPLEO_IMAGE_CACHE (default .cache/images), and for a second
-# demo beside another DEMO_LAB (name of the lab, default tripleo-lab) and DEMO_PORT (of the undercloud, default 8000).
+# demo beside another DEMO_LAB (name of the lab, default tripleo-lab) and DEMO_PORT (of the undercloud, default 8000). DEMO_ENVIRONMENTS are
+# further arguments of the deployment: DEMO_ENVIRONMENTS='-e environments/ssl/enable-internal-tls.yaml' has TLS everywhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -91,7 +92,8 @@ parameter_defaults:
   KeyName: demo
 YAML
   shift
-  (cd "$dir" && "$tripleo" overcloud deploy --templates --libvirt-type qemu -e environments/low-memory-usage.yaml -e "$dir/demo.yaml" "$@")
+  # shellcheck disable=SC2086 # they are several words
+  (cd "$dir" && "$tripleo" overcloud deploy --templates --libvirt-type qemu -e environments/low-memory-usage.yaml ${DEMO_ENVIRONMENTS:-} -e "$dir/demo.yaml" "$@")
 }
 
 overcloud() { # a client inside the lab, where the overcloud's network is

@@ -311,7 +311,7 @@ func rotateAuthority(r *run, in input) (any, error) {
 	if as == nil {
 		return nil, fmt.Errorf("plan %s has no certificate authority: it was never deployed with environments/ssl/enable-internal-tls.yaml", container)
 	}
-	state := ""
+	var state string
 	switch {
 	case len(as.list) == 1:
 		a, err := newAuthority(container, r.ac.Now())
