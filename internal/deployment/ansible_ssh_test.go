@@ -23,13 +23,13 @@ import (
 const nodeScript = `set -e
 d=$1 ip=$2
 mount --make-rprivate /
-mount -t tmpfs tmpfs "$d"
+mount -t tmpfs none "$d"
 for p in etc home; do
   mkdir -p "$d/$p.up" "$d/$p.work"
-  mount -t overlay overlay -o "lowerdir=/$p,upperdir=$d/$p.up,workdir=$d/$p.work" "/$p"
+  mount -t overlay none -o "lowerdir=/$p,upperdir=$d/$p.up,workdir=$d/$p.work" "/$p"
 done
-mount -t tmpfs tmpfs /var/mail
-mount -t tmpfs -o mode=0700 tmpfs /root
+mount -t tmpfs none /var/mail
+mount -t tmpfs -o mode=0700 none /root
 mkdir -p /run/sshd "$HOME/.ssh"
 printf '%s\n' "$KEY" >"$HOME/.ssh/authorized_keys"
 chmod -R go= "$HOME/.ssh"

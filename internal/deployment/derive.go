@@ -1,8 +1,10 @@
 package deployment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -91,10 +93,10 @@ func joinNumbers(nums []int) string {
 func convertNumbers(_ *run, in input) (any, error) { return numbersToRanges(in.str("num_list")) }
 func convertRanges(_ *run, in input) (any, error)  { return rangesToNumbers(in.str("range_list")) }
 
-// core is a physical core of introspection's numa_topology: its NUMA node and its thread siblings.
+// core is a physical core of introspection's numa_topology: its NUMA node and its thread siblings, as they are listed.
 type core struct {
-	node, cpu int
-	threads   []int
+	node    int
+	threads []int
 }
 
 func intOf(v any) int {
@@ -110,43 +112,53 @@ func intOf(v any) int {
 	return 0
 }
 
+// cores are those of the data, in its order.
 func cores(data any) ([]core, error) {
 	list, _ := dig(data, "numa_topology", "cpus").([]any)
 	if len(list) == 0 {
-		return nil, errors.New("Introspection data does not contain numa_topology.cpus") //nolint:staticcheck // the text clients know
+		return nil, errors.New("Introspection data does not have numa_topology.cpus") //nolint:staticcheck // the text clients know
 	}
 	out := make([]core, len(list))
 	for i, c := range list {
-		out[i] = core{node: intOf(dig(c, "numa_node")), cpu: intOf(dig(c, "cpu"))}
+		out[i] = core{node: intOf(dig(c, "numa_node"))}
 		sib, _ := dig(c, "thread_siblings").([]any)
 		for _, t := range sib {
 			out[i].threads = append(out[i].threads, intOf(t))
 		}
-		slices.Sort(out[i].threads)
+		if len(out[i].threads) == 0 {
+			return nil, fmt.Errorf("numa_topology.cpus[%d] has no thread_siblings", i)
+		}
 	}
-	slices.SortFunc(out, func(a, b core) int { return a.node<<16 + a.cpu - b.node<<16 - b.cpu })
 	return out, nil
 }
 
-// hostCPUs are the threads of the first core of each NUMA node, which the host keeps for itself.
+// hostCores is, of each NUMA node, the index of the core with the lowest thread: the host keeps it for itself.
+func hostCores(all []core) map[int]int {
+	out := map[int]int{}
+	for i, c := range all {
+		if j, ok := out[c.node]; !ok || slices.Min(c.threads) < slices.Min(all[j].threads) {
+			out[c.node] = i
+		}
+	}
+	return out
+}
+
+// hostCPUs are the threads of the cores that the host keeps, by NUMA node.
 func hostCPUs(_ *run, in input) (any, error) {
 	all, err := cores(in.value("inspect_data"))
 	if err != nil {
 		return nil, err
 	}
-	seen := map[int]bool{}
+	kept := hostCores(all)
 	var nums []int
-	for _, c := range all {
-		if !seen[c.node] {
-			seen[c.node] = true
-			nums = append(nums, c.threads...)
-		}
+	for _, node := range slices.Sorted(maps.Keys(kept)) {
+		nums = append(nums, all[kept[node]].threads...)
 	}
 	return joinNumbers(nums), nil
 }
 
-// dpdkCores picks for each NUMA node as many physical cores as numa_nodes_cores_count says, after the first one, which
-// is the host's, and returns all their threads.
+// dpdkCores picks for each NUMA node as many physical cores as numa_nodes_cores_count says, but not the host's, and returns
+// all their threads.
 func dpdkCores(_ *run, in input) (any, error) {
 	all, err := cores(in.value("inspect_data"))
 	if err != nil {
@@ -156,23 +168,15 @@ func dpdkCores(_ *run, in input) (any, error) {
 	if len(counts) == 0 {
 		return nil, errors.New("CPU physical cores count for each NUMA nodes is not available") //nolint:staticcheck // the text clients know
 	}
+	kept := hostCores(all)
 	var out []int
 	for node, c := range counts {
 		want, have := intOf(c), 0
-		first := true
-		for _, core := range all {
-			if core.node != node {
-				continue
+		for i, core := range all {
+			if core.node == node && i != kept[node] && have < want {
+				out = append(out, core.threads...)
+				have++
 			}
-			if first {
-				first = false
-				continue
-			}
-			if have == want {
-				break
-			}
-			out = append(out, core.threads...)
-			have++
 		}
 		if have < want {
 			return nil, fmt.Errorf("NUMA node %d has %d physical cores for DPDK, %d are wanted", node, have, want)
@@ -190,6 +194,14 @@ func dpdkNics(_ *run, in input) (any, error) {
 		node[text(n, "name")] = intOf(dig(n, "numa_node"))
 	}
 	names := nicNumbers(in.value("inspect_data"))
+	switch inventory, _ := dig(in.value("inspect_data"), "inventory", "interfaces").([]any); {
+	case len(inventory) == 0:
+		return nil, errors.New("Introspection data does not have inventory.interfaces") //nolint:staticcheck // the text clients know
+	case len(nics) == 0:
+		return nil, errors.New("Introspection data does not have numa_topology.nics") //nolint:staticcheck // as above
+	case len(names) == 0:
+		return nil, errors.New("Unable to determine active interfaces (has_carrier)") //nolint:staticcheck // as above
+	}
 	def, err := in.integer("mtu_default", 1500)
 	if err != nil {
 		return nil, err
@@ -204,10 +216,11 @@ func dpdkNics(_ *run, in input) (any, error) {
 				walk(e, mtu)
 			}
 		case *yaml11.OrderedMap:
-			if m := intOf(dig(x, "mtu")); m > 0 {
-				mtu = m
+			kind := text(x, "type")
+			if m := intOf(dig(x, "mtu")); m > 0 && (kind == "ovs_dpdk_port" || kind == "ovs_dpdk_bond") {
+				mtu = m // what a bridge has is not its ports'
 			}
-			if text(x, "type") == "ovs_dpdk_port" {
+			if kind == "ovs_dpdk_port" {
 				members, _ := dig(x, "members").([]any)
 				for _, m := range members {
 					name := text(m, "name")
@@ -246,8 +259,8 @@ func nicNumbers(data any) map[string]string {
 			others = append(others, name)
 		}
 	}
-	slices.Sort(embedded)
-	slices.Sort(others)
+	slices.SortFunc(embedded, natural)
+	slices.SortFunc(others, natural)
 	out := map[string]string{}
 	for i, n := range append(embedded, others...) {
 		out[fmt.Sprintf("nic%d", i+1)] = n
@@ -255,8 +268,28 @@ func nicNumbers(data any) map[string]string {
 	return out
 }
 
-// dpdkSocketMemory computes the memory in MB that DPDK takes of each NUMA node: for each MTU, rounded up to the packet's
-// buffer of 1024 bytes, (MTU + overhead) × packets, plus 500 MB, at least the minimum, in multiples of 1024.
+// natural compares names with the numbers in them as numbers: eth2 is before eth10.
+func natural(x, y string) int {
+	digits := func(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }
+	for x != "" && y != "" {
+		if n, m := digits(x), digits(y); n > 0 && m > 0 {
+			a, b := strings.TrimLeft(x[:n], "0"), strings.TrimLeft(y[:m], "0")
+			if c := cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)); c != 0 {
+				return c
+			}
+			x, y = x[n:], y[m:]
+			continue
+		}
+		if x[0] != y[0] {
+			return cmp.Compare(x[0], y[0])
+		}
+		x, y = x[1:], y[1:]
+	}
+	return cmp.Compare(len(x), len(y))
+}
+
+// dpdkSocketMemory computes the memory in MB that DPDK takes of each NUMA node: for each MTU of its interfaces, rounded up to the packet's
+// buffer of 1024 bytes, (MTU + overhead) × packets, plus 500 MB; the minimum where there is no interface; in multiples of 1024.
 func dpdkSocketMemory(_ *run, in input) (any, error) {
 	overhead, err := in.integer("overhead", 800)
 	if err != nil {
@@ -275,16 +308,14 @@ func dpdkSocketMemory(_ *run, in input) (any, error) {
 		mtus := map[int]bool{}
 		for _, nic := range in.list("dpdk_nics_numa_info") {
 			if intOf(dig(nic, "numa_node")) == intOf(n) {
-				mtu := intOf(dig(nic, "mtu"))
-				mtus[(mtu+1023)/1024*1024] = true
+				mtus[intOf(dig(nic, "mtu"))] = true
 			}
 		}
 		memory := 0
 		for mtu := range mtus {
-			memory += (mtu + overhead) * packets / (1 << 20)
+			memory += ((mtu+1023)/1024*1024 + overhead) * packets / (1 << 20)
 		}
-		memory = max(memory+500, least)
-		if len(mtus) == 0 {
+		if memory += 500; len(mtus) == 0 {
 			memory = least
 		}
 		parts = append(parts, strconv.Itoa(int(math.Ceil(float64(memory)/1024))*1024))

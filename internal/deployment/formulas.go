@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -10,13 +11,13 @@ import (
 	"github.com/tripleo/tripleo/internal/yaml11"
 )
 
-// What Nova reserves on a host with Ceph's OSDs, as TripleO's documentation of hyper-converged nodes gives it.
+// What the formulas assume unless user_inputs says otherwise, as TripleO's documentation of derived parameters has it.
 const (
-	gibPerOSD       = 3.0
-	coresPerOSD     = 1.0
-	gibPerGuest     = 0.5
+	gibPerOSD       = 3.0 // gb_per_osd
+	coresPerOSD     = 1.0 // cores_per_osd
+	gibPerGuest     = 0.5 // gb_overhead_per_guest
 	reservedHostMiB = 4096
-	hostOverheadMTU = 800
+	hostOverheadMTU = 800 // overhead
 	packetsOfBuffer = 4096 * 64
 )
 
@@ -52,11 +53,40 @@ type derivation struct {
 	out, params *yaml11.OrderedMap
 }
 
-func (d *derivation) userInt(name string, def int) int {
-	if v := dig(d.user, name); v != nil {
-		return intOf(v)
+// userInt is an integer of user_inputs; what is no integer is an error in the words that clients know.
+func (d *derivation) userInt(name string, def int64) (int, error) {
+	v := dig(d.user, name)
+	if v == nil {
+		v = def
 	}
-	return def
+	n, ok := v.(int64)
+	if !ok || n < 0 {
+		return 0, fmt.Errorf("%s user input '%v' is invalid", name, v)
+	}
+	return int(n), nil
+}
+
+// needed is an integer that only the operator knows.
+func (d *derivation) needed(name string) (int, error) {
+	n, err := d.userInt(name, 0)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%s user input is not provided", name)
+	}
+	return n, err
+}
+
+// userNumber is a number of user_inputs.
+func (d *derivation) userNumber(name string, def float64) (float64, error) {
+	switch v := dig(d.user, name).(type) {
+	case nil:
+		return def, nil
+	case int64:
+		return float64(v), nil
+	case float64:
+		return v, nil
+	default:
+		return 0, fmt.Errorf("'%v' is not a valid %s value.", v, name) //nolint:staticcheck // the text clients know
+	}
 }
 
 // numaNodes are the NUMA nodes with memory, in order.
@@ -92,11 +122,19 @@ func (d *derivation) dpdk(r *run) error {
 	if len(nics) == 0 {
 		return errors.New("os-net-config gives no interface to DPDK")
 	}
+	pmdCores, err := d.needed("num_phy_cores_per_numa_node_for_pmd")
+	if err != nil {
+		return err
+	}
+	overhead, err := d.userInt("overhead", hostOverheadMTU)
+	if err != nil {
+		return err
+	}
 	counts, numa := []any{}, []any{}
 	for _, n := range nodes {
 		count := 1
 		if slices.ContainsFunc(nics, func(nic any) bool { return intOf(dig(nic, "numa_node")) == n }) {
-			count = d.userInt("num_phy_cores_per_numa_node_for_pmd", 1)
+			count = pmdCores
 		}
 		for len(counts) < n {
 			counts = append(counts, 0)
@@ -119,7 +157,7 @@ func (d *derivation) dpdk(r *run) error {
 	if err != nil {
 		return err
 	}
-	memory, err := dpdkSocketMemory(r, newInput(map[string]any{"dpdk_nics_numa_info": nics, "numa_nodes": numa, "overhead": hostOverheadMTU, "packet_size_in_buffer": packetsOfBuffer, "minimum_socket_memory": 1500}))
+	memory, err := dpdkSocketMemory(r, newInput(map[string]any{"dpdk_nics_numa_info": nics, "numa_nodes": numa, "overhead": overhead, "packet_size_in_buffer": packetsOfBuffer, "minimum_socket_memory": 1500}))
 	if err != nil {
 		return err
 	}
@@ -149,27 +187,15 @@ func (d *derivation) host(_ *run) error {
 	}
 	hostList := firstText(text(d.params, "OvsDpdkCoreList"), text(d.params, "SriovHostCpusList"))
 	if hostList == "" {
-		return errors.New("the CPUs of the host are not known: derive DPDK's or SR-IOV's parameters first")
+		return errors.New("Unable to combine host and dpdk cpus list") //nolint:staticcheck // the text clients know
 	}
-	used := map[int]bool{}
-	hosts := map[int]bool{}
-	for _, name := range []string{"OvsDpdkCoreList", "SriovHostCpusList", "OvsPmdCoreList"} {
-		list := text(d.params, name)
-		if list == "" {
-			continue
-		}
-		plain, err := rangesToNumbers(list)
-		if err != nil {
-			return err
-		}
-		nums, err := numbers(plain)
-		if err != nil {
-			return err
-		}
-		for _, n := range nums {
-			used[n] = true
-			hosts[n] = hosts[n] || name != "OvsPmdCoreList"
-		}
+	used, err := cpuSet(hostList, text(d.params, "OvsPmdCoreList"))
+	if err != nil {
+		return err
+	}
+	hosts, err := cpuSet(hostList)
+	if err != nil {
+		return err
 	}
 	var guests, isolated []int
 	for _, c := range all {
@@ -183,7 +209,7 @@ func (d *derivation) host(_ *run) error {
 		}
 	}
 	if len(guests) == 0 {
-		return errors.New("no CPU is left for guests")
+		return errors.New("Unable to determine nova vcpu pin set") //nolint:staticcheck // the text clients know
 	}
 	pin, err := numbersToRanges(joinNumbers(guests))
 	if err != nil {
@@ -193,54 +219,159 @@ func (d *derivation) host(_ *run) error {
 	if err != nil {
 		return err
 	}
-	memory := intOf(dig(d.hw, "inventory", "memory", "physical_mb"))
-	pages := max(memory*d.userInt("huge_page_allocation_percentage", 50)/100/1024, 0)
-	iommu := ""
-	flags := strings.ToLower(text(d.hw, "inventory", "cpu", "model_name"))
-	if strings.Contains(flags, "intel") {
-		iommu = " intel_iommu=on"
+	reserved, err := d.userInt("host_mem_default", reservedHostMiB)
+	if err != nil {
+		return err
+	}
+	args, err := d.kernelArgs(iso)
+	if err != nil {
+		return err
 	}
 	d.params.Delete("SriovHostCpusList") // only a step on the way
-	d.params.Set("NovaVcpuPinSet", []any{pin})
-	d.params.Set("NovaComputeCpuSharedSet", []any{hostList})
-	d.params.Set("NovaReservedHostMemory", reservedHostMiB)
+	d.params.Set("NovaVcpuPinSet", pin)
+	d.params.Set("NovaComputeCpuSharedSet", hostList)
+	d.params.Set("NovaReservedHostMemory", int64(reserved))
 	d.params.Set("IsolCpusList", iso)
-	d.params.Set("KernelArgs", fmt.Sprintf("default_hugepagesz=1GB hugepagesz=1G hugepages=%d%s iommu=pt isolcpus=%s", pages, iommu, iso))
+	d.params.Set("KernelArgs", args)
 	return nil
 }
 
-// hci sets how much of a hyper-converged host Nova leaves to Ceph.
-func (d *derivation) hci(_ *run) error {
-	profile := dig(d.user, "hci_profile_config", firstText(text(d.user, "hci_profile"), "default"))
-	guestMB := intOf(dig(profile, "average_guest_memory_size_in_mb"))
-	guestUse := float64(intOf(dig(profile, "average_guest_cpu_utilization_percentage"))) / 100
-	if guestMB <= 0 || guestUse <= 0 {
-		return errors.New("user_inputs.hci_profile_config lacks average_guest_memory_size_in_mb or average_guest_cpu_utilization_percentage of the profile hci_profile")
-	}
-	disks, _ := dig(d.in.value("environment_parameters"), "CephAnsibleDisksConfig", "devices").([]any)
-	osds := len(disks)
-	if osds == 0 {
-		if found, _ := dig(d.hw, "inventory", "disks").([]any); len(found) > 1 {
-			osds = len(found) - 1 // all but the root disk
+// cpuSet are the CPUs of lists of ranges; an empty list has none.
+func cpuSet(lists ...string) (map[int]bool, error) {
+	out := map[int]bool{}
+	for _, l := range lists {
+		if l == "" {
+			continue
+		}
+		plain, err := rangesToNumbers(l)
+		if err != nil {
+			return nil, err
+		}
+		nums, err := numbers(plain)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range nums {
+			out[n] = true
 		}
 	}
-	memory := float64(intOf(dig(d.hw, "inventory", "memory", "physical_mb"))) / 1024
-	count := float64(intOf(dig(d.hw, "inventory", "cpu", "count")))
-	if osds == 0 || memory == 0 || count == 0 {
-		return fmt.Errorf("%d OSDs, %v GiB of memory and %v CPUs: all must be known", osds, memory, count)
+	return out, nil
+}
+
+// kernelArgs gives guests huge pages of 1 GiB: a share of the memory but for the 4 GiB of the host.
+func (d *derivation) kernelArgs(isolated string) (string, error) {
+	flags, _ := dig(d.hw, "inventory", "cpu", "flags").([]any)
+	if !slices.Contains(flags, any("pdpe1gb")) {
+		return "", errors.New("default huge page size 1GB is not supported")
 	}
-	left := memory - gibPerOSD*float64(osds)
-	guests := math.Floor(left / (float64(guestMB)/1024 + gibPerGuest))
-	cpus := count - coresPerOSD*float64(osds)
-	if guests < 1 || cpus <= 0 {
-		return fmt.Errorf("%d OSDs leave no room for a guest of %d MB", osds, guestMB)
+	memory := intOf(dig(d.hw, "inventory", "memory", "physical_mb"))
+	if memory == 0 {
+		return "", errors.New("Unable to determine total memory") //nolint:staticcheck // the text clients know
 	}
-	d.params.Set("NovaReservedHostMemory", int64(1024*(gibPerOSD*float64(osds)+guests*gibPerGuest)))
+	share, err := d.needed("huge_page_allocation_percentage")
+	if err != nil {
+		return "", err
+	}
+	pages := (memory/1024 - 4) * share / 100
+	if pages <= 0 {
+		return "", errors.New("Unable to determine huge pages") //nolint:staticcheck // the text clients know
+	}
+	iommu := ""
+	if strings.HasPrefix(text(d.hw, "inventory", "cpu", "model_name"), "Intel") {
+		iommu = "intel_iommu=on iommu=pt"
+	}
+	return fmt.Sprintf("default_hugepagesz=1GB hugepagesz=1G hugepages=%d %s isolcpus=%s", pages, iommu, isolated), nil
+}
+
+// hci sets how much of a hyper-converged host Nova leaves to Ceph. Without a profile nothing is derived.
+func (d *derivation) hci(_ *run) error {
+	name := text(d.user, "hci_profile")
+	if name == "" {
+		return nil
+	}
+	profile, _ := dig(d.user, "hci_profile_config", name).(*yaml11.OrderedMap)
+	if profile.Len() == 0 {
+		return fmt.Errorf("'%s' is not a valid HCI profile.", name) //nolint:staticcheck // the text clients know
+	}
+	of := &derivation{user: profile}
+	guestMB, err1 := of.userNumber("average_guest_memory_size_in_mb", 0)
+	guestUse, err2 := of.userNumber("average_guest_cpu_utilization_percentage", 0)
+	perGuest, err3 := d.userNumber("gb_overhead_per_guest", gibPerGuest)
+	perOSD, err4 := d.userNumber("gb_per_osd", gibPerOSD)
+	coresOf, err5 := d.userNumber("cores_per_osd", coresPerOSD)
+	if err := cmp.Or(err1, err2, err3, err4, err5); err != nil {
+		return err
+	}
+	if guestUse <= 0 || guestMB/1024+perGuest <= 0 {
+		return fmt.Errorf("profile %s: average_guest_cpu_utilization_percentage and the memory of a guest must be more than 0", name)
+	}
+	osds := d.osds()
+	if osds == 0 {
+		return errors.New("No Ceph OSDs found in the overcloud definition ('ceph::profile::params::osds').") //nolint:staticcheck // the text clients know
+	}
+	memory := intOf(dig(d.hw, "memory_mb"))
+	if memory == 0 {
+		return errors.New("Unable to determine the amount of physical memory (no 'memory_mb' found in introspection_data).") //nolint:staticcheck // as above
+	}
+	cpus, err := d.guestCPUs()
+	if err != nil {
+		return err
+	}
+	ceph := perOSD * float64(osds)
+	guests := math.Trunc((float64(memory)/1024 - ceph) / (guestMB/1024 + perGuest))
+	reserved := 1024 * int64(ceph+guests*perGuest)
+	ratio := float64(cpus-int(coresOf*float64(osds))) / (guestUse / 100) / float64(cpus)
+	switch {
+	case float64(reserved) > 0.8*float64(memory):
+		return fmt.Errorf("%d MB is not enough memory to run hyperconverged.", memory) //nolint:staticcheck // as above
+	case ratio < 0.5:
+		return fmt.Errorf("%d CPU cores are not enough to run hyperconverged.", cpus) //nolint:staticcheck // as above
+	}
+	d.params.Set("NovaReservedHostMemory", reserved)
 	extra := yaml11.NewMap()
 	if m, ok := dig(d.out, d.role+"ExtraConfig").(*yaml11.OrderedMap); ok {
 		extra = m.Clone()
 	}
-	extra.Set("nova::cpu_allocation_ratio", math.Floor(cpus/guestUse/count*100)/100)
+	extra.Set("nova::cpu_allocation_ratio", ratio)
 	d.out.Set(d.role+"ExtraConfig", extra)
 	return nil
+}
+
+// osds is how many disks Ceph gets on a node: by CephAnsibleDisksConfig, else by hieradata.
+func (d *derivation) osds() int {
+	env := d.in.value("environment_parameters")
+	for _, disks := range []any{dig(env, "CephAnsibleDisksConfig"), dig(d.in.value("heat_resource_tree"), "parameters", "CephAnsibleDisksConfig", "default")} {
+		devices, _ := dig(disks, "devices").([]any)
+		volumes, _ := dig(disks, "lvm_volumes").([]any)
+		if n := len(devices) + len(volumes); n > 0 {
+			return n
+		}
+	}
+	for _, key := range []string{d.role + "ExtraConfig", "ExtraConfig"} {
+		if m, ok := dig(env, key, "ceph::profile::params::osds").(*yaml11.OrderedMap); ok {
+			return m.Len()
+		}
+	}
+	return 0
+}
+
+// guestCPUs is how many CPUs guests have: those of NovaVcpuPinSet of the role, of all roles, or derived before; else all.
+func (d *derivation) guestCPUs() (int, error) {
+	env := d.in.value("environment_parameters")
+	for _, v := range []any{dig(env, d.key, "NovaVcpuPinSet"), dig(env, "NovaVcpuPinSet"), dig(d.params, "NovaVcpuPinSet")} {
+		list, _ := v.(string)
+		if l, ok := v.([]any); ok {
+			list = strings.Join(stringList(l), ",")
+		}
+		if list == "" {
+			continue
+		}
+		set, err := cpuSet(list)
+		return len(set), err
+	}
+	n := intOf(dig(d.hw, "cpus"))
+	if n == 0 {
+		return 0, errors.New("Unable to determine the number of CPU cores (no 'cpus' found in introspection_data).") //nolint:staticcheck // the text clients know
+	}
+	return n, nil
 }

@@ -73,8 +73,14 @@ func TestWorkflowInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(books) != 21 {
-		t.Errorf("there are %d workbooks", len(books))
+	theirs := 0
+	for _, b := range books {
+		if b.Name != "tripleo.certificates.v1" { // of our own
+			theirs++
+		}
+	}
+	if theirs != 21 {
+		t.Errorf("there are %d of 21 workbooks", theirs)
 	}
 	have := map[string]*yaml11.OrderedMap{}
 	for _, b := range books {
@@ -183,11 +189,12 @@ func TestLongScriptsHaveTime(t *testing.T) {
 func TestWorkflowInputsAreUsed(t *testing.T) {
 	why := map[string]string{
 		"tripleo.derive_params_formulas.v1.dpdk_derive_params heat_resource_tree": "the formula reads the plan itself",
-		"tripleo.derive_params_formulas.v1.hci_derive_params heat_resource_tree":  "the formula reads the plan itself",
 		"tripleo.fernet_keys.v1.rotate_fernet_keys ansible_extra_env_variables":   "the nodes' agents put the keys there, not Ansible",
 		"tripleo.package_update.v1.package_update_plan config_dir":                "the configuration stays in the container overcloud-config",
 		"tripleo.package_update.v1.converge_upgrade_plan timeout":                 "only the plan is changed; the deployment after it has the timeout",
 		"tripleo.package_update.v1.converge_upgrade_plan skip_deploy_identifier":  "only the plan is changed; the deployment after it has the flag",
+		"tripleo.certificates.v1.authority identifier":                            "a new value of it runs the workflow again",
+		"tripleo.certificates.v1.issue identifier":                                "a new value of it runs the workflow again",
 		"tripleo.validations.v1.add_validation_ssh_key_parameter queue_name":      "it is a part of others, which send the messages",
 	}
 	books, err := Workbooks()

@@ -86,7 +86,7 @@ func checkTable() []row {
 		{"tripleo.validations.check_nodes_count", "Compare wanted and available nodes", []actions.Param{req("statistics"), req("stack"), req("associated_nodes"), req("available_nodes"), req("parameters"), req("default_role_counts")}, checkNodesCount},
 		{"tripleo.validations.verify_profiles", "Compare wanted and available profiles", []actions.Param{req("nodes"), req("flavors")}, verifyProfiles},
 		{"tripleo.derive_params.formula", "Derive parameters of one kind for a role", []actions.Param{req("kind"), req("role_name"), req("hw_data"), opt("user_inputs", map[string]any{}), opt("network_configs", []any{}),
-			opt("environment_parameters", map[string]any{}), opt("derived_parameters", map[string]any{})}, deriveFormula},
+			opt("environment_parameters", map[string]any{}), opt("heat_resource_tree", map[string]any{}), opt("derived_parameters", map[string]any{})}, deriveFormula},
 		{"tripleo.derive_params.convert_number_to_range_list", "0,1,2 as 0-2", []actions.Param{req("num_list")}, convertNumbers},
 		{"tripleo.derive_params.convert_range_to_number_list", "0-2,^1 as 0,2", []actions.Param{req("range_list")}, convertRanges},
 		{"tripleo.derive_params.get_host_cpus_list", "CPUs that a host keeps", []actions.Param{req("inspect_data")}, hostCPUs},
