@@ -42,14 +42,14 @@ type end struct {
 	aggregate bool
 }
 
-// bindingProblem is why a port cannot be bound; its text is for the
+// bindingError is why a port cannot be bound; its text is for the
 // administrator.
-type bindingProblem struct{ text string }
+type bindingError struct{ text string }
 
-func (p *bindingProblem) Error() string { return p.text }
+func (p *bindingError) Error() string { return p.text }
 
 func problemf(format string, args ...any) error {
-	return &bindingProblem{fmt.Sprintf(format, args...)}
+	return &bindingError{fmt.Sprintf(format, args...)}
 }
 
 // cabled says whether a port's cables are the switches' business.
@@ -193,7 +193,7 @@ func (c *call) wire(d, old doc, retry bool) error {
 	if err != nil {
 		return err
 	}
-	var bad *bindingProblem
+	var bad *bindingError
 	want, err := c.ends(d)
 	if errors.As(err, &bad) {
 		want = nil
@@ -321,7 +321,7 @@ func (c *call) aim(at place) error {
 		if err != nil {
 			return err
 		}
-		var bad *bindingProblem
+		var bad *bindingError
 		if v, err := c.vlans(p); err == nil {
 			want = v
 		} else if !errors.As(err, &bad) { // what has a problem is off its network
@@ -506,7 +506,7 @@ func (c *call) mayTag(parent doc, subs []doc) error {
 		return nil
 	}
 	for _, s := range subs {
-		var bad *bindingProblem
+		var bad *bindingError
 		if _, err := c.subPortVLAN(s); errors.As(err, &bad) {
 			return badInput("sub_ports", bad.text)
 		} else if err != nil {

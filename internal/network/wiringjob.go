@@ -57,31 +57,36 @@ func (s *Service) startSwitches(ctx context.Context) error {
 	if s.fabric == nil {
 		return nil
 	}
+	err := s.adoptAll(ctx)
+	if ctx.Err() != nil {
+		return nil // stopped before it was done; the next start does it
+	}
+	return err
+}
+
+func (s *Service) adoptAll(ctx context.Context) error {
 	var bound []string
 	err := s.cfg.DB.View(ctx, func(tx *store.Tx) (err error) {
 		bound, err = texts(tx, `SELECT id FROM network_resources WHERE kind = 'port' AND (doc LIKE '%"local_link_information"%' OR id IN (SELECT port_id FROM network_cables)) ORDER BY id`)
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	for _, id := range bound {
+		err := s.cfg.DB.Tx(ctx, func(tx *store.Tx) error { return (&call{s: s, tx: tx}).adopt(id) })
 		if err != nil {
-			break
+			return fmt.Errorf("wire port %s: %w", id, err)
 		}
-		err = s.cfg.DB.Tx(ctx, func(tx *store.Tx) error { return (&call{s: s, tx: tx}).adopt(id) })
 	}
-	if err == nil {
-		err = s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
-			for _, sw := range s.fabric.Switches() {
-				if err := s.cfg.Jobs.Poke(tx, resyncJob, sw.Name, nil); err != nil {
-					return err
-				}
+	return s.cfg.DB.Tx(ctx, func(tx *store.Tx) error {
+		for _, sw := range s.fabric.Switches() {
+			if err := s.cfg.Jobs.Poke(tx, resyncJob, sw.Name, nil); err != nil {
+				return err
 			}
-			return nil
-		})
-	}
-	if ctx.Err() != nil {
+		}
 		return nil
-	}
-	return err
+	})
 }
 
 // adopt wires a port whose cables or problems are not those of now.
