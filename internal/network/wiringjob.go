@@ -57,11 +57,10 @@ func (s *Service) startSwitches(ctx context.Context) error {
 	if s.fabric == nil {
 		return nil
 	}
-	err := s.adoptAll(ctx)
-	if ctx.Err() != nil {
-		return nil // stopped before it was done; the next start does it
+	if err := s.adoptAll(ctx); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // stopped before it was done; the next start does it
 }
 
 func (s *Service) adoptAll(ctx context.Context) error {

@@ -79,7 +79,7 @@ func TestErrorsOfSwitchesNameThePlace(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"network:\n  switches: leaf1\n", ":2:13: network.switches is a string, expected a list"},
 		{"network:\n  switches: [leaf1]\n", ":2:14: network.switches[0] is a string, expected a mapping"},
-		{one("    adress: 192.0.2.1:1\n"), `:5:13: unknown key "adress"`},
+		{one("    hostname: 192.0.2.1:1\n"), `:5:15: unknown key "hostname"`},
 		{one("    driver: telnet\n"), `expected gnmi, noop`},
 		{one(""), `network.switches[0].address: switch address "", expected HOST:PORT or unix:/PATH`},
 		{one("    address: 192.0.2.1\n"), `:5:14: network.switches[0].address: switch address "192.0.2.1", expected HOST:PORT`},
