@@ -44,8 +44,17 @@ func cable(t *testing.T) (server, client string) {
 	}
 	run(t, "ip", "link", "add", "srv", "netns", server, "type", "veth", "peer", "name", "cli", "netns", client)
 	run(t, "ip", "-n", client, "link", "set", "cli", "address", mac.String())
-	for ns, dev := range map[string]string{server: "srv", client: "cli"} {
+	ends := map[string]string{server: "srv", client: "cli"}
+	for ns, dev := range ends {
 		run(t, "ip", "-n", ns, "link", "set", dev, "up")
+	}
+	for ns, dev := range ends { // link-local addresses come some time after the carrier
+		for try := 0; !strings.Contains(run(t, "ip", "-n", ns, "-6", "addr", "show", "dev", dev, "scope", "link"), "fe80::"); try++ {
+			if try == 600 {
+				t.Fatalf("%s has no link-local address", dev)
+			}
+			time.Sleep(50 * time.Millisecond) // the kernel works
+		}
 	}
 	return server, client
 }
