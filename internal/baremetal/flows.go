@@ -97,6 +97,7 @@ func (s *Service) flow(n *Node) flow {
 		}}
 	case flowCleanup:
 		return flow{name: flowCleanup, event: "conductor", steps: []step{
+			{name: "logs", limit: commandLimit, run: keepLogs, soft: true},
 			{name: "power-off", limit: powerLimit, run: powerOff, soft: true},
 			{name: "eject", limit: powerLimit, run: ejectMedia, soft: true},
 			{name: "network-clear", limit: networkLimit, run: networkClear, soft: true},

@@ -58,6 +58,7 @@ type Config struct {
 	ListenTFTP func() (net.PacketConn, error)
 	TFTPRoot   string // folder with iPXE's binaries; default /usr/lib/ipxe (Debian's package ipxe)
 	CacheDir   string // folder for kernels and ramdisks; required to serve them from the image service
+	LogsDir    string // folder for what ramdisks logged before a failure; "": it is not fetched
 	BIOSLoader string // default undionly.kpxe
 	UEFILoader string // default snponly.efi
 	// MediaLoaders are the boot loaders of virtual media; defaults: Debian's packages.

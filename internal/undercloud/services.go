@@ -134,7 +134,7 @@ func (u *Undercloud) makeBaremetal() (service, error) {
 		BaseURL: u.baseURL + "/baremetal", NodeURL: u.cfg.NodeURL(),
 		BMCNetns: b.BMCNamespace, NodeNetns: u.cfg.Provisioning.Namespace,
 		ListenTFTP: u.listenTFTP,
-		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
+		CacheDir:   filepath.Join(u.cfg.DataDir, "boot-cache"), LogsDir: filepath.Join(u.cfg.DataDir, "ramdisk-logs"), ProvisioningNetwork: ctlplane, AutomatedClean: !b.NoClean, ImagesAsUploaded: b.ImagesAsUploaded,
 		CleanPriority: b.cleanPriority(), FastTrack: b.FastTrack, Discovery: b.EnrollDriver != "", ConductorGroup: b.ConductorGroup,
 		TFTPRoot: b.Loaders, ARM64Loader: b.ARM64Loader,
 		PowerTimeout: seconds(b.PowerTimeout, 60), CallbackTimeout: seconds(b.CallbackTimeout, 600), InspectTimeout: seconds(b.InspectTimeout, 600),

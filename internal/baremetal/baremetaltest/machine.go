@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha512"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -45,6 +46,7 @@ type Spoil struct {
 	Corrupt     bool                                                     // the image is not read as it was sent
 	DieAt       string                                                   // the ramdisk starts anew when it gets this command, once
 	Controller  func(w http.ResponseWriter, r *http.Request) (done bool) // what the BMC does first
+	Logs        []byte                                                   // what log.collect_system_logs returns
 	Inspection  map[string]any                                           // what the ramdisk posts when it is to inspect
 	Inspected   func(body []byte)                                        // gets it in place of the callback URL, when set
 }
@@ -432,6 +434,11 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			a.m.mu.Lock()
 			a.m.seen.Steps = append(a.m.seen.Steps, fmt.Sprintf("%s.%s", st["interface"], st["step"]))
 			a.m.mu.Unlock()
+		case "log.collect_system_logs":
+			a.m.mu.Lock()
+			logs := a.m.spoil.Logs
+			a.m.mu.Unlock()
+			cmd["command_status"], cmd["command_result"] = "SUCCEEDED", map[string]any{"system_logs": base64.StdEncoding.EncodeToString(logs)}
 		case "rescue.finalize_rescue":
 			cmd["command_status"] = "SUCCEEDED"
 			a.m.mu.Lock()
