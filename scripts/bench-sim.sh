@@ -135,6 +135,8 @@ stage 'all are available' all_in_state available
 stage 'deploy' deploy
 stage 'all are active' all_in_state active
 echo "from nothing to active: $(($(date +%s) - began)) s"
+timeline() { "$tripleo" stack timeline overcloud >"$dir/timeline.txt" && [ -s "$dir/timeline.txt" ]; }
+stage 'timeline' timeline
 stage 'deploy again' deploy
 stage 'deploy, nothing new' deploy --skip-deploy-identifier
 if [ $plan = default ]; then

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -32,6 +33,9 @@ type progress struct {
 
 // quietTime is how long plain output says nothing before it tells that the deployment still goes on, and what it waits for.
 const quietTime = time.Minute
+
+// manyNodes is from how many nodes on they are shown by what they do, and not each on a line of its own.
+const manyNodes = 20
 
 type nodeLine struct {
 	stage, detail string
@@ -89,8 +93,17 @@ func (p *progress) show(m message) {
 		p.counts += ", " + percent + "%"
 	}
 	nodes, _ := lookup(pr, "nodes").(*yaml11.OrderedMap)
+	many := max(len(p.nodes), nodes.Len()) > manyNodes
+	changed := map[string]nodeLine{}
 	for name, v := range nodes.All() {
-		p.node(name, v)
+		if p.node(name, v, many) {
+			changed[name] = p.nodes[name]
+		}
+	}
+	if !p.live && many {
+		for _, line := range byActivity(changed) {
+			p.say("%s", line)
+		}
 	}
 	p.redraw()
 }
@@ -112,7 +125,8 @@ func (p *progress) enter(stage string) {
 	p.stage = stage
 }
 
-func (p *progress) node(name string, v any) {
+// node takes in what a node does, and tells whether that is something else than before. One of many has no line of its own.
+func (p *progress) node(name string, v any, many bool) bool {
 	old, known := p.nodes[name]
 	percent, _ := lookup(v, "percent").(int64)
 	n := nodeLine{stage: str(lookup(v, "stage")), detail: str(lookup(v, "detail")), percent: percent, since: old.since}
@@ -121,9 +135,47 @@ func (p *progress) node(name string, v any) {
 		n.since = p.now()
 	}
 	p.nodes[name] = n
-	if !p.live && (changed || n.percent/25 != old.percent/25) {
+	if !p.live && !many && (changed || n.percent/25 != old.percent/25) {
 		p.say("%s: %s", name, n.text())
 	}
+	return changed
+}
+
+// byActivity puts nodes together that do the same, many of them first; failed ones come before all others and one by one.
+func byActivity(nodes map[string]nodeLine) []string {
+	groups := map[string][]string{}
+	var failed []string
+	for name, n := range nodes {
+		if n.stage == "failed" {
+			failed = append(failed, name+": "+n.text())
+			continue
+		}
+		n.percent = -1
+		groups[n.text()] = append(groups[n.text()], name)
+	}
+	texts := make([]string, 0, len(groups))
+	for text, names := range groups {
+		sort.Strings(names)
+		texts = append(texts, text)
+	}
+	slices.SortFunc(texts, func(a, b string) int {
+		return cmp.Or(len(groups[b])-len(groups[a]), strings.Compare(a, b))
+	})
+	sort.Strings(failed)
+	out := failed
+	for _, text := range texts {
+		names := groups[text]
+		const most = 3
+		line := fmt.Sprintf("%d nodes %s: %s", len(names), text, strings.Join(names[:min(most, len(names))], ", "))
+		if len(names) == 1 {
+			line = names[0] + ": " + text
+		}
+		if len(names) > most {
+			line += fmt.Sprintf(" and %d more", len(names)-most)
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 func (n nodeLine) text() string {
@@ -194,6 +246,11 @@ func (p *progress) draw() {
 	width, height := p.size()
 	room := max(1, height-3) // lines of nodes; a block larger than the screen could not be erased
 	lines := []string{fmt.Sprintf("[%s] %s (%s)  %s", clock(now.Sub(p.start)), p.stage, clock(now.Sub(p.began)), p.counts)}
+	if len(p.nodes) > max(room, manyNodes) {
+		lines = append(lines, p.crowd(room)...)
+		p.put(lines, width)
+		return
+	}
 	names := p.unfinished() // first, should there be no room for all
 	var done []string
 	for n := range p.nodes {
@@ -211,6 +268,23 @@ func (p *progress) draw() {
 		n := p.nodes[name]
 		lines = append(lines, fmt.Sprintf("  %-28s %s  %s", name, clock(now.Sub(n.since)), n.text()))
 	}
+	p.put(lines, width)
+}
+
+// crowd are the lines of nodes that have no room for a line each.
+func (p *progress) crowd(room int) []string {
+	lines := byActivity(p.nodes)
+	if len(lines) > room {
+		lines = append(lines[:room-1], fmt.Sprintf("… and %d more", len(lines)-room+1))
+	}
+	for i := range lines {
+		lines[i] = "  " + lines[i]
+	}
+	return lines
+}
+
+// put draws the live block.
+func (p *progress) put(lines []string, width int) {
 	for i, l := range lines {
 		if rs := []rune(l); len(rs) >= width {
 			lines[i] = string(rs[:width-1])

@@ -290,3 +290,44 @@ func TestDeployFlags(t *testing.T) {
 		t.Error("a folder that does not exist was taken")
 	}
 }
+
+// TestProgressOfManyNodes: hundreds of nodes are shown by what they do; of those that failed each is named.
+func TestProgressOfManyNodes(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	message := func(from int, stage, detail string) message {
+		nodes := yaml11.NewMap()
+		for i := from; i < 500; i++ {
+			nodes.Set(fmt.Sprintf("compute-%03d", i), yaml11.MapOf("stage", stage, "detail", detail, "percent", int64(i%100)))
+		}
+		if from == 0 {
+			nodes.Set("compute-007", yaml11.MapOf("stage", "failed", "detail", "no power", "percent", int64(-1)))
+		}
+		return message{"t", yaml11.MapOf("progress", yaml11.MapOf("stage", "nodes", "complete", int64(3), "total", int64(9), "nodes", nodes))}
+	}
+	var plain, live bytes.Buffer
+	p := &progress{w: &plain, start: at, spoke: at, now: func() time.Time { return at }, nodes: map[string]nodeLine{}}
+	l := &progress{w: &live, live: true, start: at, now: func() time.Time { return at }, nodes: map[string]nodeLine{}, size: func() (int, int) { return 100, 24 }}
+	for _, p := range []*progress{p, l} {
+		p.show(message(0, "deploying", "write-image"))
+		p.show(message(0, "deploying", "write-image")) // other percentages are no line
+		p.show(message(499, "installed", ""))
+	}
+	want := `[00:00] stage nodes
+[00:00] compute-007: failed: no power
+[00:00] 499 nodes deploying: write-image: compute-000, compute-001, compute-002 and 496 more
+[00:00] compute-499: installed
+`
+	if diff := cmp.Diff(want, plain.String()); diff != "" {
+		t.Errorf("plain output (-want +got):\n%s", diff)
+	}
+	_, last, _ := strings.Cut(live.String(), "\x1b[3A\x1b[J")
+	_, last, _ = strings.Cut(last, "\x1b[3A\x1b[J")
+	want = `[00:00] nodes (00:00)  3 of 9 resources
+  compute-007: failed: no power
+  498 nodes deploying: write-image: compute-000, compute-001, compute-002 and 495 more
+  compute-499: installed
+`
+	if diff := cmp.Diff(want, last); diff != "" {
+		t.Errorf("live output (-want +got):\n%s", diff)
+	}
+}

@@ -56,6 +56,7 @@ type Engine struct {
 	yaql  *hot.Yaql
 
 	naps      naps
+	pace      pace
 	contents  contents
 	userMu    sync.Mutex // see StackUser
 	mu        sync.Mutex

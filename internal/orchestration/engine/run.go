@@ -51,7 +51,12 @@ type run struct {
 
 // runStack is the handler of the stack job.
 func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
+	began := time.Now()
+	if rest := e.pace.left(j.Key, began); rest > 0 {
+		return jobs.After(rest)
+	}
 	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}}
+	defer func() { e.pace.ran(j.Key, len(r.rows)+len(r.old), r.st == nil || r.st.Status != InProgress, began, time.Now()) }()
 	err := r.load(j.Key)
 	if errors.Is(err, store.ErrNotFound) {
 		return jobs.Done()
