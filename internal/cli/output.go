@@ -20,6 +20,7 @@ type outputFlags struct {
 
 func (o *outputFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.format, "format", "f", "table", "output format: table, json, yaml, value or csv")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json", "yaml", "value", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringSliceVarP(&o.columns, "column", "c", nil, "column to show, may be repeated")
 }
 

@@ -108,6 +108,9 @@ func (o *operator) preparePlan(ctx context.Context, f *deployFlags, env string) 
 	if err := o.makePlan(ctx, f); err != nil {
 		return err
 	}
+	if err := o.keepNetworks(ctx, f); err != nil {
+		return err
+	}
 	if f.runValidations {
 		if _, err := o.run(ctx, "tripleo.validations.v1.run_groups", map[string]any{"group_names": []string{"pre-deployment"}, "plan": f.stack, "queue_name": defaultQueue}); err != nil {
 			return err

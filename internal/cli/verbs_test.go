@@ -173,6 +173,9 @@ func TestCompletion(t *testing.T) {
 	if out := mustRun(t, nil, "__complete", "overcloud", "node", "im"); !strings.HasPrefix(out, "import\t") {
 		t.Errorf("completion of a verb: %q", out)
 	}
+	if out := mustRun(t, nil, "__complete", "overcloud", "plan", "list", "-f", ""); !strings.HasPrefix(out, "table\njson\nyaml\nvalue\ncsv\n") {
+		t.Errorf("completion of a format: %q", out)
+	}
 }
 
 func TestOutputFormats(t *testing.T) {
