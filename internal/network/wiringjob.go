@@ -25,8 +25,9 @@ const (
 	maxRetryPause  = time.Minute
 )
 
-// switchJob is the kind of the jobs of one switch, whose limit is its number
-// of sessions; the key is the switch's name of the port.
+// switchJob is the kind of the jobs of one switch; the key is the switch's name
+// of the port. More of them run than there are sessions: those that wait for
+// one go together.
 func switchJob(name string) string { return "network.switch/" + name }
 
 // registerSwitches makes the fabric and names the jobs' handlers.
@@ -43,7 +44,7 @@ func (s *Service) registerSwitches() error {
 	}
 	s.fabric = fabric
 	for _, sw := range fabric.Switches() {
-		s.cfg.Jobs.Register(switchJob(sw.Name), sw.Sessions, s.drive(sw))
+		s.cfg.Jobs.Register(switchJob(sw.Name), sw.Sessions+switches.MaxTogether, s.drive(sw))
 	}
 	s.cfg.Jobs.Register(resyncJob, 1, s.resync)
 	s.cfg.Jobs.Register(notifyJob, notifyWorkers, s.notifyBaremetal)
@@ -143,12 +144,10 @@ func (s *Service) drive(sw *switches.Switch) jobs.Handler {
 		case err != nil:
 			return jobs.Fail(err)
 		}
-		called, cancel := context.WithTimeout(ctx, sw.Timeout)
-		defer cancel()
 		if p.applied == p.version {
-			return s.verify(ctx, called, sw, p)
+			return s.verify(ctx, sw, p)
 		}
-		asked := sw.Driver.SetPort(called, p.port(), p.wanted)
+		asked := sw.Set(ctx, p.port(), p.wanted)
 		if ctx.Err() != nil {
 			return jobs.Fail(ctx.Err()) // stopped; the next process sets it again
 		}
@@ -246,12 +245,11 @@ func (c *call) lockClaims(at place) ([]doc, error) {
 
 // verify compares a port with what it should have: a switch that was reset, or
 // changed by hand, is set again.
-func (s *Service) verify(ctx, called context.Context, sw *switches.Switch, p *switchPort) jobs.Result {
-	r, ok := sw.Driver.(switches.Reader)
-	if !ok {
+func (s *Service) verify(ctx context.Context, sw *switches.Switch, p *switchPort) jobs.Result {
+	has, known, err := sw.Read(ctx, p.port())
+	if !known {
 		return jobs.Done()
 	}
-	has, err := r.Port(called, p.port())
 	if ctx.Err() != nil {
 		return jobs.Fail(ctx.Err())
 	}

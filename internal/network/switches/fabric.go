@@ -24,7 +24,7 @@ type Switch struct {
 	Info   string // switch_info of a cable; default Name
 	Driver Driver
 
-	Sessions    int           // calls at once, of each undercloud process; default 1
+	Sessions    int           // calls at once, each of up to MaxTogether ports, of each undercloud process; default 1
 	Timeout     time.Duration // of one call; default 30 s
 	GiveUp      time.Duration // how long a port may wait for the switch before its binding counts as failed; default 2 min
 	Retry       time.Duration // first pause after a failure, doubled up to 60 s; default 1 s
@@ -33,6 +33,8 @@ type Switch struct {
 	// PhysicalNetworks are those the switch carries; none: all.
 	PhysicalNetworks []string
 	Interfaces       []Rule // how ports are called; none: as port_id says
+
+	calls *sessions
 }
 
 // Rule names the switch's interface of a cable.
@@ -130,6 +132,7 @@ func (f *Fabric) add(s *Switch) error {
 	if o := f.byInfo[s.Info]; o != nil {
 		return fmt.Errorf("switch_info %q is that of switch %q already", s.Info, o.Name)
 	}
+	s.calls = newSessions(s.Driver, s.Sessions, s.Timeout)
 	f.all = append(f.all, s)
 	f.byName[s.Name], f.byInfo[s.Info] = s, s
 	if s.ID != "" {

@@ -113,34 +113,50 @@ func (g *GNMI) credentials(ctx context.Context) (context.Context, error) {
 // SetPort implements Driver: a replace, or a delete where there is no VLAN;
 // both say the whole state, so that they may come twice.
 func (g *GNMI) SetPort(ctx context.Context, port Port, v VLANs) error {
-	path, err := pathOf(port)
+	return g.SetPorts(ctx, []Change{{port, v}})
+}
+
+// SetPorts implements Batcher: a Set is a transaction (gNMI specification, 3.4.3).
+func (g *GNMI) SetPorts(ctx context.Context, changes []Change) error {
+	req, names := &gnmi.SetRequest{}, make([]string, 0, len(changes))
+	for _, c := range changes {
+		if err := c.addTo(req); err != nil {
+			return fmt.Errorf("port %s: %w: %w", c.Port.Name, ErrInvalid, err)
+		}
+		names = append(names, c.Port.Name)
+	}
+	ctx, err := g.credentials(ctx)
 	if err != nil {
 		return err
 	}
-	if err := v.Validate(); err != nil {
-		return fmt.Errorf("port %s: %w", port.Name, err)
+	if _, err := gnmi.NewGNMIClient(g.conn).Set(ctx, req); err != nil {
+		return fmt.Errorf("set VLANs of port %s: %w", strings.Join(names[:min(len(names), 10)], ", "), reason(err))
 	}
-	req := &gnmi.SetRequest{}
-	switch {
-	case v.Untagged == 0 && len(v.Tagged) == 0:
-		req.Delete = []*gnmi.Path{path}
-	default:
-		config := switchedVLAN{Mode: "ACCESS", Access: v.Untagged}
-		if len(v.Tagged) > 0 {
-			config = switchedVLAN{Mode: "TRUNK", Native: v.Untagged, Trunk: v.Tagged}
-		}
-		text, err := json.Marshal(config)
-		if err != nil {
-			return err
-		}
-		req.Replace = []*gnmi.Update{{Path: path, Val: &gnmi.TypedValue{Value: &gnmi.TypedValue_JsonIetfVal{JsonIetfVal: text}}}}
-	}
-	if ctx, err = g.credentials(ctx); err != nil {
+	return nil
+}
+
+// addTo adds the change to a request.
+func (c Change) addTo(req *gnmi.SetRequest) error {
+	path, err := pathOf(c.Port)
+	if err != nil {
 		return err
 	}
-	if _, err := gnmi.NewGNMIClient(g.conn).Set(ctx, req); err != nil {
-		return fmt.Errorf("set VLANs of port %s: %w", port.Name, reason(err))
+	if err := c.Validate(); err != nil {
+		return err
 	}
+	if c.Untagged == 0 && len(c.Tagged) == 0 {
+		req.Delete = append(req.Delete, path)
+		return nil
+	}
+	config := switchedVLAN{Mode: "ACCESS", Access: c.Untagged}
+	if len(c.Tagged) > 0 {
+		config = switchedVLAN{Mode: "TRUNK", Native: c.Untagged, Trunk: c.Tagged}
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	req.Replace = append(req.Replace, &gnmi.Update{Path: path, Val: &gnmi.TypedValue{Value: &gnmi.TypedValue_JsonIetfVal{JsonIetfVal: text}}})
 	return nil
 }
 

@@ -293,3 +293,29 @@ func TestConfigurationsOfRealSwitches(t *testing.T) {
 		}
 	}
 }
+
+// TestSeveralPortsAtOnce: all of them or none.
+func TestSeveralPortsAtOnce(t *testing.T) {
+	sw, _, address := lab(t)
+	d := driver(t, address, "right")
+	change := func(port string, vlan int) switches.Change {
+		return switches.Change{Port: switches.Port{Name: port}, VLANs: switches.VLANs{Untagged: vlan}}
+	}
+	if err := d.SetPorts(t.Context(), []switches.Change{change("p1", 10), change("p2", 20), change("p3", 0)}); err != nil {
+		t.Fatal(err)
+	}
+	err := d.SetPorts(t.Context(), []switches.Change{change("p1", 30), change("p9", 30)})
+	if !errors.Is(err, switches.ErrRefused) || !strings.Contains(err.Error(), "p1, p9") {
+		t.Errorf("one port that is not there: %v", err)
+	}
+	if err := d.SetPorts(t.Context(), []switches.Change{change("p1", 30), change("p2", 5000)}); !errors.Is(err, switches.ErrInvalid) || !strings.Contains(err.Error(), "port p2") {
+		t.Errorf("a VLAN that cannot be: %v", err)
+	}
+	var got []uint16
+	for _, p := range sw.Ports() {
+		got = append(got, p.Mode().Native)
+	}
+	if diff := cmp.Diff([]uint16{10, 20, 0}, got); diff != "" {
+		t.Errorf("VLANs of p1, p2 and p3 (-want +got):\n%s", diff)
+	}
+}

@@ -22,6 +22,9 @@ const MaxVLAN = 4094
 // such port, a wrong password. Other errors may pass by themselves.
 var ErrRefused = errors.New("the switch refuses")
 
+// ErrInvalid marks VLANs or ports that no switch is asked for.
+var ErrInvalid = errors.New("invalid")
+
 // VLANs are those of a port; the zero value takes it off all of them.
 type VLANs struct {
 	Untagged int   `json:"untagged,omitempty"` // 0: frames without a tag are refused

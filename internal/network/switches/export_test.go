@@ -1,0 +1,11 @@
+package switches
+
+import "runtime"
+
+// Waiting tells how many ports wait for a session.
+func (s *Switch) Waiting() int {
+	runtime.Gosched()
+	s.calls.mu.Lock()
+	defer s.calls.mu.Unlock()
+	return len(s.calls.waiting)
+}
