@@ -17,6 +17,9 @@ import (
 	"github.com/tripleo/tripleo/plan"
 )
 
+// mostWarnings are shown: hundreds of nodes may have the same.
+const mostWarnings = 20
+
 // checkBefore finds what a deployment would fail for: images, flavors, nodes and their profiles. Errors keep it from starting
 // unless --validation-errors-nonfatal is given; warnings are shown, and keep it from starting with --validation-warnings-fatal.
 func (o *operator) checkBefore(ctx context.Context, f *deployFlags, create bool) error {
@@ -32,7 +35,11 @@ func (o *operator) checkBefore(ctx context.Context, f *deployFlags, create bool)
 		return err
 	}
 	problems = append(problems, found...)
-	for _, w := range warnings {
+	for i, w := range warnings {
+		if i == mostWarnings {
+			_, _ = fmt.Fprintf(o.a.stderr, "WARNING: … and %d more\n", len(warnings)-i)
+			break
+		}
 		_, _ = fmt.Fprintf(o.a.stderr, "WARNING: %s\n", w)
 	}
 	switch {

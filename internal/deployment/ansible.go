@@ -332,29 +332,33 @@ const maxAnsibleMessage = 1 << 20
 // progress posts what the program writes, every few seconds, in messages of at most the given size. Half of that is output: in JSON it
 // is longer, and the message has more than that.
 func (a *ansibleRun) progress(queue string, most int) func([]byte) {
-	var pending []byte
-	most = max(most/2, 1)
-	last := a.r.ac.Now()
 	id := firstText(a.in.str("execution_id"), a.r.ac.WorkflowExecutionID)
-	post := func(text []byte) {
+	return inPieces(max(most/2, 1), a.r.ac.Now, func(text []byte) {
 		body := yaml11.MapOf("type", "tripleo.ansible-playbook", "payload", yaml11.MapOf("message", strings.ToValidUTF8(string(text), ""), "status", "RUNNING",
 			"execution", yaml11.MapOf("id", id), "execution_id", id, "root_execution_id", firstText(a.r.ac.RootExecutionID, id)))
 		if err := a.r.post(queue, body); err != nil {
 			a.r.ac.Log.Warn("progress of Ansible cannot be posted", "queue", queue, "error", err)
 		}
-	}
+	})
+}
+
+// inPieces gathers what it is given and posts it in pieces of at most so many bytes, when there is as much, when progressEvery has passed,
+// and at the end, which is a nil.
+func inPieces(most int, now func() time.Time, post func([]byte)) func([]byte) {
+	var pending []byte
+	last := now()
 	return func(p []byte) {
 		pending = append(pending, p...)
 		for len(pending) >= most {
 			n := messageEnd(pending, most)
 			post(pending[:n])
-			pending, last = pending[n:], a.r.ac.Now()
+			pending, last = pending[n:], now()
 		}
-		if len(pending) == 0 || p != nil && a.r.ac.Now().Sub(last) < progressEvery {
+		if len(pending) == 0 || p != nil && now().Sub(last) < progressEvery {
 			return
 		}
 		post(pending)
-		pending, last = nil, a.r.ac.Now()
+		pending, last = nil, now()
 	}
 }
 
