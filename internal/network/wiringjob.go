@@ -354,7 +354,7 @@ func (s *Service) postEvent(ctx context.Context, j jobs.Job) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Post(ctx, c.ServiceURL("events"), map[string]any{"events": []any{j.Payload}}, nil,
-		&gophercloud.RequestOpts{OkCodes: []int{http.StatusNoContent}, MoreHeaders: map[string]string{"X-OpenStack-Ironic-API-Version": "1.54"}})
+	c.Microversion = "1.54" // the first that takes events
+	_, err = c.Post(ctx, c.ServiceURL("events"), map[string]any{"events": []any{j.Payload}}, nil, &gophercloud.RequestOpts{OkCodes: []int{http.StatusNoContent}})
 	return err
 }
