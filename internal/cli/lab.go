@@ -51,8 +51,8 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "lab %s is up: %d machines (%s) after %s\nnode file: %s\n",
-				st.Name, len(st.Machines), st.Backend, time.Since(start).Round(10*time.Millisecond), st.Instackenv)
+			_, err = fmt.Fprintf(a.stdout, "lab %s is up: %d machines (%s) after %s\nnode file: %s\n%s",
+				st.Name, len(st.Machines), st.Backend, time.Since(start).Round(10*time.Millisecond), st.Instackenv, undercloudPart(st))
 			return err
 		},
 	}
@@ -78,6 +78,15 @@ func newLabUp(a *app, dir *string) *cobra.Command {
 	return cmd
 }
 
+// undercloudPart names the file for an undercloud that is to configure the
+// lab's switch.
+func undercloudPart(st *lab.Status) string {
+	if st.Namespace == "" { // simulated machines have no switch
+		return ""
+	}
+	return "for an undercloud that configures its switch: " + lab.UndercloudPath(st.Dir) + "\n"
+}
+
 // runningLab takes a lab that is up already for the one that was asked for, if
 // it is alike.
 func runningLab(ctx context.Context, a *app, cfg lab.Config, running error) error {
@@ -88,7 +97,7 @@ func runningLab(ctx context.Context, a *app, cfg lab.Config, running error) erro
 	if st.Name != cfg.Name || st.Backend != cfg.Backend || len(st.Machines) != cfg.Nodes {
 		return fmt.Errorf("%w: it is %s with %d machines (%s); `tripleo lab down` first", running, st.Name, len(st.Machines), st.Backend)
 	}
-	_, err = fmt.Fprintf(a.stdout, "lab %s is up already: %d machines (%s)\nnode file: %s\n", st.Name, len(st.Machines), st.Backend, st.Instackenv)
+	_, err = fmt.Fprintf(a.stdout, "lab %s is up already: %d machines (%s)\nnode file: %s\n%s", st.Name, len(st.Machines), st.Backend, st.Instackenv, undercloudPart(st))
 	return err
 }
 
