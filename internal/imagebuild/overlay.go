@@ -18,14 +18,15 @@ var overlayFiles embed.FS
 // agentPath is where the agent is in the installed system.
 const agentPath = "usr/bin/tripleo-agent"
 
-// overlayLinks enable our units in the image: link, relative to the root, and its target.
+// overlayLinks enable our units in the image, and give the agent its other name: link, relative to the root, and its target.
 func overlayLinks() map[string]string {
 	const units = "/usr/lib/systemd/system/"
 	return map[string]string{
 		"etc/systemd/system/multi-user.target.wants/tripleo-agent.service":    units + "tripleo-agent.service",
 		"etc/systemd/system/multi-user.target.wants/tripleo-ssh-keys.service": units + "tripleo-ssh-keys.service",
 		"etc/systemd/system/ssh.service.requires/tripleo-ssh-keys.service":    units + "tripleo-ssh-keys.service",
-		"etc/systemd/system/multi-user.target.wants/tripleo-growfs.service":   units + "tripleo-growfs.service",
+		"usr/bin/os-apply-config": "/usr/bin/tripleo-agent", // which is os-apply-config under that name
+		"etc/systemd/system/multi-user.target.wants/tripleo-growfs.service": units + "tripleo-growfs.service",
 	}
 }
 

@@ -98,7 +98,7 @@ func ProfileRecipe(profile string) (Recipe, error) {
 // cloudPackages are the services of a whole cloud, controllers' and compute nodes' alike: one image for every role.
 func cloudPackages() []string {
 	return []string{
-		"haproxy", "keepalived", "nftables", "openssl", "python3-openstackclient",
+		"haproxy", "keepalived", "nftables", "openssl", "stunnel4", "python3-openstackclient",
 		"glance-api", "placement-api",
 		"nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "nova-compute", "nova-compute-kvm",
 		"neutron-api", "neutron-rpc-server", "neutron-linuxbridge-agent", "neutron-dhcp-agent", "neutron-l3-agent", "neutron-metadata-agent",
@@ -114,7 +114,7 @@ func cloudUnits() []string {
 	units := []string{"virtlogd.socket", "virtlogd-admin.socket", "virtlockd.socket", "virtlockd-admin.socket",
 		"libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "iscsid.socket", "lvm2-lvmpolld.socket"}
 	for _, name := range []string{
-		"haproxy", "keepalived", "radvd", "rsync", "glance-api", "placement-api",
+		"haproxy", "keepalived", "stunnel4", "radvd", "rsync", "glance-api", "placement-api",
 		"nova-api", "nova-api-metadata", "nova-conductor", "nova-scheduler", "nova-compute", "nova-novncproxy", "nova-serialproxy", "nova-spicehtml5proxy",
 		"neutron-api", "neutron-rpc-server", "neutron-linuxbridge-agent", "neutron-dhcp-agent", "neutron-l3-agent", "neutron-metadata-agent",
 		"libvirtd", "libvirt-guests", "open-iscsi", "iscsid", "tgt", "lvm2-monitor",
