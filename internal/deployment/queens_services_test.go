@@ -12,7 +12,7 @@ import (
 // queensServices is what the outputs of testdata/queens-services.txtar are in Heat; what the services say was compared with the answers
 // of the real one (Debian's python3-heat, asked as internal/orchestration/hot/testdata/oracle/record.py does).
 const queensServices = `{
- "Top": 10, "After": false, "Names": ["ceph_base", "haproxy", "agent", "plain"],
+ "Top": 10, "FromData": "said in the plan environment itself", "After": false, "Names": ["ceph_base", "haproxy", "agent", "plain"],
  "Kernel": {"Controller": "none", "Compute": "hugepagesz=1G  iommu=on", "CephStorage": "none"},
  "Files": {"common": "#!/bin/bash\necho \"$_KERNEL_ARGS_ {{ not jinja }}\"\n", "again.sh": "#!/bin/bash\necho \"$_KERNEL_ARGS_ {{ not jinja }}\"\n"},
  "Volumes": ["one", "two", "--debug"],

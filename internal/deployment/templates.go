@@ -193,7 +193,7 @@ func processPlan(container string, planEnv *yaml11.OrderedMap, col *collector) (
 // planEnvironment reads one entry of the plan's environments: {path} or {data}.
 func planEnvironment(col *collector, i int, e any) (*yaml11.OrderedMap, error) {
 	if d, ok := dig(e, "data").(*yaml11.OrderedMap); ok {
-		d = d.Clone()
+		d = filledSections(d)
 		return d, col.environment(planEnvFile, d)
 	}
 	name := text(e, "path")
@@ -220,8 +220,21 @@ func planEnvironment(col *collector, i int, e any) (*yaml11.OrderedMap, error) {
 			}
 		}
 	}
+	env = filledSections(env)
 	env.Delete("description")
 	return env, col.environment(name, env)
+}
+
+// filledSections returns an environment without its empty sections ("resource_registry:" and nothing): they change
+// nothing of those before.
+func filledSections(env *yaml11.OrderedMap) *yaml11.OrderedMap {
+	out := yaml11.NewMap()
+	for k, v := range env.All() {
+		if v != nil {
+			out.Set(k, v)
+		}
+	}
+	return out
 }
 
 // stockTemplates is where the original keeps its default plan; ours is built in.
