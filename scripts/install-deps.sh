@@ -12,7 +12,7 @@ packages=(
   ipmitool openipmi radosgw ceph-mon ceph-osd
   python3-openstackclient python3-heatclient python3-ironicclient python3-mistralclient python3-zaqarclient python3-swiftclient
   python3-jinja2 python3-yaql python3-mistral python3-yaml
-  placement-api isc-dhcp-client genisoimage nftables cinder-api cinder-scheduler cinder-volume
+  placement-api isc-dhcp-client genisoimage nftables iptables cinder-api cinder-scheduler cinder-volume
   # what configures nodes of plans that come from elsewhere
   puppet hiera ansible-core python3-os-apply-config python3-os-refresh-config python3-os-collect-config openssh-server sudo
   # make tempest, and Swift's own functional tests
