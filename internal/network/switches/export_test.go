@@ -9,3 +9,6 @@ func (s *Switch) Waiting() int {
 	defer s.calls.mu.Unlock()
 	return len(s.calls.waiting)
 }
+
+// ParseSwitched reads what a switch tells of a port.
+var ParseSwitched = parseSwitched
