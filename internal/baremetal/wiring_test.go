@@ -61,7 +61,12 @@ func newRack(t *testing.T) *rack {
 		}
 	}
 	t.Cleanup(func() { _ = k.sw.Close() })
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(k.dir, "sw"))
+	dir, err := os.MkdirTemp("", "leaf") // short: a socket's path has a bound
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, "sw"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,12 @@ type leaf struct {
 
 func newLeaf(t *testing.T) *leaf {
 	t.Helper()
-	l := &leaf{t: t, address: filepath.Join(t.TempDir(), testSocket)}
+	dir, err := os.MkdirTemp("", "leaf") // short: a socket's path has a bound
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l := &leaf{t: t, address: filepath.Join(dir, testSocket)}
 	l.plugIn()
 	l.serve()
 	t.Cleanup(func() { l.stop(); _ = l.sw.Close() })
