@@ -1,8 +1,11 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/tripleo/tripleo/internal/store"
 )
 
 // common is what the ports that are made in one transaction need alike: it is
@@ -77,4 +80,31 @@ func (c *call) moveCursor(sub doc, at cursor) error {
 		c.common.cursors[sub.id()] = at
 	}
 	return err
+}
+
+// macTries is how many MAC addresses are tried for a port (Neutron's
+// mac_generation_retries); of 16 million random ones a few thousand in use are
+// enough for the first collision.
+const macTries = 16
+
+// insert stores a new thing. A port whose address was chosen here and is taken
+// gets another one.
+func (c *call) insert(k *resource, d doc, parent any) error {
+	for try := 1; ; try++ {
+		n, err := c.tx.Exec(`INSERT INTO network_resources (id, kind, project_id, name, parent_id, mac, device_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			d.id(), k.kind, d.project(), k.nameOf(d), parent, column(d, "mac_address"), column(d, "device_id"), store.JSON(d))
+		if err != nil || n > 0 {
+			return err
+		}
+		if given, _ := c.given["mac_address"].(string); k.kind != "port" || given != "" || try == macTries {
+			break
+		}
+		if err := c.otherMAC(d); err != nil {
+			return err
+		}
+	}
+	if k.kind != "port" {
+		return fmt.Errorf("%s %s: %w", k.kind, d.id(), store.ErrConflict)
+	}
+	return macInUse(d)
 }

@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -363,33 +362,6 @@ func (c *call) add(k *resource, d doc) error {
 		return k.stored(c, d, nil)
 	}
 	return nil
-}
-
-// macTries is how many MAC addresses are tried for a port (Neutron's
-// mac_generation_retries); of 16 million random ones a few thousand in use are
-// enough for the first collision.
-const macTries = 16
-
-// insert stores a new thing. A port whose address was chosen here and is taken
-// gets another one.
-func (c *call) insert(k *resource, d doc, parent any) error {
-	for try := 1; ; try++ {
-		n, err := c.tx.Exec(`INSERT INTO network_resources (id, kind, project_id, name, parent_id, mac, device_id, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			d.id(), k.kind, d.project(), k.nameOf(d), parent, column(d, "mac_address"), column(d, "device_id"), store.JSON(d))
-		if err != nil || n > 0 {
-			return err
-		}
-		if given, _ := c.given["mac_address"].(string); k.kind != "port" || given != "" || try == macTries {
-			break
-		}
-		if err := c.otherMAC(d); err != nil {
-			return err
-		}
-	}
-	if k.kind != "port" {
-		return fmt.Errorf("%s %s: %w", k.kind, d.id(), store.ErrConflict)
-	}
-	return macInUse(d)
 }
 
 // nameOf is what the column name holds: RBAC policies are looked up by their
