@@ -100,6 +100,15 @@ func (q *Queue) Poke(tx *store.Tx, kind, key string, payload any) error {
 	return q.PokeAt(tx, kind, key, payload, q.now())
 }
 
+// headStart is how much earlier than now a job that goes first is due: longer than any other waits for its turn.
+const headStart = time.Hour
+
+// PokeFirst is Poke for a job that goes before those that wait for their turn,
+// for what others wait for.
+func (q *Queue) PokeFirst(tx *store.Tx, kind, key string) error {
+	return q.PokeAt(tx, kind, key, nil, q.now().Add(-headStart))
+}
+
 // PokeAt is Poke for later: the job runs at the given time, or at the earlier
 // time that is planned already.
 func (q *Queue) PokeAt(tx *store.Tx, kind, key string, payload any, at time.Time) error {

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,5 +190,55 @@ func BenchmarkPokeToRun(b *testing.B) {
 	for b.Loop() {
 		poke(b, db, q, "a")
 		<-ran
+	}
+}
+
+// BenchmarkPokeToRunAmongMany is BenchmarkPokeToRun where 5,000 jobs wait for something else.
+func BenchmarkPokeToRunAmongMany(b *testing.B) {
+	db := storetest.Open(b)
+	q := newQueue(b, db, notify.New())
+	ran := make(chan struct{})
+	q.Register("k", 1, func(context.Context, jobs.Job) jobs.Result { ran <- struct{}{}; return jobs.Done() })
+	err := db.Tx(b.Context(), func(tx *store.Tx) error {
+		for i := range 5000 {
+			if err := q.PokeAt(tx, "k", "waits"+strconv.Itoa(i), nil, time.Now().Add(time.Hour)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	start(b, q)
+	for b.Loop() {
+		poke(b, db, q, "a")
+		<-ran
+	}
+}
+
+// TestFirstGoesBeforeOthers: a job that goes first is the next to run, however many wait for their turn.
+func TestFirstGoesBeforeOthers(t *testing.T) {
+	storetest.Each(t, testFirstGoesBeforeOthers)
+}
+
+func testFirstGoesBeforeOthers(t *testing.T, db *store.DB) {
+	q := newQueue(t, db, notify.New())
+	ran := make(chan string, 10)
+	q.Register("k", 1, func(_ context.Context, j jobs.Job) jobs.Result {
+		ran <- j.Key
+		return jobs.Done()
+	})
+	for _, key := range []string{"a", "b", "c"} {
+		poke(t, db, q, key)
+	}
+	if err := db.Tx(t.Context(), func(tx *store.Tx) error { return q.PokeFirst(tx, "k", "first") }); err != nil {
+		t.Fatal(err)
+	}
+	start(t, q)
+	for i, want := range []string{"first", "a", "b", "c"} {
+		if got := receive(t, ran); got != want {
+			t.Errorf("job %d was %s, expected %s", i, got, want)
+		}
 	}
 }

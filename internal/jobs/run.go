@@ -127,8 +127,7 @@ func (q *Queue) claim(ctx context.Context, free map[string]int) ([]Job, time.Dur
 		for k, n := range free {
 			room[k] = n
 		}
-		due := append([]any{now.UnixMicro(), now.UnixMicro()}, kinds...)
-		err := tx.Each(func(scan func(...any) error) error {
+		take := func(scan func(...any) error) error {
 			var j Job
 			var payload string
 			if err := scan(&j.Kind, &j.Key, &payload, &j.Attempt); err != nil {
@@ -140,11 +139,16 @@ func (q *Queue) claim(ctx context.Context, free map[string]int) ([]Job, time.Dur
 				claimed = append(claimed, j)
 			}
 			return nil
-		}, `SELECT kind, key, payload, attempt FROM jobs
-			WHERE ((lease_until = 0 AND run_at <= ?) OR (lease_until > 0 AND lease_until < ?))
-			AND kind IN `+store.In(len(kinds))+` ORDER BY run_at LIMIT 64`+tx.SkipLocked(), due...)
-		if err != nil {
-			return err
+		}
+		// What is due is read in the order of the index and nothing else is looked at: jobs that wait are many. The
+		// expression keeps SQLite from walking through all jobs of each kind.
+		args := append([]any{now.UnixMicro()}, kinds...)
+		for _, due := range []string{"lease_until = 0 AND run_at <= ?", "lease_until > 0 AND lease_until < ?"} {
+			err := tx.Each(take, `SELECT kind, key, payload, attempt FROM jobs WHERE `+due+` AND kind || '' IN `+store.In(len(kinds))+
+				` ORDER BY run_at LIMIT 64`+tx.SkipLocked(), args...)
+			if err != nil {
+				return err
+			}
 		}
 		until := now.Add(lease).UnixMicro()
 		for _, j := range claimed {
@@ -165,12 +169,15 @@ func (q *Queue) claim(ctx context.Context, free map[string]int) ([]Job, time.Dur
 }
 
 func (q *Queue) untilNext(tx *store.Tx, now time.Time, kinds []any, next *time.Duration) error {
-	var at *int64
-	err := tx.Get([]any{&at}, `SELECT MIN(run_at) FROM jobs WHERE lease_until = 0 AND kind IN `+store.In(len(kinds)), kinds...)
-	if err != nil || at == nil || *at == never {
+	var at int64
+	err := tx.Get([]any{&at}, `SELECT run_at FROM jobs WHERE lease_until = 0 AND kind || '' IN `+store.In(len(kinds))+` ORDER BY run_at LIMIT 1`, kinds...)
+	if errors.Is(err, store.ErrNotFound) || at == never {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	*next = min(idlePoll, max(0, time.UnixMicro(*at).Sub(now)))
+	*next = min(idlePoll, max(0, time.UnixMicro(at).Sub(now)))
 	return nil
 }
 

@@ -426,7 +426,9 @@ func (r *run) writeStack(tx *store.Tx) error {
 	if r.st.Status != InProgress {
 		r.st.Cancel = false
 		if r.st.ParentID != "" {
-			if err := r.e.cfg.Jobs.Poke(tx, JobStack, r.st.ParentID, nil); err != nil {
+			// Before the stacks that have not begun: in a large deployment hundreds of them are in its way, and what needs
+			// this one cannot begin.
+			if err := r.e.cfg.Jobs.PokeFirst(tx, JobStack, r.st.ParentID); err != nil {
 				return err
 			}
 		}
