@@ -278,29 +278,34 @@ func (o *operator) manageableNodes(ctx context.Context) ([]any, error) {
 	return out, nil
 }
 
+// onNodes runs a workflow on the nodes of the arguments, or its like for all manageable nodes.
+func (a *app) onNodes(ctx context.Context, args []string, all bool, forThese, forAll string, input map[string]any) error {
+	if err := nodeChoice(args, all); err != nil {
+		return err
+	}
+	o, err := a.operator(ctx)
+	if err != nil {
+		return err
+	}
+	input["queue_name"] = defaultQueue
+	name := forAll
+	if !all {
+		name = forThese
+		if input["node_uuids"], err = o.nodeUUIDs(ctx, args); err != nil {
+			return err
+		}
+	}
+	_, err = o.run(ctx, name, input)
+	return err
+}
+
 func newNodeProvide(a *app) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "provide [NODE...]",
 		Short: "Make nodes available for deployment",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := nodeChoice(args, all); err != nil {
-				return err
-			}
-			o, err := a.operator(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if all {
-				_, err = o.run(cmd.Context(), "tripleo.baremetal.v1.provide_manageable_nodes", map[string]any{"queue_name": defaultQueue})
-				return err
-			}
-			uuids, err := o.nodeUUIDs(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			_, err = o.run(cmd.Context(), "tripleo.baremetal.v1.provide", map[string]any{"node_uuids": uuids, "queue_name": defaultQueue})
-			return err
+			return a.onNodes(cmd.Context(), args, all, "tripleo.baremetal.v1.provide", "tripleo.baremetal.v1.provide_manageable_nodes", map[string]any{})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all-manageable", false, "all nodes in the state manageable")
@@ -315,14 +320,7 @@ func newNodeConfigure(a *app) *cobra.Command {
 		Use:   "configure [NODE...]",
 		Short: "Set the deployment images, the boot option and the root disk of nodes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := nodeChoice(args, all); err != nil {
-				return err
-			}
-			o, err := a.operator(cmd.Context())
-			if err != nil {
-				return err
-			}
-			input := map[string]any{"queue_name": defaultQueue, "kernel_name": kernel, "ramdisk_name": ramdisk,
+			input := map[string]any{"kernel_name": kernel, "ramdisk_name": ramdisk,
 				"root_device_minimum_size": minimum, "overwrite_root_device_hints": overwrite}
 			if bootOption != "" {
 				input["instance_boot_option"] = bootOption
@@ -330,15 +328,7 @@ func newNodeConfigure(a *app) *cobra.Command {
 			if rootDevice != "" {
 				input["root_device"] = rootDevice
 			}
-			name := "tripleo.baremetal.v1.configure_manageable_nodes"
-			if !all {
-				name = "tripleo.baremetal.v1.configure"
-				if input["node_uuids"], err = o.nodeUUIDs(cmd.Context(), args); err != nil {
-					return err
-				}
-			}
-			_, err = o.run(cmd.Context(), name, input)
-			return err
+			return a.onNodes(cmd.Context(), args, all, "tripleo.baremetal.v1.configure", "tripleo.baremetal.v1.configure_manageable_nodes", input)
 		},
 	}
 	fl := cmd.Flags()

@@ -17,19 +17,16 @@ func deploymentDeploy(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := r.findStack(container)
+	st, begun, err := r.idleStack(container)
 	if err != nil {
 		return nil, err
+	}
+	if begun {
+		return accepted(container, st, strings.TrimSuffix(text(st, "stack_status"), inProgress)), nil
 	}
 	action := "CREATE"
 	if st != nil {
 		action = "UPDATE"
-		if status := text(st, "stack_status"); strings.HasSuffix(status, "_IN_PROGRESS") {
-			if r.ac.Attempt > 1 { // Heat had accepted before this server was stopped
-				return accepted(container, st, strings.TrimSuffix(status, "_IN_PROGRESS")), nil
-			}
-			return nil, fmt.Errorf("stack %s is %s: wait until it is done, or delete it", container, status)
-		}
 	}
 	env, err := r.readPlanEnv(container)
 	if err != nil {
@@ -71,6 +68,25 @@ func deploymentDeploy(r *run, in input) (any, error) {
 		return nil, r.explain(container, err)
 	}
 	return accepted(container, st, action), nil
+}
+
+const inProgress = "_IN_PROGRESS"
+
+// idleStack finds the stack of a plan, nil when there is none, and refuses one that Heat works on; begun tells that it
+// works on what this action asked for: it had accepted before this server was stopped.
+func (r *run) idleStack(container string) (st *yaml11.OrderedMap, begun bool, err error) {
+	st, err = r.findStack(container)
+	if err != nil || st == nil {
+		return nil, false, err
+	}
+	status := text(st, "stack_status")
+	switch {
+	case !strings.HasSuffix(status, inProgress):
+		return st, false, nil
+	case r.ac.Attempt > 1:
+		return st, true, nil
+	}
+	return nil, false, fmt.Errorf("stack %s is %s: wait until it is done, or delete it", container, status)
 }
 
 func accepted(name string, st *yaml11.OrderedMap, action string) *yaml11.OrderedMap {

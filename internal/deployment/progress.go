@@ -49,7 +49,7 @@ func follow(r *run, in input) (any, error) {
 		return yaml11.MapOf("status", "FAILED", "stack_status", "DELETE_COMPLETE", "message", "The stack "+container+" was deleted.", "failures", []any{}), nil
 	}
 	status := text(st, "stack_status")
-	if strings.HasSuffix(status, "_IN_PROGRESS") {
+	if strings.HasSuffix(status, inProgress) {
 		timeout, err := in.integer("timeout", 240)
 		if err != nil {
 			return nil, err
@@ -223,7 +223,7 @@ func (r *run) snapshot(st *yaml11.OrderedMap, last any) (*snapshot, error) {
 	labels := paths(working)
 	for i, res := range working {
 		ids[res.physicalID] = true
-		if strings.HasSuffix(res.status, "_IN_PROGRESS") {
+		if strings.HasSuffix(res.status, inProgress) {
 			busy = append(busy, res.name)
 			deployNames[res.physicalID] = label(labels[i])
 		}
@@ -333,7 +333,7 @@ func label(path string) string {
 }
 
 func stageOf(status string, busy []string, building bool) string {
-	if !strings.HasSuffix(status, "_IN_PROGRESS") {
+	if !strings.HasSuffix(status, inProgress) {
 		if strings.HasSuffix(status, "_FAILED") {
 			return stageFailed
 		}

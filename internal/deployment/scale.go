@@ -22,18 +22,12 @@ func scaleDeleteNode(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := r.findStack(container)
-	if err != nil {
+	st, begun, err := r.idleStack(container)
+	if err != nil || begun {
 		return nil, err
 	}
 	if st == nil {
 		return nil, fmt.Errorf("there is no stack %s", container)
-	}
-	if status := text(st, "stack_status"); strings.HasSuffix(status, "_IN_PROGRESS") {
-		if r.ac.Attempt > 1 {
-			return nil, nil // Heat had accepted before this server was stopped
-		}
-		return nil, fmt.Errorf("stack %s is %s: wait until it is done", container, status)
 	}
 	all, err := r.resources(st, stackDepth)
 	if err != nil {
@@ -179,18 +173,14 @@ func updateStack(r *run, in input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := r.findStack(container)
-	if err != nil {
+	st, begun, err := r.idleStack(container)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if st == nil {
+	case st == nil:
 		return nil, fmt.Errorf("there is no stack %s to update", container)
-	}
-	if status := text(st, "stack_status"); strings.HasSuffix(status, "_IN_PROGRESS") {
-		if r.ac.Attempt > 1 {
-			return accepted(container, st, "UPDATE"), nil
-		}
-		return nil, fmt.Errorf("stack %s is %s: wait until it is done", container, status)
+	case begun:
+		return accepted(container, st, "UPDATE"), nil
 	}
 	env, err := r.readPlanEnv(container)
 	if err != nil {

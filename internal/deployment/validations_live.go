@@ -41,7 +41,7 @@ func checkStack(c *checker) error {
 	switch {
 	case strings.HasSuffix(status, "_FAILED"):
 		c.fail("stack %s is %s: %s", c.plan, status, text(st, "stack_status_reason"))
-	case strings.HasSuffix(status, "_IN_PROGRESS"):
+	case strings.HasSuffix(status, inProgress):
 		c.fail("stack %s is %s: something works on it", c.plan, status)
 	}
 	all, err := c.resources(st, stackDepth)
