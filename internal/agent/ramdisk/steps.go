@@ -136,7 +136,7 @@ func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) 
 	case name == "erase_devices" && kind == "clean":
 		n := max(len(hardware.Disks(a.o.Sources.Sys, a.o.Sources.Dev)), 1)
 		return nil, a.eachDisk(func(d disk.Device, i int) error {
-			return disk.Erase(ctx, d, func(percent int) { c.progress((100*i + percent) / n) })
+			return a.erase(ctx, d, func(percent int) { c.progress((100*i + percent) / n) })
 		})
 	case name == stepDeleteRAID && kind == "clean":
 		return nil, a.deleteRAID()
@@ -150,6 +150,20 @@ func (a *agent) runStep(ctx context.Context, p stepParams, c call, kind string) 
 		return nil, commandErr("HardwareManagerMethodNotFound", http.StatusBadRequest, "No HardwareManager found to handle method",
 			fmt.Errorf("there is no %s step %q", kind, name))
 	}
+}
+
+// erase has a disk erase itself where it can, and overwrites it otherwise: also when it refuses, because a disk that is
+// overwritten is better than one that is not.
+func (a *agent) erase(ctx context.Context, d disk.Device, progress func(percent int)) error {
+	how, err := disk.SelfErase(d)
+	if err == nil {
+		a.log.Info("the disk has erased itself", "disk", d.Path(), "how", how)
+		return disk.EraseMetadata(d)
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		a.log.Warn("the disk did not erase itself and is overwritten", "disk", d.Path(), "err", err)
+	}
+	return disk.Erase(ctx, d, progress)
 }
 
 // eachDisk does something to every disk of the machine and goes on after an error: an erased disk less is
