@@ -56,7 +56,9 @@ func (e *Engine) runStack(ctx context.Context, j jobs.Job) jobs.Result {
 		return jobs.After(rest)
 	}
 	r := &run{e: e, ctx: ctx, dirty: map[*Row]bool{}}
-	defer func() { e.pace.ran(j.Key, len(r.rows)+len(r.old), r.st == nil || r.st.Status != InProgress, began, time.Now()) }()
+	defer func() {
+		e.pace.ran(j.Key, len(r.rows)+len(r.old), r.st == nil || r.st.Status != InProgress, began, time.Now())
+	}()
 	err := r.load(j.Key)
 	if errors.Is(err, store.ErrNotFound) {
 		return jobs.Done()
