@@ -100,7 +100,7 @@ func cloudPackages() []string {
 	return []string{
 		"haproxy", "keepalived", "nftables", "openssl", "stunnel4", "python3-openstackclient",
 		"glance-api", "placement-api",
-		"nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "nova-compute", "nova-compute-kvm",
+		"nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "nova-compute", "nova-compute-kvm", "genisoimage", // which makes config drives
 		"neutron-api", "neutron-rpc-server", "neutron-linuxbridge-agent", "neutron-dhcp-agent", "neutron-l3-agent", "neutron-metadata-agent",
 		"heat-api", "heat-api-cfn", "heat-engine", "python3-heatclient",
 		"cinder-api", "cinder-scheduler", "cinder-volume",
