@@ -55,7 +55,7 @@ clients: ## the tests with clients nobody here wrote: Debian's openstack, swift,
 
 .PHONY: e2e
 e2e: build ## the built programs from end to end, on simulated and container-backed machines (needs root)
-	$(GO) test -count=1 -timeout 25m -v ./test/e2e/...
+	$(GO) test -count=1 -timeout 40m -v ./test/e2e/...
 
 .PHONY: tempest
 tempest: build ## OpenStack's own API tests: make tempest SUITE=identity [RUN=regex]
