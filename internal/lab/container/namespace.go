@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -135,7 +136,8 @@ func AddAddress(ns, link, cidr string) error {
 }
 
 // resetInterface puts a machine's network back to what a freshly started
-// kernel shows: only the loopback and its NIC, without address, link up.
+// kernel shows: only the loopback and its NIC, without address, link up, and no
+// firewall of the system that ran before.
 func resetInterface(ns, name string, mac net.HardwareAddr, mtu int) error {
 	err := netns.Do(ns, func() error {
 		links, err := netlink.LinkList()
@@ -144,11 +146,14 @@ func resetInterface(ns, name string, mac net.HardwareAddr, mtu int) error {
 		}
 		for _, l := range links {
 			if n := l.Attrs().Name; n != name && n != "lo" {
-				// What the last system made: bridges, VLANs, dummies.
-				if err := netlink.LinkDel(l); err != nil {
+				// What the last system made: bridges, VLANs, dummies. Some go with one that went before.
+				if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
 					return fmt.Errorf("delete %s: %w", n, err)
 				}
 			}
+		}
+		if err := flushFirewall(); err != nil {
+			return err
 		}
 		l, err := netlink.LinkByName(name)
 		if err != nil {
@@ -158,6 +163,20 @@ func resetInterface(ns, name string, mac net.HardwareAddr, mtu int) error {
 	})
 	if err != nil {
 		return fmt.Errorf("reset %s of %q: %w", name, ns, err)
+	}
+	return nil
+}
+
+// flushFirewall removes all tables of nftables, iptables' and ebtables' among
+// them, from the namespace that the thread is in.
+func flushFirewall() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("firewall: %w", err)
+	}
+	c.FlushRuleset()
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("firewall: %w", err)
 	}
 	return nil
 }
